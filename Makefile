@@ -1,0 +1,33 @@
+# Bare `make` lists what there is to do. ARGS goes to the command behind a target: `make demo ARGS=--once`.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench prepare
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: ## build, start an embedded Kafka and the scaler, show a live table until Ctrl-C
+	@scripts/prepare build
+	cargo run --locked --quiet -- demo $(ARGS)
+
+test: ## run every test, those on a real Apache Kafka too
+	@scripts/prepare build test
+	cargo test --locked --doc
+	cargo test --locked $(or $(ARGS),--tests)
+
+lint: ## check the format, clippy and the docs; warnings are errors
+	@scripts/prepare build lint
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+
+format: ## format the code
+	@scripts/prepare lint
+	cargo fmt
+
+bench: ## run the benchmarks; each prints a ratio to a yardstick measured beside it
+	@scripts/prepare build test
+	cargo bench --locked $(ARGS)
+
+prepare: ## install what the targets need, or say what is missing
+	@scripts/prepare build test lint

@@ -1,0 +1,32 @@
+//! Which commands there are; each says what it needs in its own file.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::{demo, serve};
+
+/// A KEDA external scaler that counts the messages that matter: in a Kafka topic, only those of the
+/// types a Job handles.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Demo(demo::Args),
+}
+
+impl Cli {
+    /// Runs the command to its end. What went wrong is on standard error by then.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Serve(args) => serve::run(args),
+            Command::Demo(args) => demo::run(&args),
+        }
+    }
+}

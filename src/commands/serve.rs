@@ -1,0 +1,126 @@
+//! `keda-sift serve`: answers KEDA until it is told to end.
+//!
+//! The wiring of the whole program, top down. Listening comes first: what a broker does, or does not,
+//! must not keep a start waiting.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+use tracing_subscriber::filter::Targets;
+
+use super::duration::{parse, parse_positive};
+use super::signals::Signals;
+use crate::kafka::{self, Kafka};
+use crate::scaler::{self, Scaler, Sources};
+use crate::server::{self, Ending, Listener, Listeners, Shutdown};
+use crate::telemetry::{self, LogFormat};
+
+/// Answers KEDA over gRPC, until SIGTERM or Ctrl-C.
+///
+/// Needs no settings: what to count is in the triggers of your ScaledJobs, with `scalerAddress` pointing
+/// here. Each option can be given as an environment variable instead.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  keda-sift serve --grpc-listen 127.0.0.1:9090 --log keda_sift=debug
+  grpcurl -plaintext 127.0.0.1:9090 list
+
+Ask how many messages of one type wait in a topic:
+  grpcurl -plaintext -d '{\"scaledObjectRef\":{\"scalerMetadata\":{\"source\":\"kafka\",
+    \"bootstrapServers\":\"127.0.0.1:9092\",\"consumerGroup\":\"thumbnails\",\"topic\":\"uploads\",
+    \"eventType\":\"image.uploaded\"}}}' 127.0.0.1:9090 externalscaler.ExternalScaler/GetMetrics")]
+pub(super) struct Args {
+    /// Where KEDA calls, over gRPC without TLS: a trigger's `scalerAddress`.
+    #[arg(long, env = "SIFT_GRPC_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
+    grpc_listen: SocketAddr,
+
+    /// Where Kubernetes asks whether this still serves, over HTTP: `/healthz`.
+    #[arg(long, env = "SIFT_HTTP_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9091")]
+    http_listen: SocketAddr,
+
+    /// How long a call may wait for a count, such as 500ms or 10s. After that KEDA gets the lower bound
+    /// known by then, or an error.
+    #[arg(long, env = "SIFT_MEASURE_TIMEOUT", value_name = "TIME", default_value = "10s",
+          value_parser = parse_positive)]
+    measure_timeout: Duration,
+
+    /// How long to follow a trigger that KEDA no longer asks about, such as 15m. More than the longest
+    /// pollingInterval, or each poll begins anew.
+    #[arg(long, env = "SIFT_FORGET_AFTER", value_name = "TIME", default_value = "15m",
+          value_parser = parse_positive)]
+    forget_after: Duration,
+
+    /// How long calls under way may take to finish after SIGTERM, such as 15s. Less than the Pod's
+    /// terminationGracePeriodSeconds.
+    #[arg(long, env = "SIFT_GRACE_PERIOD", value_name = "TIME", default_value = "15s",
+          value_parser = parse)]
+    grace_period: Duration,
+
+    /// What to log: error, warn, info, debug or trace, for all or for one part as in
+    /// info,keda_sift=debug.
+    #[arg(long, env = "SIFT_LOG", value_name = "FILTER", default_value = "info")]
+    log: Targets,
+
+    /// How a log line looks.
+    #[arg(long, env = "SIFT_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// Serves to the end. Fails where it could not begin, or a fault of ours ended it.
+pub(super) fn run(args: Args) -> ExitCode {
+    match try_run(args) {
+        Ok(Ending::Broken) => ExitCode::FAILURE,
+        Ok(Ending::Clean | Ending::Cancelled | Ending::Abandoned) => ExitCode::SUCCESS,
+        Err(error) => {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            eprintln!("error: {error}{cause}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_run(args: Args) -> Result<Ending, Box<dyn Error>> {
+    telemetry::init(args.log.clone(), args.log_format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ending = runtime.block_on(serve(args));
+    // What was abandoned may block a thread for ever.
+    runtime.shutdown_background();
+    ending
+}
+
+async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
+    let signals = Signals::catch()?;
+    let listeners = Listeners {
+        grpc: Listener::open("--grpc-listen", args.grpc_listen).await?,
+        http: Listener::open("--http-listen", args.http_listen).await?,
+    };
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        grpc = %listeners.grpc.address(),
+        http = %listeners.http.address(),
+        "serving"
+    );
+
+    let shutdown = Shutdown::new();
+    let kafka = Kafka::new(kafka::Options { request_timeout: args.measure_timeout });
+    let sources = Sources::new(kafka);
+    let options =
+        scaler::Options { measure_timeout: args.measure_timeout, forget_after: args.forget_after };
+    let scaler = Arc::new(Scaler::new(sources, options, shutdown.stop()));
+
+    let grace = args.grace_period;
+    let ending = server::serve(listeners, scaler, shutdown, grace, signals.told()).await;
+    match ending {
+        Ending::Clean => info!("ended: every call was answered"),
+        Ending::Cancelled => warn!(?grace, "ended: calls were cancelled after the grace period"),
+        Ending::Abandoned => {
+            warn!(?grace, "ended: connections were dropped after the grace period")
+        }
+        Ending::Broken => {}
+    }
+    Ok(ending)
+}

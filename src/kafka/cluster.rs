@@ -1,0 +1,559 @@
+//! One Kafka cluster, as one login sees it: what is asked of it, and the topics tailed on it.
+//!
+//! All triggers with the same bootstrap servers and security settings share a `Cluster`, and so its
+//! connections: one handle that asks, one that tails, and while there is an earlier stretch to read
+//! a third. Asking has a handle of its own because a broker answers a connection in order, and there
+//! a question would wait behind the tail's long-polling fetch.
+//!
+//! A cluster that refuses our login is [spent](Cluster::is_spent): the next call makes a new one, so
+//! that a refusal is never remembered.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use secrecy::ExposeSecret;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::error::{Error, Kind};
+use super::librdkafka::{Committed, End, Fault, Layout, Layouts, Notice, Offsets, Queries, Reply};
+use super::names::{Group, Offset, Partition, Topic};
+use super::reader::{Reader, Reading};
+use super::rounds::{Rounds, Tasks};
+use super::security::ClusterConfig;
+use super::tail::{FollowerId, Log, Thing};
+use super::threads::Threads;
+use super::trouble::Trouble;
+
+/// How soon a question is asked again that met brokers in motion.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// How many partitions one ListOffsets call asks for: librdkafka joins the answers of the leaders in
+/// time that grows with the square of it.
+const PARTITIONS_A_CALL: usize = 100;
+
+/// How long a topic's cleanup policy is taken to stay as it was.
+const POLICY_STALE_AFTER: Duration = Duration::from_secs(30);
+
+/// How long the thread that hands out replies waits for one before it looks whether it is to end.
+const SERVE: Duration = Duration::from_secs(1);
+
+/// A cluster with its connections.
+pub(super) struct Cluster {
+    label: String,
+    patience: Duration,
+    queries: Arc<Queries>,
+    open: Arc<AtomicBool>,
+    trouble: Arc<Trouble>,
+    tasks: Tasks,
+    layouts: Mutex<HashMap<Topic, Layout>>,
+    policies: Mutex<HashMap<Topic, (Instant, bool)>>,
+    bounds: Mutex<HashMap<BoundsKind, Arc<Rounds<BTreeSet<Topic>, BoundsAnswer>>>>,
+    committed: Mutex<HashMap<Group, Arc<Rounds<Wanted, CommittedAnswer>>>>,
+    logs: Mutex<HashMap<Topic, Arc<Log>>>,
+    tail: Reader,
+    second: Reader,
+}
+
+/// The ends of a topic's partitions.
+#[derive(Debug, Clone)]
+pub(super) struct Bounds {
+    pub(super) layout: Layout,
+    pub(super) compacted: bool,
+    /// When it was asked.
+    pub(super) asked: Instant,
+    /// Log start and end offset, by partition.
+    pub(super) ends: Vec<(Offset, Offset)>,
+}
+
+/// A group's committed offsets, by topic and partition; `None` where it has none.
+pub(super) type CommittedOffsets = HashMap<Topic, BTreeMap<Partition, Option<Offset>>>;
+
+/// Topics are asked about together; one that just failed is asked about alone, so that it cannot
+/// hold up the others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct BoundsKind {
+    end: End,
+    alone: Option<Topic>,
+}
+
+type BoundsAnswer = Arc<HashMap<Topic, Result<Arc<Bounds>, Fault>>>;
+
+type CommittedAnswer = Result<Arc<CommittedOffsets>, Fault>;
+
+/// Which of a group's offsets are wanted.
+#[derive(Debug, Default)]
+struct Wanted {
+    topics: BTreeSet<Topic>,
+    all: bool,
+}
+
+impl Cluster {
+    /// The cluster, not yet connected.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where librdkafka does not take the settings.
+    pub(super) fn new(
+        config: &ClusterConfig,
+        patience: Duration,
+        threads: &Arc<Threads>,
+    ) -> Result<Arc<Cluster>, Error> {
+        let asking = client_config(config);
+        let failed =
+            |error: rdkafka::error::KafkaError| Error::Config { reason: error.to_string() };
+        let queries = Arc::new(Queries::new(&asking).map_err(failed)?);
+        let trouble = Arc::new(Trouble::new());
+        let open = Arc::new(AtomicBool::new(true));
+        {
+            let (queries, trouble, open) =
+                (Arc::clone(&queries), Arc::clone(&trouble), Arc::clone(&open));
+            threads.spawn("kafka-ask", move || {
+                while open.load(Ordering::Acquire) {
+                    match queries.serve(SERVE) {
+                        Some(Notice::Fault(fault)) => trouble.note(fault),
+                        Some(Notice::Log(level, text)) => Trouble::log(level, &text),
+                        None => {}
+                    }
+                }
+            });
+        }
+        let reading = reading_config(asking);
+        let reader = |name| {
+            let (trouble, threads) = (Arc::clone(&trouble), Arc::clone(threads));
+            Reader::new(name, reading.clone(), trouble, threads)
+        };
+        let (tail, second) = (reader("kafka-tail"), reader("kafka-second"));
+        Ok(Arc::new(Cluster {
+            label: config.label(),
+            patience,
+            queries,
+            open,
+            trouble,
+            tasks: Tasks::default(),
+            layouts: Mutex::default(),
+            policies: Mutex::default(),
+            bounds: Mutex::default(),
+            committed: Mutex::default(),
+            logs: Mutex::default(),
+            tail,
+            second,
+        }))
+    }
+
+    /// Whether this cluster is of no more use, so that the next call must make another.
+    pub(super) fn is_spent(&self) -> bool {
+        self.trouble.is_refused()
+    }
+
+    /// The log start and end offsets of a topic's partitions, asked after this call came.
+    ///
+    /// # Errors
+    /// When they cannot be had by the deadline. Brokers in motion are asked again until then.
+    pub(super) async fn bounds(
+        self: &Arc<Self>,
+        topic: &Topic,
+        end: End,
+        deadline: Instant,
+    ) -> Result<Arc<Bounds>, Error> {
+        let mut alone = None;
+        loop {
+            let rounds = {
+                let mut kinds = lock(&self.bounds);
+                kinds.retain(|kind, rounds| kind.alone.is_none() || !rounds.is_idle());
+                let kind = BoundsKind { end, alone: alone.clone() };
+                Arc::clone(kinds.entry(kind).or_insert_with(Rounds::new))
+            };
+            let cluster = Arc::clone(self);
+            let together = alone.is_none();
+            let answer = rounds.ask(
+                &self.tasks,
+                |topics| topics.extend([topic.clone()]),
+                move |topics| {
+                    let cluster = Arc::clone(&cluster);
+                    async move { cluster.ask_bounds(topics, end, together).await }
+                },
+            );
+            let what = || format!("the offsets of topic {topic}");
+            let answer = self.before(deadline, what, answer).await?;
+            let fault = match answer.get(topic) {
+                Some(Ok(bounds)) => return Ok(Arc::clone(bounds)),
+                Some(Err(fault)) => fault,
+                None => return Err(self.ended()),
+            };
+            match fault.kind() {
+                Kind::Passing => self.pause(deadline, || self.error(fault, what())).await?,
+                // One topic that gets no answer leaves its companions without one.
+                Kind::Silent if together => {}
+                Kind::Missing => {
+                    let (topic, cluster) = (topic.clone(), self.label.clone());
+                    return Err(Error::TopicNotFound { topic, cluster });
+                }
+                _ => return Err(self.error(fault, what())),
+            }
+            alone = Some(topic.clone());
+        }
+    }
+
+    /// A group's committed offsets of these topics, asked after this call came; with no topics, of
+    /// every topic that it has any for.
+    ///
+    /// # Errors
+    /// When they cannot be had by the deadline. A group that does not exist is no error.
+    pub(super) async fn committed(
+        self: &Arc<Self>,
+        group: &Group,
+        topics: &[Topic],
+        deadline: Instant,
+    ) -> Result<Arc<CommittedOffsets>, Error> {
+        loop {
+            let rounds = {
+                let mut groups = lock(&self.committed);
+                Arc::clone(groups.entry(group.clone()).or_insert_with(Rounds::new))
+            };
+            let (cluster, asked) = (Arc::clone(self), group.clone());
+            let answer = rounds.ask(
+                &self.tasks,
+                |wanted| {
+                    wanted.topics.extend(topics.iter().cloned());
+                    wanted.all |= topics.is_empty();
+                },
+                move |wanted| {
+                    let (cluster, group) = (Arc::clone(&cluster), asked.clone());
+                    async move { cluster.ask_committed(&group, wanted).await }
+                },
+            );
+            let what = || format!("the committed offsets of group {group}");
+            let answer = self.before(deadline, what, answer).await;
+            {
+                let mut groups = lock(&self.committed);
+                if groups.get(group).is_some_and(|rounds| rounds.is_idle()) {
+                    groups.remove(group);
+                }
+            }
+            match answer? {
+                Ok(offsets) => return Ok(offsets),
+                Err(fault) if fault.kind() == Kind::Passing => {
+                    self.pause(deadline, || self.error(&fault, what())).await?;
+                }
+                Err(fault) => return Err(self.error(&fault, what())),
+            }
+        }
+    }
+
+    /// Follows a topic for one more trigger, which selects these things on it.
+    pub(super) fn follow(&self, topic: &Topic, things: &[Thing]) -> (Arc<Log>, FollowerId) {
+        // Under the lock, so that a log is not ended at the moment that it is wanted again.
+        let mut logs = lock(&self.logs);
+        let log = logs.entry(topic.clone()).or_insert_with(|| Arc::new(Log::new(topic.clone())));
+        (Arc::clone(log), log.follow(things))
+    }
+
+    /// Ends what [`follow`](Cluster::follow) began; a topic that nobody follows is tailed no more.
+    pub(super) fn leave(&self, log: &Log, follower: FollowerId) {
+        let mut logs = lock(&self.logs);
+        if log.leave(follower) {
+            logs.remove(log.topic());
+            for partition in log.partitions() {
+                self.tail.stop(log.topic(), partition);
+                self.second.stop(log.topic(), partition);
+            }
+        }
+    }
+
+    /// Has partitions read.
+    pub(super) fn read(&self, readings: Vec<Reading>) -> Result<(), Error> {
+        for reading in readings {
+            let reader = if reading.is_pass() { &self.second } else { &self.tail };
+            let read = reader.read(reading);
+            read.map_err(|error| Error::Config { reason: error.to_string() })?;
+        }
+        Ok(())
+    }
+
+    /// Ends all that runs for this cluster, without waiting for it.
+    pub(super) fn end(&self) {
+        self.tasks.end();
+        self.open.store(false, Ordering::Release);
+        self.queries.wake();
+        self.tail.end();
+        self.second.end();
+    }
+
+    /// Waits until the tasks have ended.
+    pub(super) async fn tasks_ended(&self) {
+        self.tasks.ended().await;
+    }
+
+    /// What a fault means to a user.
+    pub(super) fn error(&self, fault: &Fault, what: String) -> Error {
+        let cluster = self.label.clone();
+        let reason = fault.steady();
+        match fault.kind() {
+            Kind::Refused => Error::Refused { cluster, reason },
+            Kind::Denied => Error::Denied { what, reason },
+            Kind::Silent => Error::Unreachable { cluster, reason: self.why_silent(reason) },
+            Kind::Passing | Kind::Missing | Kind::Other => Error::Broker { what, reason },
+        }
+    }
+
+    /// Waits for an answer until the deadline, unless a broker refuses us before.
+    async fn before<T>(
+        &self,
+        deadline: Instant,
+        what: impl Fn() -> String,
+        answer: impl Future<Output = Option<T>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            answer = timeout_at(deadline, answer) => match answer {
+                Ok(Some(answer)) => Ok(answer),
+                Ok(None) => Err(self.ended()),
+                Err(_) => Err(Error::Unreachable {
+                    cluster: self.label.clone(),
+                    reason: self.why_silent("no answer in time".to_owned()),
+                }),
+            },
+            fault = self.trouble.refused() => Err(self.error(&fault, what())),
+        }
+    }
+
+    async fn pause(&self, deadline: Instant, error: impl FnOnce() -> Error) -> Result<(), Error> {
+        let until = Instant::now() + ASK_AGAIN_AFTER;
+        if until >= deadline {
+            return Err(error());
+        }
+        sleep_until(until).await;
+        Ok(())
+    }
+
+    fn why_silent(&self, otherwise: String) -> String {
+        self.trouble.last().map_or(otherwise, |fault| fault.steady())
+    }
+
+    fn ended(&self) -> Error {
+        Error::Unreachable {
+            cluster: self.label.clone(),
+            reason: "keda-sift has closed its connections".to_owned(),
+        }
+    }
+
+    async fn ask_bounds(&self, topics: BTreeSet<Topic>, end: End, together: bool) -> BoundsAnswer {
+        // Together, so much time is left that each can be asked alone.
+        let timeout = if together { self.patience / 3 } else { self.patience };
+        let deadline = Instant::now() + timeout;
+        let topics: Vec<Topic> = topics.into_iter().collect();
+        let mut known: HashMap<Topic, Layout> = {
+            let layouts = lock(&self.layouts);
+            let known = topics.iter().filter_map(|topic| layouts.get_key_value(topic));
+            known.map(|(topic, layout)| (topic.clone(), *layout)).collect()
+        };
+        let mut answer = HashMap::new();
+        let asked = Instant::now();
+        let layouts = self.layouts_of(&topics, timeout);
+        let policies = self.policies_of(&topics, timeout);
+        let (layouts, policies, ends) =
+            tokio::join!(layouts, policies, self.ends_of(&known, end, timeout));
+        let layouts = match layouts {
+            Ok(layouts) => layouts,
+            Err(fault) => {
+                let each = topics.into_iter().map(|topic| (topic, Err(fault.clone())));
+                return Arc::new(each.collect());
+            }
+        };
+        self.trouble.clear();
+        let mut ends = ends;
+        // Topics that are new, or not as they were, are asked again with the layout they have.
+        let mut changed = HashMap::new();
+        for (topic, layout) in layouts {
+            match layout {
+                Ok(layout) if known.get(&topic) == Some(&layout) => {}
+                Ok(layout) => {
+                    known.insert(topic.clone(), layout);
+                    changed.insert(topic, layout);
+                }
+                Err(fault) => {
+                    known.remove(&topic);
+                    answer.insert(topic, Err(fault));
+                }
+            }
+        }
+        if !changed.is_empty() {
+            lock(&self.layouts)
+                .extend(changed.iter().map(|(topic, layout)| (topic.clone(), *layout)));
+            let left = deadline.saturating_duration_since(Instant::now());
+            ends.extend(self.ends_of(&changed, end, left).await);
+        }
+        for (topic, layout) in known {
+            let mut bounds = match ends.remove(&topic) {
+                Some(Ok(ends)) => Ok(Bounds { layout, compacted: false, asked, ends }),
+                Some(Err(fault)) => Err(fault),
+                None => continue,
+            };
+            match &mut bounds {
+                Ok(bounds) => bounds.compacted = policies.contains(&topic),
+                Err(fault) if fault.kind() == Kind::Missing => {
+                    // It exists, so its leaders are not where librdkafka thinks.
+                    self.forget_leaders(&topic);
+                    fault.code = rdkafka::types::RDKafkaErrorCode::LeaderNotAvailable;
+                }
+                Err(_) => {}
+            }
+            answer.insert(topic, bounds.map(Arc::new));
+        }
+        Arc::new(answer)
+    }
+
+    async fn ask_committed(&self, group: &Group, wanted: Wanted) -> CommittedAnswer {
+        let places: Vec<(Topic, Partition)> = {
+            let layouts = lock(&self.layouts);
+            let count = |topic| layouts.get(topic).map_or(0, |layout| layout.partitions);
+            let places = wanted.topics.iter();
+            places.flat_map(|topic| (0..count(topic)).map(|p| (topic.clone(), p))).collect()
+        };
+        let places = (!wanted.all).then_some(&*places);
+        if places.is_some_and(<[_]>::is_empty) {
+            return Ok(Arc::default());
+        }
+        let reply = self.queries.committed(group, places, self.patience);
+        let committed: Committed = received(reply).await?;
+        self.trouble.clear();
+        let mut offsets = CommittedOffsets::new();
+        for (topic, partition, offset) in committed {
+            offsets.entry(topic).or_default().insert(partition, offset?);
+        }
+        Ok(Arc::new(offsets))
+    }
+
+    async fn layouts_of(&self, topics: &[Topic], timeout: Duration) -> Result<Layouts, Fault> {
+        received(self.queries.layouts(topics, timeout)).await
+    }
+
+    /// Log start and end offset of each partition, or what keeps a topic's from being known.
+    async fn ends_of(
+        &self,
+        layouts: &HashMap<Topic, Layout>,
+        end: End,
+        timeout: Duration,
+    ) -> HashMap<Topic, Result<Vec<(Offset, Offset)>, Fault>> {
+        let places = layouts.iter().flat_map(|(topic, layout)| {
+            (0..layout.partitions).map(|partition| (topic.clone(), partition))
+        });
+        let places: Vec<(Topic, Partition)> = places.collect();
+        let chunks: Vec<_> = places.chunks(PARTITIONS_A_CALL).collect();
+        let ask = |end| chunks.iter().map(move |chunk| self.queries.offsets(chunk, end, timeout));
+        let (starts, ends): (Vec<_>, Vec<_>) = (ask(End::Start).collect(), ask(end).collect());
+        let starts = by_partition(&chunks, starts).await;
+        let ends = by_partition(&chunks, ends).await;
+        let of_partition = |place: (Topic, Partition)| {
+            let offset = |answers: &HashMap<_, Result<Offset, Fault>>| {
+                answers.get(&place).cloned().unwrap_or_else(|| Err(Fault::unanswered()))
+            };
+            Ok((offset(&starts)?, offset(&ends)?))
+        };
+        let of_topic = |(topic, layout): (&Topic, &Layout)| {
+            let partitions = (0..layout.partitions).map(|p| of_partition((topic.clone(), p)));
+            (topic.clone(), partitions.collect())
+        };
+        layouts.iter().map(of_topic).collect()
+    }
+
+    /// Which of these topics are compacted. Where we may not know, none is taken to be.
+    async fn policies_of(&self, topics: &[Topic], timeout: Duration) -> BTreeSet<Topic> {
+        let now = Instant::now();
+        let unknown: Vec<Topic> = {
+            let policies = lock(&self.policies);
+            let fresh = |topic: &&Topic| {
+                !policies.get(*topic).is_some_and(|(at, _)| now - *at < POLICY_STALE_AFTER)
+            };
+            topics.iter().filter(fresh).cloned().collect()
+        };
+        if !unknown.is_empty() {
+            let compacted = received(self.queries.compacted(&unknown, timeout)).await;
+            let compacted = compacted.unwrap_or_default();
+            let mut policies = lock(&self.policies);
+            policies.extend(unknown.into_iter().map(|topic| {
+                let is_compacted = compacted.contains(&topic);
+                (topic, (now, is_compacted))
+            }));
+        }
+        let policies = lock(&self.policies);
+        let compacted = |topic: &&Topic| policies.get(*topic).is_some_and(|(_, is)| *is);
+        topics.iter().filter(compacted).cloned().collect()
+    }
+
+    fn forget_leaders(&self, topic: &Topic) {
+        let (queries, topic) = (Arc::clone(&self.queries), topic.clone());
+        let patience = self.patience;
+        self.tasks.spawn_blocking(move || queries.refresh_leaders(&topic, patience));
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The answers of several calls; what keeps a call from being answered is true of all it asked.
+async fn by_partition(
+    chunks: &[&[(Topic, Partition)]],
+    replies: Vec<Reply<Offsets>>,
+) -> HashMap<(Topic, Partition), Result<Offset, Fault>> {
+    let mut answers = HashMap::new();
+    for (chunk, reply) in chunks.iter().zip(replies) {
+        match received(reply).await {
+            Ok(offsets) => {
+                answers.extend(offsets.into_iter().map(|(topic, p, offset)| ((topic, p), offset)))
+            }
+            Err(fault) => {
+                answers.extend(chunk.iter().map(|place| (place.clone(), Err(fault.clone()))));
+            }
+        }
+    }
+    answers
+}
+
+async fn received<T>(reply: Reply<T>) -> Result<T, Fault> {
+    // A handle that ends drops what it was asked.
+    reply.await.unwrap_or_else(|_| Err(Fault::ended()))
+}
+
+/// What every handle is set to.
+fn client_config(config: &ClusterConfig) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("client.id", "keda-sift");
+    // A broker that comes back is found within a second; librdkafka's own 10 s are for fleets.
+    client.set("reconnect.backoff.max.ms", "1000");
+    client.set("socket.keepalive.enable", "true");
+    client.set("socket.nagle.disable", "true");
+    // KIP-714 would add requests of no use here.
+    client.set("enable.metrics.push", "false");
+    for (key, value) in config.settings() {
+        client.set(key, value.expose_secret());
+    }
+    client
+}
+
+/// What the reading handles are set to besides.
+fn reading_config(mut client: ClientConfig) -> ClientConfig {
+    client.set("isolation.level", "read_committed");
+    client.set("enable.partition.eof", "true");
+    // A position that is gone must be heard of, not moved.
+    client.set("auto.offset.reset", "error");
+    // A commit marker is only heard of by the end-of-partition event of the fetch after it, and a
+    // partition is only fetched from once the fetch under way is answered.
+    client.set("fetch.wait.max.ms", "100");
+    client.set("fetch.error.backoff.ms", "100");
+    // With the default of 1 s a reader as fast as the broker stalls whenever its queue is full.
+    client.set("fetch.queue.backoff.ms", "2");
+    // Bounds what the queue holds, and so how long one topic's flood delays another topic.
+    client.set("queued.max.messages.kbytes", "16384");
+    client.set("fetch.max.bytes", "16777216");
+    client
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

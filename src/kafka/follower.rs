@@ -1,0 +1,459 @@
+//! How many messages one trigger has waiting: the way of a poll through this source.
+//!
+//! A poll asks, side by side, for the ends of the trigger's partitions and for its group's committed
+//! offsets; works out from where on messages wait; and counts. Counting records, it first waits until
+//! the topics' tails have judged everything up to those ends, so that a record whose produce was
+//! acknowledged before the call is in the answer. When the deadline comes first, what is known is a
+//! lower bound.
+//!
+//! Brokers move while they are asked, and a question is asked again when its answers do not fit
+//! together: a partition is new since the committed offsets were asked for, a committed offset lies
+//! past an end that was asked for before it, or a topic was made again under the tail.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::cluster::{Bounds, Cluster, CommittedOffsets};
+use super::clusters::{Clusters, Measured, Purpose};
+use super::error::Error;
+use super::lag::{self, PartitionLag, Waiting};
+use super::librdkafka::{End, Layout};
+use super::names::{Offset, Partition, Topic};
+use super::tail::{FollowerId, Log, Need, Progress, Thing, View};
+use super::trigger::{CountBy, CountFrom, KafkaTrigger};
+use crate::backlog::Backlog;
+
+/// How long to wait before asking again about a topic that was made again or truncated.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// A live trigger's hold on its cluster and tails, and what is remembered of it between polls.
+/// Dropping it lets go.
+pub struct Follower {
+    trigger: Arc<KafkaTrigger>,
+    clusters: Arc<Clusters>,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Default)]
+struct Memory {
+    cluster: Option<Arc<Cluster>>,
+    followed: HashMap<Topic, Followed>,
+    first_seen: HashMap<Topic, FirstSeen>,
+    /// The committed offsets of the last poll.
+    committed: HashMap<(Topic, Partition), Offset>,
+}
+
+/// The trigger's place on a topic that is tailed.
+#[derive(Clone)]
+struct Followed {
+    log: Arc<Log>,
+    id: FollowerId,
+}
+
+/// Where a topic's partitions ended when the trigger first saw it, or what its group has committed
+/// since; partitions that came later are seen from their start.
+struct FirstSeen {
+    id: (i64, i64),
+    ends: BTreeMap<Partition, Offset>,
+}
+
+/// A partition that counts, and what the brokers say of it.
+#[derive(Debug, Clone)]
+struct Place {
+    topic: Topic,
+    partition: Partition,
+    end: Offset,
+    start: Offset,
+    committed: Option<Offset>,
+}
+
+/// What the brokers answered, of one moment.
+struct Offsets {
+    bounds: BTreeMap<Topic, Arc<Bounds>>,
+    places: Vec<Place>,
+}
+
+/// What is known of each place's messages.
+struct Counts {
+    counts: Vec<u64>,
+    /// Distinct keys altogether, and in the places that are not persistent.
+    keys: Option<(u64, u64)>,
+    /// Where it is not all that there is: the topic still being read, offsets judged and to go.
+    reading: Option<(Topic, Offset, Offset)>,
+}
+
+impl Follower {
+    pub(super) fn new(trigger: Arc<KafkaTrigger>, clusters: Arc<Clusters>) -> Follower {
+        Follower { trigger, clusters, memory: Mutex::default() }
+    }
+
+    /// How many messages wait, now: asked of the brokers after this call came.
+    ///
+    /// Dropping the future gives up this caller's wait and nothing that others wait for. What
+    /// `excludePersistentLag` remembers moves on only with [`Purpose::Metric`], and only when the
+    /// answer is there.
+    ///
+    /// # Errors
+    /// [`Error`] where the number cannot be had by the deadline. A group that does not exist, or has
+    /// nothing committed, is no error: `offsetResetPolicy` says what waits for it.
+    pub async fn measure(&self, deadline: Instant, purpose: Purpose) -> Result<Measured, Error> {
+        let cluster = self.cluster()?;
+        let topics = self.topics(&cluster, deadline).await?;
+        let mut suspects = HashMap::new();
+        loop {
+            let seen = self.positions(&topics);
+            let Some(offsets) = self.ask(&cluster, &topics, &mut suspects, deadline).await? else {
+                continue;
+            };
+            let waiting = self.waiting(&offsets);
+            let persistent = self.persistent(&offsets.places);
+            let counts = match self.trigger.count_from {
+                CountFrom::Offsets => Some(count_offsets(&offsets.places, &waiting)),
+                CountFrom::Records => {
+                    self.count_records(&cluster, &offsets, &waiting, &persistent, &seen, deadline)
+                        .await?
+                }
+            };
+            let Some(counts) = counts else {
+                sleep(ASK_AGAIN_AFTER).await;
+                continue;
+            };
+            let measured = self.add_up(&counts, &persistent)?;
+            if purpose == Purpose::Metric {
+                let committed = offsets.places.iter().filter_map(|place| {
+                    Some(((place.topic.clone(), place.partition), place.committed?))
+                });
+                self.memory().committed = committed.collect();
+            }
+            return Ok(measured);
+        }
+    }
+
+    /// The cluster, which is made if there is none, or none of use.
+    fn cluster(&self) -> Result<Arc<Cluster>, Error> {
+        let mut memory = self.memory();
+        if let Some(cluster) = &memory.cluster {
+            if !cluster.is_spent() {
+                return Ok(Arc::clone(cluster));
+            }
+            memory.leave();
+        }
+        let cluster = self.clusters.get(&self.trigger.cluster)?;
+        memory.cluster = Some(Arc::clone(&cluster));
+        Ok(cluster)
+    }
+
+    /// The topics that count.
+    async fn topics(&self, cluster: &Arc<Cluster>, deadline: Instant) -> Result<Vec<Topic>, Error> {
+        if !self.trigger.topics.is_empty() {
+            return Ok(self.trigger.topics.clone());
+        }
+        let group = &self.trigger.group;
+        let committed = cluster.committed(group, &[], deadline).await?;
+        let has_one = |offsets: &BTreeMap<_, Option<Offset>>| offsets.values().any(Option::is_some);
+        let topics = committed.iter().filter(|(_, offsets)| has_one(offsets));
+        let topics: Vec<Topic> = topics.map(|(topic, _)| topic.clone()).collect();
+        if topics.is_empty() {
+            return Err(Error::NothingCommitted { group: group.clone() });
+        }
+        Ok(topics)
+    }
+
+    /// How far the tails have come that this trigger follows.
+    fn positions(&self, topics: &[Topic]) -> HashMap<Topic, BTreeMap<Partition, Offset>> {
+        let memory = self.memory();
+        let followed = topics.iter().filter_map(|topic| memory.followed.get_key_value(topic));
+        followed.map(|(topic, followed)| (topic.clone(), followed.log.positions())).collect()
+    }
+
+    /// Asks for ends and committed offsets; `None` where the answers do not fit together.
+    ///
+    /// A committed offset past its partition's end may only have been asked for later. It goes into
+    /// `suspects`; when even an end that was asked for after it lies before it, the log was made
+    /// anew or cut, a consumer would be reset, and the group has no valid offset there.
+    async fn ask(
+        &self,
+        cluster: &Arc<Cluster>,
+        topics: &[Topic],
+        suspects: &mut HashMap<(Topic, Partition), Offset>,
+        deadline: Instant,
+    ) -> Result<Option<Offsets>, Error> {
+        let end = match self.trigger.count_from {
+            CountFrom::Records => End::LastStable,
+            CountFrom::Offsets => End::HighWatermark,
+        };
+        let bounds = try_join_all(topics.iter().map(|topic| cluster.bounds(topic, end, deadline)));
+        let committed = cluster.committed(&self.trigger.group, topics, deadline);
+        let (bounds, committed) = tokio::try_join!(bounds, committed)?;
+        let mut offsets = Offsets { bounds: BTreeMap::new(), places: Vec::new() };
+        for (topic, bounds) in topics.iter().zip(bounds) {
+            let places = offsets.places.len();
+            if !self.add_places(topic, &bounds, &committed, suspects, &mut offsets.places) {
+                return Ok(None);
+            }
+            if offsets.places.len() == places {
+                let asked = self.trigger.partitions.as_ref().map(ToString::to_string);
+                let (topic, asked) = (topic.clone(), asked.unwrap_or_default());
+                return Err(Error::NoPartition { topic, asked });
+            }
+            offsets.bounds.insert(topic.clone(), bounds);
+        }
+        Ok(Some(offsets))
+    }
+
+    /// Adds a topic's partitions that count; false where the answers do not fit together.
+    fn add_places(
+        &self,
+        topic: &Topic,
+        bounds: &Bounds,
+        committed: &CommittedOffsets,
+        suspects: &mut HashMap<(Topic, Partition), Offset>,
+        places: &mut Vec<Place>,
+    ) -> bool {
+        let mut fit = true;
+        for (partition, (start, end)) in (0..).zip(&bounds.ends) {
+            // Without a topic of its own, a trigger's limitation has nothing to apply to.
+            let limited =
+                self.trigger.partitions.as_ref().filter(|_| !self.trigger.topics.is_empty());
+            if limited.is_some_and(|limited| !limited.contains(partition)) {
+                continue;
+            }
+            let of_topic = committed.get(topic);
+            let Some(mut committed) =
+                of_topic.and_then(|of_topic| of_topic.get(&partition)).copied()
+            else {
+                // A partition that was not known when the committed offsets were asked for.
+                fit = false;
+                continue;
+            };
+            let place = (topic.clone(), partition);
+            if let Some(offset) = committed.filter(|offset| offset > end) {
+                match suspects.insert(place, offset) {
+                    Some(before) if before > *end => committed = None,
+                    _ => fit = false,
+                }
+            }
+            let (topic, start, end) = (topic.clone(), *start, *end);
+            places.push(Place { topic, partition, start, end, committed });
+        }
+        fit
+    }
+
+    /// From where on messages wait at each place.
+    fn waiting(&self, offsets: &Offsets) -> Vec<Waiting> {
+        let mut memory = self.memory();
+        for (topic, bounds) in &offsets.bounds {
+            memory.see(topic, bounds);
+        }
+        let places = offsets.places.iter();
+        places
+            .map(|place| {
+                let ends = memory.first_seen.get_mut(&place.topic).map(|seen| &mut seen.ends);
+                let seen = ends.map(|ends| ends.entry(place.partition).or_insert(0));
+                let first_seen = seen.map_or(0, |seen| {
+                    // What the group has passed does not wait for it, even once it is forgotten.
+                    *seen = place.committed.map_or(*seen, |committed| committed.max(*seen));
+                    *seen
+                });
+                lag::waiting(&self.trigger, place.committed, place.start, first_seen)
+            })
+            .collect()
+    }
+
+    /// Which places stand still since the poll before, where the trigger excludes those.
+    fn persistent(&self, places: &[Place]) -> Vec<bool> {
+        if !self.trigger.exclude_persistent_lag {
+            return vec![false; places.len()];
+        }
+        let memory = self.memory();
+        let stands = |place: &Place| {
+            let before = memory.committed.get(&(place.topic.clone(), place.partition));
+            place.committed.is_some() && before == place.committed.as_ref()
+        };
+        places.iter().map(stands).collect()
+    }
+
+    /// Counts records as the tails know them, waiting for what they have yet to judge; `None` where
+    /// a tail has learnt that the offsets are out of date.
+    async fn count_records(
+        &self,
+        cluster: &Arc<Cluster>,
+        offsets: &Offsets,
+        waiting: &[Waiting],
+        persistent: &[bool],
+        seen: &HashMap<Topic, BTreeMap<Partition, Offset>>,
+        deadline: Instant,
+    ) -> Result<Option<Counts>, Error> {
+        let mut all = Counts {
+            counts: vec![0; offsets.places.len()],
+            keys: (self.trigger.count_by == CountBy::Keys).then_some((0, 0)),
+            reading: None,
+        };
+        for (topic, bounds) in &offsets.bounds {
+            let mut at = Vec::new();
+            let mut needs = Vec::new();
+            for (index, (place, waiting)) in offsets.places.iter().zip(waiting).enumerate() {
+                match waiting {
+                    _ if place.topic != *topic => {}
+                    Waiting::Fixed(count) => all.counts[index] = *count,
+                    Waiting::From(from) => {
+                        let seen = seen.get(topic).and_then(|seen| seen.get(&place.partition));
+                        at.push(index);
+                        needs.push(Need {
+                            partition: place.partition,
+                            from: *from,
+                            start: place.start,
+                            end: place.end,
+                            seen: seen.copied().unwrap_or(0),
+                        });
+                    }
+                }
+            }
+            let followed = self.followed(cluster, topic);
+            let view =
+                View { layout: bounds.layout, compacted: bounds.compacted, asked: bounds.asked };
+            let (counts, progress) =
+                self.wait(cluster, &followed, &needs, view, &all.counts, deadline).await?;
+            for (index, count) in at.iter().zip(counts) {
+                all.counts[*index] = count;
+            }
+            if let Some((every, moving)) = &mut all.keys {
+                *every += followed.log.keys(followed.id, &needs);
+                let needs = needs.iter().zip(&at).filter(|(_, at)| !persistent[**at]);
+                let needs: Vec<Need> = needs.map(|(need, _)| *need).collect();
+                *moving += followed.log.keys(followed.id, &needs);
+            }
+            match progress {
+                Progress::Complete => {}
+                Progress::Reading { judged, behind } => {
+                    all.reading = Some((topic.clone(), judged, behind));
+                }
+                Progress::Outdated => return Ok(None),
+                Progress::Failed(fault) => {
+                    return Err(cluster.error(&fault, format!("the records of topic {topic}")));
+                }
+            }
+        }
+        Ok(Some(all))
+    }
+
+    /// Looks until everything needed is known, enough is, or the deadline has come.
+    async fn wait(
+        &self,
+        cluster: &Arc<Cluster>,
+        followed: &Followed,
+        needs: &[Need],
+        view: View,
+        before: &[u64],
+        deadline: Instant,
+    ) -> Result<(Vec<u64>, Progress), Error> {
+        let limit = self.trigger.count_limit.map(NonZeroU64::get);
+        let enough = limit.filter(|_| self.trigger.count_by == CountBy::Messages);
+        loop {
+            let moved = followed.log.moved();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            let seen = followed.log.look(followed.id, needs, view);
+            cluster.read(seen.readings)?;
+            let known: u64 = seen.counts.iter().chain(before).sum();
+            let waits = matches!(seen.state, Progress::Reading { .. });
+            if !waits
+                || enough.is_some_and(|enough| known >= enough)
+                || timeout_at(deadline, moved).await.is_err()
+            {
+                return Ok((seen.counts, seen.state));
+            }
+        }
+    }
+
+    /// The trigger's place on a topic, which it takes on first need.
+    fn followed(&self, cluster: &Arc<Cluster>, topic: &Topic) -> Followed {
+        let mut memory = self.memory();
+        let followed = memory.followed.entry(topic.clone()).or_insert_with(|| {
+            let by_key = self.trigger.count_by == CountBy::Keys;
+            let parts = self.trigger.selection.parts().into_iter();
+            let things: Vec<Thing> = parts.map(|part| Thing { part, by_key }).collect();
+            let (log, id) = cluster.follow(topic, &things);
+            Followed { log, id }
+        });
+        followed.clone()
+    }
+
+    fn add_up(&self, counts: &Counts, persistent: &[bool]) -> Result<Measured, Error> {
+        let each = counts.counts.iter().zip(persistent);
+        let partitions: Vec<PartitionLag> = each
+            .map(|(count, persistent)| PartitionLag { count: *count, persistent: *persistent })
+            .collect();
+        let moving = || partitions.iter().filter(|lag| !lag.persistent);
+        let (all, moving) = match self.trigger.count_by {
+            CountBy::Messages => {
+                (partitions.iter().map(|lag| lag.count).sum(), moving().map(|lag| lag.count).sum())
+            }
+            CountBy::Partitions => (
+                partitions.iter().filter(|lag| lag.count > 0).count() as u64,
+                moving().filter(|lag| lag.count > 0).count() as u64,
+            ),
+            CountBy::Keys => counts.keys.unwrap_or_default(),
+        };
+        let sum = lag::add_up(&self.trigger, &partitions, all, moving);
+        let limited = self.trigger.count_limit.is_some_and(|limit| all >= limit.get());
+        // Bounded or rounded, what was counted may be another number; but nothing stays unknown.
+        let answer = |counted: u64, value: u64| match (&counts.reading, NonZeroU64::new(value)) {
+            (Some((topic, judged, behind)), _) if counted == 0 => {
+                Err(Error::Warming { topic: topic.clone(), judged: *judged, behind: *behind })
+            }
+            (None, Some(_)) if !limited => Ok(Backlog::Exact(value)),
+            (_, Some(value)) => Ok(Backlog::AtLeast(value)),
+            (_, None) => Ok(Backlog::Exact(0)),
+        };
+        Ok(Measured { metric: answer(moving, sum.metric)?, activity: answer(all, sum.activity)? })
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.memory().leave();
+    }
+}
+
+impl Memory {
+    /// Lets go of the cluster and of every topic followed on it.
+    fn leave(&mut self) {
+        if let Some(cluster) = self.cluster.take() {
+            for followed in self.followed.drain().map(|(_, followed)| followed) {
+                cluster.leave(&followed.log, followed.id);
+            }
+        }
+    }
+
+    /// Notes where a topic's partitions end, if this is the first time.
+    fn see(&mut self, topic: &Topic, bounds: &Bounds) {
+        let Layout { id, .. } = bounds.layout;
+        let seen = self.first_seen.entry(topic.clone()).or_insert_with(|| {
+            let ends = (0..).zip(bounds.ends.iter().map(|(_, end)| *end));
+            FirstSeen { id, ends: ends.collect() }
+        });
+        if seen.id != id {
+            // Made again since: everything in it arrived after the trigger was first seen.
+            *seen = FirstSeen { id, ends: BTreeMap::new() };
+        }
+    }
+}
+
+/// Counts offsets, as KEDA's scaler does.
+fn count_offsets(places: &[Place], waiting: &[Waiting]) -> Counts {
+    let count = |(place, waiting): (&Place, &Waiting)| match waiting {
+        Waiting::From(from) => place.end.saturating_sub(*from),
+        Waiting::Fixed(count) => *count,
+    };
+    Counts { counts: places.iter().zip(waiting).map(count).collect(), keys: None, reading: None }
+}

@@ -1,0 +1,191 @@
+//! Where the records of one partition lie that one selected thing picks, and how many of them are
+//! at or after an offset.
+//!
+//! [`Matches`] holds the offsets of matches as a compressed bitmap: two bytes each at worst, a bit
+//! each where they are dense. It knows which stretch of the log it speaks for: everything from
+//! [`from`](Matches::from) on, as far as the tail has read. What lies before is filled in by a
+//! second reader, in order, and joined once the gap is closed; until then a count that reaches into
+//! the gap is a lower bound.
+//!
+//! ```text
+//!   earlier.from ──── earlier.reached      from ─────────── tail's position
+//!        [ read by the second reader )  …  [ read by the tail )
+//! ```
+//!
+//! Offsets count records, all ends are exclusive, and nothing here does I/O.
+
+use std::collections::{HashMap, HashSet};
+
+use roaring::RoaringTreemap;
+
+use super::names::Offset;
+
+/// A record key, as 128 bits of its hash: no two keys that ever meet have the same.
+pub(super) type KeyHash = u128;
+
+/// The matches of one selected thing in one partition.
+#[derive(Debug)]
+pub(super) struct Matches {
+    from: Offset,
+    found: Found,
+    earlier: Option<Earlier>,
+}
+
+/// How many matches lie at or after an offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) count: u64,
+    /// Whether every record from that offset on has been judged, as far as the tail has read.
+    pub(super) complete: bool,
+}
+
+/// What the second reader has found so far, before `from`.
+#[derive(Debug)]
+struct Earlier {
+    from: Offset,
+    reached: Offset,
+    found: Found,
+}
+
+#[derive(Debug)]
+enum Found {
+    /// Every match.
+    Offsets(RoaringTreemap),
+    /// The last match of each key.
+    Keys(HashMap<KeyHash, Offset>),
+}
+
+impl Matches {
+    /// No matches yet, speaking for the log from this offset on. With `by_key`, keys are told
+    /// apart, at 24 bytes and more for each.
+    pub(super) fn new(from: Offset, by_key: bool) -> Matches {
+        Matches { from, found: Found::new(by_key), earlier: None }
+    }
+
+    /// The first offset that this speaks for without a gap.
+    pub(super) fn from(&self) -> Offset {
+        self.from
+    }
+
+    /// Adds a match that the tail came by; offsets must rise.
+    pub(super) fn push(&mut self, offset: Offset, key: KeyHash) {
+        self.found.push(offset, key);
+    }
+
+    /// Begins to fill in what lies between `from` and what this speaks for now; what an earlier
+    /// attempt found is dropped.
+    pub(super) fn begin_earlier(&mut self, from: Offset) {
+        self.earlier = Some(Earlier { from, reached: from, found: self.found.empty() });
+    }
+
+    /// Adds a match that the second reader came by; what the tail has itself is left out.
+    pub(super) fn push_earlier(&mut self, offset: Offset, key: KeyHash) {
+        if let Some(earlier) = &mut self.earlier
+            && offset < self.from
+        {
+            earlier.found.push(offset, key);
+        }
+    }
+
+    /// The second reader has passed all records before `reached`; closes the gap where that joins.
+    pub(super) fn reach_earlier(&mut self, reached: Offset) {
+        if let Some(earlier) = &mut self.earlier {
+            earlier.reached = earlier.reached.max(reached);
+        }
+        if let Some(earlier) = self.earlier.take_if(|earlier| earlier.reached >= self.from) {
+            self.from = self.from.min(earlier.from);
+            self.found.prepend(earlier.found);
+        }
+    }
+
+    /// How many matches (keys, where keys are told apart) lie at or after `offset`.
+    pub(super) fn count(&self, offset: Offset) -> Counted {
+        let mut count = self.found.count(offset);
+        if let Some(earlier) = &self.earlier {
+            count += match (&self.found, &earlier.found) {
+                (Found::Keys(later), Found::Keys(keys)) => keys
+                    .iter()
+                    .filter(|(key, last)| **last >= offset && !later.contains_key(*key))
+                    .count() as u64,
+                (_, found) => found.count(offset),
+            };
+        }
+        Counted { count, complete: self.from <= offset }
+    }
+
+    /// Adds to `keys` those with a match at or after `offset`.
+    pub(super) fn collect_keys(&self, offset: Offset, keys: &mut HashSet<KeyHash>) {
+        let earlier = self.earlier.as_ref().map(|earlier| &earlier.found);
+        for found in [Some(&self.found), earlier].into_iter().flatten() {
+            if let Found::Keys(last) = found {
+                keys.extend(last.iter().filter(|(_, at)| **at >= offset).map(|(key, _)| key));
+            }
+        }
+    }
+
+    /// Drops what lies before `offset`, which nobody will ask for, and speaks for it no more.
+    pub(super) fn drop_before(&mut self, offset: Offset) {
+        if offset <= self.from {
+            return;
+        }
+        self.from = offset;
+        self.earlier = None;
+        self.found.drop_before(offset);
+    }
+}
+
+impl Found {
+    fn new(by_key: bool) -> Found {
+        if by_key { Found::Keys(HashMap::new()) } else { Found::Offsets(RoaringTreemap::new()) }
+    }
+
+    fn empty(&self) -> Found {
+        Found::new(matches!(self, Found::Keys(_)))
+    }
+
+    fn push(&mut self, offset: Offset, key: KeyHash) {
+        match self {
+            Found::Offsets(offsets) => {
+                offsets.insert(offset);
+            }
+            Found::Keys(last) => {
+                last.insert(key, offset);
+            }
+        }
+    }
+
+    fn count(&self, from: Offset) -> u64 {
+        match self {
+            Found::Offsets(offsets) => match from.checked_sub(1) {
+                Some(before) => offsets.len() - offsets.rank(before),
+                None => offsets.len(),
+            },
+            Found::Keys(last) => last.values().filter(|at| **at >= from).count() as u64,
+        }
+    }
+
+    /// Joins what lies before: a key's last match is the later one.
+    fn prepend(&mut self, earlier: Found) {
+        match (self, earlier) {
+            (Found::Offsets(offsets), Found::Offsets(earlier)) => *offsets |= earlier,
+            (Found::Keys(last), Found::Keys(earlier)) => {
+                for (key, at) in earlier {
+                    last.entry(key).or_insert(at);
+                }
+            }
+            (Found::Offsets(_), Found::Keys(_)) | (Found::Keys(_), Found::Offsets(_)) => {}
+        }
+    }
+
+    fn drop_before(&mut self, offset: Offset) {
+        match self {
+            Found::Offsets(offsets) => {
+                offsets.remove_range(..offset);
+            }
+            Found::Keys(last) => {
+                last.retain(|_, at| *at >= offset);
+                last.shrink_to_fit();
+            }
+        }
+    }
+}

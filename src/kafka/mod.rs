@@ -1,0 +1,36 @@
+//! The Kafka source: how many selected messages a group has waiting in its topics.
+//!
+//! - `trigger`, `security`, `names`: what a trigger says
+//! - `follower`: the way of a poll · `lag`: its arithmetic
+//! - `clusters`, `cluster`: what is asked of the brokers · `rounds`: once for all who ask together
+//! - `tail`: a topic as it has been read · `index`: what was found, `record`: what a selection sees of it · `reader`, `threads`: the reading
+//! - `librdkafka`: what rust-rdkafka does not wrap · `trouble`, `error`: what can go wrong
+//!
+//! A message is a record that a consumer under `read_committed` is given: commit markers, aborted,
+//! compacted and deleted records are none.
+
+mod cluster;
+mod clusters;
+mod error;
+mod follower;
+mod index;
+mod lag;
+mod librdkafka;
+pub mod names;
+mod reader;
+mod record;
+mod rounds;
+pub mod security;
+mod tail;
+mod threads;
+pub mod trigger;
+mod trouble;
+
+pub use clusters::{Kafka, Measured, Options, Purpose};
+pub use error::Error;
+pub use follower::Follower;
+pub use names::{Group, Offset, Partition, Topic};
+pub use security::ClusterConfig;
+pub use trigger::{
+    CountBy, CountFrom, Decoded, FILTER_VARIABLES, KafkaTrigger, OffsetReset, PartitionList, Spread,
+};

@@ -1,0 +1,349 @@
+//! The thread that reads partitions and has their records judged.
+//!
+//! A cluster has at most two readers, each with one librdkafka handle whatever the number of topics:
+//! the tail, which follows the ends, and the second reader, which reads passes over earlier
+//! stretches. Polls post what is to be read as a desired state, one entry a partition, so that
+//! nothing queues up; the thread takes it between two batches. A reader that has had nothing to
+//! read for a while ends, and with it its connections.
+//!
+//! Partitions share one queue, and a broker fills it from each in turn, so that a topic that floods
+//! takes its share and no more.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use super::index::KeyHash;
+use super::librdkafka::{Delivered, Delivery, Fetcher, Notice, Waker};
+use super::names::{Offset, Partition, Topic};
+use super::record::KafkaMessage;
+use super::tail::{Found, Judging, Log};
+use super::threads::Threads;
+use super::trouble::Trouble;
+use crate::selection::{Judge, Message, Slot, Verdicts};
+
+/// Records taken from librdkafka at a time.
+const BATCH: usize = 1_000;
+
+/// How long the thread waits for records before it looks whether anything has changed.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// A reader without partitions ends after this time.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// What a partition is read for: the log it belongs to, and the run or pass of it.
+#[derive(Clone)]
+pub(super) struct Seat {
+    log: Arc<Log>,
+    partition: Partition,
+    run: u64,
+}
+
+/// Something to read.
+pub(super) struct Reading {
+    seat: Seat,
+    from: Offset,
+    /// For a pass where it ends and what it is judged with; the tail has no end.
+    pass: Option<(Offset, Arc<Judging>)>,
+}
+
+/// Where readings are posted, and the thread that reads them while there are any.
+pub(super) struct Reader {
+    name: &'static str,
+    config: ClientConfig,
+    trouble: Arc<Trouble>,
+    threads: Arc<Threads>,
+    desk: Mutex<Option<Arc<Desk>>>,
+}
+
+/// What polls and the thread share.
+struct Desk {
+    /// `None` once the thread takes nothing more.
+    changes: Mutex<Option<HashMap<(Topic, Partition), Change>>>,
+    waker: Waker,
+}
+
+enum Change {
+    Read(Reading),
+    Stop,
+}
+
+/// The thread's own state.
+struct Work {
+    fetcher: Fetcher,
+    desk: Arc<Desk>,
+    trouble: Arc<Trouble>,
+    readings: HashMap<Topic, HashMap<Partition, Reading>>,
+    verdicts: Verdicts,
+    found: Vec<Found>,
+    unjudged: Vec<Slot>,
+}
+
+impl Seat {
+    pub(super) fn new(log: Arc<Log>, partition: Partition, run: u64) -> Seat {
+        Seat { log, partition, run }
+    }
+
+    pub(super) fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    pub(super) fn run(&self) -> u64 {
+        self.run
+    }
+}
+
+impl Reading {
+    /// Reading on from an offset, without end.
+    pub(super) fn tail(seat: Seat, from: Offset) -> Reading {
+        Reading { seat, from, pass: None }
+    }
+
+    /// Reading a stretch once.
+    pub(super) fn pass(
+        seat: Seat,
+        from: Offset,
+        until: Offset,
+        judge: Judge,
+        by_key: bool,
+    ) -> Reading {
+        let judging = Judging { judge: Arc::new(judge), by_key, version: 0 };
+        Reading { seat, from, pass: Some((until, Arc::new(judging))) }
+    }
+
+    /// Whether this is for the second reader.
+    pub(super) fn is_pass(&self) -> bool {
+        self.pass.is_some()
+    }
+
+    fn place(&self) -> (Topic, Partition) {
+        (self.seat.log.topic().clone(), self.seat.partition)
+    }
+}
+
+impl Reader {
+    /// A reader that has yet to read anything: no handle, no thread.
+    pub(super) fn new(
+        name: &'static str,
+        config: ClientConfig,
+        trouble: Arc<Trouble>,
+        threads: Arc<Threads>,
+    ) -> Reader {
+        Reader { name, config, trouble, threads, desk: Mutex::default() }
+    }
+
+    /// Has a partition read, in place of what it was read for before.
+    ///
+    /// # Errors
+    /// What keeps a handle from being made.
+    pub(super) fn read(&self, reading: Reading) -> Result<(), KafkaError> {
+        let mut desk = lock(&self.desk);
+        let mut change = Change::Read(reading);
+        if let Some(desk) = &*desk {
+            match desk.post(change) {
+                Ok(()) => return Ok(()),
+                Err(refused) => change = refused,
+            }
+        }
+        let fetcher = Fetcher::new(&self.config)?;
+        let new =
+            Arc::new(Desk { changes: Mutex::new(Some(HashMap::new())), waker: fetcher.waker() });
+        // A desk that was just made takes changes.
+        let _taken = new.post(change);
+        let work = Work {
+            fetcher,
+            desk: Arc::clone(&new),
+            trouble: Arc::clone(&self.trouble),
+            readings: HashMap::new(),
+            verdicts: Verdicts::default(),
+            found: Vec::new(),
+            unjudged: Vec::new(),
+        };
+        self.threads.spawn(self.name, move || work.run());
+        *desk = Some(new);
+        Ok(())
+    }
+
+    /// Ends the thread, without waiting for it.
+    pub(super) fn end(&self) {
+        if let Some(desk) = lock(&self.desk).take() {
+            desk.close();
+        }
+    }
+
+    /// Ends the reading of a partition.
+    pub(super) fn stop(&self, topic: &Topic, partition: Partition) {
+        if let Some(desk) = &*lock(&self.desk) {
+            // A desk that takes nothing more reads nothing either.
+            let _taken = desk.put((topic.clone(), partition), Change::Stop);
+        }
+    }
+}
+
+impl Desk {
+    fn post(&self, change: Change) -> Result<(), Change> {
+        let place = match &change {
+            Change::Read(reading) => reading.place(),
+            Change::Stop => return Err(change),
+        };
+        self.put(place, change)
+    }
+
+    fn put(&self, place: (Topic, Partition), change: Change) -> Result<(), Change> {
+        match &mut *lock(&self.changes) {
+            Some(changes) => {
+                changes.insert(place, change);
+            }
+            None => return Err(change),
+        }
+        self.waker.wake();
+        Ok(())
+    }
+
+    fn close(&self) {
+        lock(&self.changes).take();
+        self.waker.wake();
+    }
+}
+
+impl Work {
+    fn run(mut self) {
+        let mut idle_since = Instant::now();
+        loop {
+            match self.take_changes(idle_since) {
+                Some(changes) => {
+                    for ((topic, partition), change) in changes {
+                        self.change(topic, partition, change);
+                    }
+                }
+                None => return,
+            }
+            while let Some(notice) = self.fetcher.notice() {
+                match notice {
+                    Notice::Fault(fault) => self.trouble.note(fault),
+                    Notice::Log(level, text) => Trouble::log(level, &text),
+                }
+            }
+            if !self.readings.is_empty() {
+                idle_since = Instant::now();
+            }
+            let batch = self.fetcher.poll(BATCH, WAIT);
+            for (topic, partition, run) in batch.runs() {
+                self.judge(topic, partition, run);
+            }
+        }
+    }
+
+    /// What has changed since last time; `None` when the thread is to end.
+    fn take_changes(&self, idle_since: Instant) -> Option<HashMap<(Topic, Partition), Change>> {
+        let mut changes = lock(&self.desk.changes);
+        let taken = std::mem::take(changes.as_mut()?);
+        if taken.is_empty() && self.readings.is_empty() && idle_since.elapsed() > LINGER {
+            *changes = None;
+            return None;
+        }
+        Some(taken)
+    }
+
+    fn change(&mut self, topic: Topic, partition: Partition, change: Change) {
+        match change {
+            Change::Read(reading) => {
+                self.fetcher.stop(&topic, partition);
+                if let Err(fault) = self.fetcher.start(&topic, partition, reading.from) {
+                    reading.seat.log.fail(&reading.seat, fault);
+                }
+                self.readings.entry(topic).or_default().insert(partition, reading);
+            }
+            Change::Stop => {
+                self.fetcher.stop(&topic, partition);
+                if let Entry::Occupied(mut partitions) = self.readings.entry(topic.clone()) {
+                    partitions.get_mut().remove(&partition);
+                    if partitions.get().is_empty() {
+                        partitions.remove();
+                        self.fetcher.forget(&topic);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Judges one partition's share of a batch, outside any lock, and hands in what was found.
+    fn judge(&mut self, topic: &str, partition: Partition, run: &[Delivered]) {
+        let Some(reading) = self.readings.get(topic).and_then(|topic| topic.get(&partition)) else {
+            return;
+        };
+        let log = Arc::clone(&reading.seat.log);
+        let tail;
+        let judging = match &reading.pass {
+            Some((_, judging)) => judging,
+            None => {
+                tail = Arc::new(log.judging());
+                &tail
+            }
+        };
+        self.found.clear();
+        self.unjudged.clear();
+        let mut reached = None;
+        for delivered in run {
+            match delivered.read() {
+                Delivery::Record(record) => {
+                    let offset = record.offset();
+                    let message = KafkaMessage::new(topic, record);
+                    judging.judge.judge(&message, &mut self.verdicts);
+                    if !self.verdicts.selected.is_empty() {
+                        let key = if judging.by_key { hash(message.key()) } else { 0 };
+                        let selected = self.verdicts.selected.iter();
+                        self.found.extend(selected.map(|slot| (*slot, offset, key)));
+                    }
+                    self.unjudged.extend_from_slice(&self.verdicts.unjudged);
+                    reached = Some(offset + 1);
+                }
+                Delivery::End(end) => reached = Some(end),
+                Delivery::Fault(fault) => log.fail(&reading.seat, fault),
+            }
+        }
+        let Some(mut reached) = reached else {
+            return;
+        };
+        match &reading.pass {
+            None => {
+                log.append(&reading.seat, judging.version, reached, &self.found, &self.unjudged);
+            }
+            Some((until, _)) => {
+                if run.last().is_some_and(|last| matches!(last.read(), Delivery::End(_))) {
+                    // Nothing more is there, whatever was when the pass began.
+                    reached = reached.max(*until);
+                }
+                let next = log.append_earlier(&reading.seat, reached, &self.found);
+                let over = !log.wants(&reading.seat);
+                let topic = log.topic().clone();
+                match next {
+                    Some(next) => self.change(topic, partition, Change::Read(next)),
+                    None if over => self.change(topic, partition, Change::Stop),
+                    None => {}
+                }
+            }
+        }
+    }
+}
+
+/// A key as it is told apart from others. Records without a key share one.
+fn hash(key: Option<&[u8]>) -> KeyHash {
+    let Some(key) = key else {
+        return 0;
+    };
+    let digest = Sha256::digest(key);
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest[..16]);
+    KeyHash::from_be_bytes(half)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

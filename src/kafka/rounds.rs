@@ -1,0 +1,117 @@
+//! Calls that arrive together share one request.
+//!
+//! At most one request of a kind is under way. Who comes meanwhile waits for the next one, which
+//! leaves after they came and is for all of them. So a burst of any size makes two requests, and an
+//! answer never tells of a time before its question. A caller that goes away ends nothing: requests
+//! belong to the cluster's tasks.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The requests of one kind, for wants of type `W`, answered by an `A` that all share.
+pub(super) struct Rounds<W, A>(Mutex<State<W, A>>);
+
+/// Where requests run: tasks that end with their cluster.
+#[derive(Clone, Default)]
+pub(super) struct Tasks {
+    tracker: TaskTracker,
+    end: CancellationToken,
+}
+
+struct State<W, A> {
+    under_way: bool,
+    wanted: W,
+    waiting: Vec<oneshot::Sender<A>>,
+}
+
+impl<W: Default + Send + 'static, A: Clone + Send + 'static> Rounds<W, A> {
+    pub(super) fn new() -> Arc<Rounds<W, A>> {
+        Arc::new(Rounds(Mutex::new(State {
+            under_way: false,
+            wanted: W::default(),
+            waiting: Vec::new(),
+        })))
+    }
+
+    /// Adds to what is wanted, and waits for the request that asks for it. `None` when the cluster
+    /// ends before.
+    pub(super) async fn ask<R>(
+        self: &Arc<Self>,
+        tasks: &Tasks,
+        add: impl FnOnce(&mut W),
+        request: impl Fn(W) -> R + Send + 'static,
+    ) -> Option<A>
+    where
+        R: Future<Output = A> + Send,
+    {
+        let (answer, answered) = oneshot::channel();
+        let begin = {
+            let mut state = self.lock();
+            add(&mut state.wanted);
+            state.waiting.push(answer);
+            !std::mem::replace(&mut state.under_way, true)
+        };
+        if begin {
+            let rounds = Arc::clone(self);
+            tasks.spawn(async move { rounds.run(request).await });
+        }
+        answered.await.ok()
+    }
+
+    /// Whether nobody waits and nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.lock().under_way
+    }
+
+    async fn run<R>(&self, request: impl Fn(W) -> R)
+    where
+        R: Future<Output = A>,
+    {
+        loop {
+            let (wanted, waiting) = {
+                let mut state = self.lock();
+                state.waiting.retain(|answer| !answer.is_closed());
+                if state.waiting.is_empty() {
+                    state.under_way = false;
+                    state.wanted = W::default();
+                    return;
+                }
+                (std::mem::take(&mut state.wanted), std::mem::take(&mut state.waiting))
+            };
+            let answer = request(wanted).await;
+            for waiting in waiting {
+                // Who has gone away wants no answer.
+                drop(waiting.send(answer.clone()));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<W, A>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tasks {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn(self.end.clone().run_until_cancelled_owned(task));
+    }
+
+    /// Runs something that blocks; it is waited for, and must end by itself.
+    pub(super) fn spawn_blocking(&self, work: impl FnOnce() + Send + 'static) {
+        self.tracker.spawn_blocking(work);
+    }
+
+    /// Ends all tasks, without waiting for it: each ends where it waits.
+    pub(super) fn end(&self) {
+        self.tracker.close();
+        self.end.cancel();
+    }
+
+    /// Waits until all tasks have ended.
+    pub(super) async fn ended(&self) {
+        self.tracker.wait().await;
+    }
+}

@@ -1,0 +1,745 @@
+//! Which cluster a trigger means and how to get in: its servers, TLS and SASL, and what librdkafka
+//! calls each of them.
+//!
+//! Two triggers share a cluster's connections exactly if all of this is equal, secrets included, so
+//! that a changed secret is another cluster. Secrets are handed out to librdkafka only, and shown
+//! by nothing here.
+//!
+//! As with KEDA, `ca`, `cert`, `key` and `keyPassword` mean nothing without `tls: enable`. Unlike
+//! there, a `ca` replaces the system's certificates: librdkafka takes one of the two.
+//!
+//! # References
+//! - librdkafka's `CONFIGURATION.md`, version 2.12.
+//! - KEDA's scalers `kafka` and `apache-kafka`, and how they set up TLS.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::net::Ipv6Addr;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::metadata::{self, Reader, quoted};
+
+const SERVERS: &str = "give host:port, several of them by comma";
+
+/// A cluster, and everything about getting into it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClusterConfig {
+    servers: BootstrapServers,
+    tls: Option<Tls>,
+    sasl: Option<Sasl>,
+}
+
+/// The servers a cluster is found by, as `host:port,host:port`, in a form that is the same for the
+/// same servers: sorted, each once, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BootstrapServers(String);
+
+/// Why a text is no list of servers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BootstrapServersError {
+    /// Nothing but commas.
+    #[error("a list without a server; give host:port, several of them by comma")]
+    Empty,
+    /// A user and perhaps a password, as in a URL: not shown.
+    #[error("credentials stand before a host; give host:port, and username and password beside it")]
+    Credentials,
+    /// Before the server stands a scheme or a listener's name, for which `tls` and `sasl` are
+    /// there.
+    #[error("{} has a scheme or a path; give host:port, and tls and sasl beside it", quoted(.0))]
+    Scheme(String),
+    /// No port after the host.
+    #[error("{} has no port; give host:port", quoted(.0))]
+    NoPort(String),
+    /// The port is not a number from 1 to 65535.
+    #[error("{} has no port from 1 to 65535; give host:port", quoted(.0))]
+    Port(String),
+    /// The host is neither a name nor an address.
+    #[error("{} has no host name or address; give host:port, an IPv6 address in brackets", quoted(.0))]
+    Host(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Tls {
+    ca: Option<Credential>,
+    client: Option<ClientCertificate>,
+    verify: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ClientCertificate {
+    certificate: Credential,
+    key: Credential,
+    key_password: Option<Credential>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Sasl {
+    mechanism: Mechanism,
+    username: Credential,
+    password: Credential,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Mechanism {
+    Plain,
+    ScramSha256,
+    ScramSha512,
+}
+
+/// A secret that can be compared, so that it can be part of what tells clusters apart.
+#[derive(Clone)]
+struct Credential(SecretString);
+
+/// What a block of PEM holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pem {
+    Certificate,
+    PrivateKey,
+}
+
+/// Why a text is not the PEM it ought to be. Each is a predicate over that text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum PemError {
+    #[error("has no {begin} line; give PEM text with its line breaks", begin = .0.begin())]
+    Missing(Pem),
+    #[error("has PEM that is cut off or not base64; give it from its BEGIN to its END line")]
+    Broken,
+}
+
+impl ClusterConfig {
+    /// A cluster without TLS and SASL.
+    ///
+    /// # Errors
+    /// `servers` is not a list of `host:port` by comma.
+    pub fn plain(servers: &str) -> Result<Self, BootstrapServersError> {
+        Ok(Self { servers: BootstrapServers::parse(servers)?, tls: None, sasl: None })
+    }
+
+    /// Reads a trigger's servers, TLS and SASL rows; `None` after a complaint.
+    pub fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        reader.require("bootstrapServers", SERVERS);
+        let servers = reader.parsed("bootstrapServers", SERVERS, BootstrapServers::parse);
+        let tls = Tls::decode(reader);
+        let sasl = Sasl::decode(reader);
+        Some(Self { servers: servers?, tls, sasl })
+    }
+
+    /// The configuration of a librdkafka client of this cluster: names of librdkafka with their
+    /// values.
+    ///
+    /// All values are handed out as secrets, so that none is logged by mistake. `ClientConfig`'s
+    /// own `Debug` hides passwords but not `ssl.key.pem`.
+    pub fn settings(&self) -> Vec<(&'static str, SecretString)> {
+        let plain = |value: &str| SecretString::from(value);
+        let protocol = match (&self.tls, &self.sasl) {
+            (None, None) => "plaintext",
+            (Some(_), None) => "ssl",
+            (None, Some(_)) => "sasl_plaintext",
+            (Some(_), Some(_)) => "sasl_ssl",
+        };
+        let mut settings = vec![
+            ("bootstrap.servers", plain(&self.servers.0)),
+            ("security.protocol", plain(protocol)),
+        ];
+        if let Some(tls) = &self.tls {
+            settings.push(match &tls.ca {
+                Some(ca) => ("ssl.ca.pem", ca.0.clone()),
+                // A statically linked OpenSSL does not know where this system keeps its
+                // certificates.
+                None => ("ssl.ca.location", plain("probe")),
+            });
+            if let Some(client) = &tls.client {
+                settings.push(("ssl.certificate.pem", client.certificate.0.clone()));
+                settings.push(("ssl.key.pem", client.key.0.clone()));
+                settings.extend(
+                    client
+                        .key_password
+                        .iter()
+                        .map(|password| ("ssl.key.password", password.0.clone())),
+                );
+            }
+            let (verification, identification) =
+                if tls.verify { ("true", "https") } else { ("false", "none") };
+            settings.push(("enable.ssl.certificate.verification", plain(verification)));
+            settings.push(("ssl.endpoint.identification.algorithm", plain(identification)));
+        }
+        if let Some(sasl) = &self.sasl {
+            settings.push(("sasl.mechanisms", plain(sasl.mechanism.name())));
+            settings.push(("sasl.username", sasl.username.0.clone()));
+            settings.push(("sasl.password", sasl.password.0.clone()));
+        }
+        settings
+    }
+
+    /// The cluster by name, for messages: its servers, at most 100 bytes of them.
+    pub fn label(&self) -> String {
+        metadata::one_line(&self.servers.0, 100)
+    }
+}
+
+impl BootstrapServers {
+    /// The servers of a list by comma.
+    ///
+    /// # Errors
+    /// An element is not `host:port`, with an IPv6 address in brackets, or there is none.
+    pub fn parse(text: &str) -> Result<Self, BootstrapServersError> {
+        if text.contains('@') {
+            return Err(BootstrapServersError::Credentials);
+        }
+        let mut servers = metadata::list(text).map(server).collect::<Result<Vec<_>, _>>()?;
+        if servers.is_empty() {
+            return Err(BootstrapServersError::Empty);
+        }
+        servers.sort_unstable();
+        servers.dedup();
+        Ok(Self(servers.join(",")))
+    }
+}
+
+/// `host:port` in its one form.
+fn server(text: &str) -> Result<String, BootstrapServersError> {
+    use BootstrapServersError::{Host, NoPort, Port, Scheme};
+    // librdkafka would understand `SSL://host` and let it overrule the security settings.
+    if text.contains('/') {
+        return Err(Scheme(text.to_owned()));
+    }
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) => {
+            let address: Ipv6Addr = address.parse().map_err(|_| Host(text.to_owned()))?;
+            (format!("[{address}]"), port.strip_prefix(':'))
+        }
+        None => match text.rsplit_once(':') {
+            Some((host, port)) => (host.to_ascii_lowercase(), Some(port)),
+            None => (text.to_ascii_lowercase(), None),
+        },
+    };
+    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if !host.starts_with('[') && (host.is_empty() || host.len() > 253 || !host.chars().all(name)) {
+        return Err(Host(text.to_owned()));
+    }
+    let port = port.ok_or_else(|| NoPort(text.to_owned()))?;
+    match port.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(format!("{host}:{port}")),
+        _ => Err(Port(text.to_owned())),
+    }
+}
+
+impl Tls {
+    /// `None` where the trigger wants none, and after a complaint.
+    fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        let wanted = reader.choice("tls", &[("enable", Some(true)), ("disable", Some(false))]);
+        let unverified = reader.boolean("brokerUnsafeSsl");
+        let ca = reader.secret("ca");
+        let certificate = reader.secret("cert");
+        let key = reader.secret("key");
+        let key_password = reader.secret("keyPassword");
+        if wanted != Some(true) {
+            return None;
+        }
+
+        check_pem(reader, "ca", ca.as_ref(), Pem::Certificate);
+        check_pem(reader, "cert", certificate.as_ref(), Pem::Certificate);
+        check_pem(reader, "key", key.as_ref(), Pem::PrivateKey);
+        let client = match (certificate, key) {
+            (None, None) => None,
+            (Some(_), None) => {
+                reader.require("key", "give the key that belongs to cert, as keyFromEnv");
+                None
+            }
+            (None, Some(_)) => {
+                reader.require("cert", "give the certificate that belongs to key, as certFromEnv");
+                None
+            }
+            (Some(certificate), Some(key)) => {
+                if is_encrypted(key.expose_secret()) && key_password.is_none() {
+                    reader.require("keyPassword", "key is encrypted, so give keyPasswordFromEnv");
+                }
+                Some(ClientCertificate {
+                    certificate: Credential(certificate),
+                    key: Credential(key),
+                    key_password: key_password.map(Credential),
+                })
+            }
+        };
+        Some(Self { ca: ca.map(Credential), client, verify: !unverified })
+    }
+}
+
+impl Sasl {
+    /// `None` where the trigger wants none, and after a complaint.
+    fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        let mechanism = reader.choice(
+            "sasl",
+            &[
+                ("none", Some(None)),
+                ("plaintext", Some(Some(Mechanism::Plain))),
+                ("scram_sha256", Some(Some(Mechanism::ScramSha256))),
+                ("scram_sha512", Some(Some(Mechanism::ScramSha512))),
+                ("oauthbearer", None),
+                ("gssapi", None),
+                ("aws_msk_iam", None),
+                ("azure_workload", None),
+            ],
+        );
+        let username = reader.secret("username");
+        let password = reader.secret("password");
+        // They belong to mechanisms that have been complained of, and mean nothing with the others.
+        reader.accept(&[
+            "saslTokenProvider",
+            "scopes",
+            "oauthTokenEndpointUri",
+            "oauthExtensions",
+            "keytab",
+            "realm",
+            "kerberosConfig",
+            "kerberosServiceName",
+            "kerberosDisableFAST",
+            "awsRegion",
+        ]);
+        let mechanism = mechanism.flatten()?;
+        reader.require("username", "sasl needs it, as usernameFromEnv");
+        reader.require("password", "sasl needs it, as passwordFromEnv");
+        Some(Self {
+            mechanism,
+            username: Credential::trimmed(&username?),
+            password: Credential::trimmed(&password?),
+        })
+    }
+}
+
+impl Mechanism {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+impl Credential {
+    /// Without the blanks at its ends, as KEDA takes user names and passwords: files often end in a
+    /// line break.
+    fn trimmed(secret: &SecretString) -> Self {
+        Self(SecretString::from(secret.expose_secret().trim()))
+    }
+}
+
+impl PartialEq for Credential {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.expose_secret() == other.0.expose_secret()
+    }
+}
+
+impl Eq for Credential {}
+
+impl Hash for Credential {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.expose_secret().hash(state);
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl Pem {
+    /// Whether a block of this label is of this kind.
+    fn is_labelled(self, label: &str) -> bool {
+        match self {
+            Self::Certificate => {
+                matches!(label, "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE")
+            }
+            Self::PrivateKey => matches!(
+                label,
+                "PRIVATE KEY"
+                    | "ENCRYPTED PRIVATE KEY"
+                    | "RSA PRIVATE KEY"
+                    | "EC PRIVATE KEY"
+                    | "DSA PRIVATE KEY"
+            ),
+        }
+    }
+
+    fn begin(self) -> &'static str {
+        match self {
+            Self::Certificate => "-----BEGIN CERTIFICATE-----",
+            Self::PrivateKey => "-----BEGIN PRIVATE KEY-----",
+        }
+    }
+
+    /// Whether `text` has a block of this kind, and all its blocks of this kind look whole.
+    fn check(self, text: &str) -> Result<(), PemError> {
+        let mut lines = text.lines().map(str::trim_end);
+        let mut found = false;
+        while let Some(line) = lines.next() {
+            let label =
+                line.strip_prefix("-----BEGIN ").and_then(|rest| rest.strip_suffix("-----"));
+            let Some(label) = label.filter(|label| self.is_labelled(label)) else {
+                continue;
+            };
+            let end = format!("-----END {label}-----");
+            let mut data = 0;
+            loop {
+                match lines.next() {
+                    Some(line) if line == end && data > 0 => break,
+                    Some(line) if is_base64(line) => data += line.trim().len(),
+                    // `Proc-Type` and `DEK-Info`, before the data of a key encrypted the old way.
+                    Some(line) if data == 0 && line.contains(": ") => {}
+                    _ => return Err(PemError::Broken),
+                }
+            }
+            found = true;
+        }
+        if found { Ok(()) } else { Err(PemError::Missing(self)) }
+    }
+}
+
+fn is_base64(line: &str) -> bool {
+    line.trim()
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
+}
+
+fn is_encrypted(key: &str) -> bool {
+    key.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || key.contains("Proc-Type: 4,ENCRYPTED")
+}
+
+fn check_pem(reader: &mut Reader<'_>, key: &'static str, text: Option<&SecretString>, kind: Pem) {
+    if let Some(Err(error)) = text.map(|text| kind.check(text.expose_secret())) {
+        reader.complain(key, error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::hash::{BuildHasher, RandomState};
+
+    use super::*;
+    use crate::metadata::Invalid;
+
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nTWFya2Vy\n-----END CERTIFICATE-----\n";
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\nTWFya2Vy\n-----END PRIVATE KEY-----\n";
+    const ENCRYPTED_KEY: &str =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nTWFya2Vy\n-----END ENCRYPTED PRIVATE KEY-----";
+    const OLD_ENCRYPTED_KEY: &str = "-----BEGIN RSA PRIVATE KEY-----\r\nProc-Type: 4,ENCRYPTED\r\n\
+        DEK-Info: AES-256-CBC,00FF\r\n\r\nTWFya2Vy\r\n-----END RSA PRIVATE KEY-----\r\n";
+
+    type Rows<'a> = &'a [(&'a str, &'a str)];
+
+    fn decode(rows: Rows<'_>) -> Result<ClusterConfig, Invalid> {
+        let rows = [("bootstrapServers", "kafka:9092")].iter().chain(rows);
+        let metadata: HashMap<_, _> =
+            rows.map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        let mut reader = Reader::new(&metadata);
+        let decoded = ClusterConfig::decode(&mut reader);
+        reader.finish(decoded)
+    }
+
+    fn settings(rows: Rows<'_>) -> Vec<(&'static str, String)> {
+        let cluster = decode(rows).unwrap_or_else(|invalid| panic!("{invalid}"));
+        cluster
+            .settings()
+            .into_iter()
+            .map(|(key, value)| (key, value.expose_secret().to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn servers_have_one_form() {
+        let rows = [
+            ("one", "kafka:9092", "kafka:9092"),
+            ("sorted, each once, in lower case", " B:2 ,a:1,,b:2", "a:1,b:2"),
+            (
+                "the end of a domain",
+                "kafka.svc.cluster.local.:9092",
+                "kafka.svc.cluster.local.:9092",
+            ),
+            ("IPv4", "127.0.0.1:09092", "127.0.0.1:9092"),
+            ("IPv6", "[2001:DB8:0::1]:9092", "[2001:db8::1]:9092"),
+            ("an underscore, as Docker has them", "my_kafka:1", "my_kafka:1"),
+        ];
+        for (name, text, expected) in rows {
+            assert_eq!(BootstrapServers::parse(text).expect(name).0, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_server_is_refused() {
+        use BootstrapServersError::{Credentials, Empty, Host, NoPort, Port, Scheme};
+        let text = str::to_owned;
+        let rows = [
+            ("commas alone", ", ,", Empty),
+            ("no port", "kafka", NoPort(text("kafka"))),
+            ("no port after IPv6", "[::1]", NoPort(text("[::1]"))),
+            ("an empty port", "kafka:", Port(text("kafka:"))),
+            ("port 0", "kafka:0", Port(text("kafka:0"))),
+            ("a port too high", "kafka:65536", Port(text("kafka:65536"))),
+            ("a port in words", "a:1,kafka:http", Port(text("kafka:http"))),
+            ("no host", ":9092", Host(text(":9092"))),
+            ("IPv6 without brackets", "::1:9092", Host(text("::1:9092"))),
+            ("brackets around a name", "[kafka]:9092", Host(text("[kafka]:9092"))),
+            ("a blank", "ka fka:9092", Host(text("ka fka:9092"))),
+            ("a control character", "ka\u{1}fka:9092", Host(text("ka\u{1}fka:9092"))),
+            ("a letter of no host name", "käfka:9092", Host(text("käfka:9092"))),
+            ("a scheme", "SSL://kafka:9092", Scheme(text("SSL://kafka:9092"))),
+            ("a path", "kafka:9092/chroot", Scheme(text("kafka:9092/chroot"))),
+            ("credentials", "kafka://me:hunter2@kafka:9092", Credentials),
+        ];
+        for (name, text, expected) in rows {
+            assert_eq!(BootstrapServers::parse(text), Err(expected), "{name}");
+        }
+        let invalid = decode(&[("bootstrapServers", "kafka://me:hunter2@kafka:9092")])
+            .expect_err("credentials");
+        assert!(!format!("{invalid} {invalid:?}").contains("hunter2"), "{invalid}");
+    }
+
+    #[test]
+    fn settings_are_what_librdkafka_calls_them() {
+        let servers = ("bootstrap.servers", "kafka:9092");
+        let plain =
+            settings(&[("tls", "disable"), ("sasl", "none"), ("caFromEnv", "ignored without tls")]);
+        assert_eq!(
+            plain,
+            [servers, ("security.protocol", "plaintext")]
+                .map(|(key, value)| (key, value.to_owned()))
+        );
+
+        let tls = settings(&[("tls", "enable")]);
+        let expected = [
+            servers,
+            ("security.protocol", "ssl"),
+            ("ssl.ca.location", "probe"),
+            ("enable.ssl.certificate.verification", "true"),
+            ("ssl.endpoint.identification.algorithm", "https"),
+        ];
+        assert_eq!(tls, expected.map(|(key, value)| (key, value.to_owned())));
+
+        let all = settings(&[
+            ("tlsFromEnv", "enable"),
+            ("brokerUnsafeSsl", "true"),
+            ("caFromEnv", CERTIFICATE),
+            ("certFromEnv", CERTIFICATE),
+            ("keyFromEnv", ENCRYPTED_KEY),
+            ("keyPasswordFromEnv", " blanks count "),
+            ("sasl", "scram_sha512"),
+            ("usernameFromEnv", "me\n"),
+            ("passwordFromEnv", " hunter2\n"),
+        ]);
+        let expected = [
+            servers,
+            ("security.protocol", "sasl_ssl"),
+            ("ssl.ca.pem", CERTIFICATE),
+            ("ssl.certificate.pem", CERTIFICATE),
+            ("ssl.key.pem", ENCRYPTED_KEY),
+            ("ssl.key.password", " blanks count "),
+            ("enable.ssl.certificate.verification", "false"),
+            ("ssl.endpoint.identification.algorithm", "none"),
+            ("sasl.mechanisms", "SCRAM-SHA-512"),
+            ("sasl.username", "me"),
+            ("sasl.password", "hunter2"),
+        ];
+        assert_eq!(all, expected.map(|(key, value)| (key, value.to_owned())));
+
+        for (word, mechanism) in [("plaintext", "PLAIN"), ("scram_sha256", "SCRAM-SHA-256")] {
+            let sasl = settings(&[("sasl", word), ("username", "me"), ("password", "hunter2")]);
+            assert!(sasl.contains(&("sasl.mechanisms", mechanism.to_owned())), "{word}");
+            assert!(sasl.contains(&("security.protocol", "sasl_plaintext".to_owned())), "{word}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_complained_of() {
+        let sasl = ("sasl", "plaintext");
+        let tls = ("tls", "enable");
+        let cut = CERTIFICATE.replace("-----END CERTIFICATE-----", "");
+        let one_line = CERTIFICATE.replace('\n', "\\n");
+        let rows: &[(&str, Rows<'_>, &str)] = &[
+            (
+                "no user",
+                &[sasl, ("password", "hunter2")],
+                "username: is missing; sasl needs it, as usernameFromEnv",
+            ),
+            (
+                "no password",
+                &[sasl, ("username", "me")],
+                "password: is missing; sasl needs it, as passwordFromEnv",
+            ),
+            (
+                "a blank password",
+                &[sasl, ("username", "me"), ("password", " ")],
+                "password: is missing",
+            ),
+            (
+                "a mechanism nobody knows",
+                &[("sasl", "PLAIN")],
+                "sasl: \"PLAIN\" is not known; give none or plaintext or scram",
+            ),
+            (
+                "oauthbearer",
+                &[("sasl", "oauthbearer")],
+                "sasl: \"oauthbearer\" is not supported by this version; give none",
+            ),
+            ("gssapi", &[("sasl", "gssapi")], "sasl: \"gssapi\" is not supported by this version"),
+            (
+                "aws_msk_iam",
+                &[("sasl", "aws_msk_iam")],
+                "sasl: \"aws_msk_iam\" is not supported by this version",
+            ),
+            (
+                "azure_workload",
+                &[("sasl", "azure_workload")],
+                "sasl: \"azure_workload\" is not supported by this version",
+            ),
+            (
+                "tls as a boolean",
+                &[("tls", "true")],
+                "tls: \"true\" is not known; give enable or disable",
+            ),
+            (
+                "a boolean that is none",
+                &[("brokerUnsafeSsl", "no")],
+                "brokerUnsafeSsl: \"no\" is not a boolean",
+            ),
+            (
+                "a certificate alone",
+                &[tls, ("cert", CERTIFICATE)],
+                "key: is missing; give the key that belongs to cert",
+            ),
+            (
+                "a key alone",
+                &[tls, ("key", KEY)],
+                "cert: is missing; give the certificate that belongs to key",
+            ),
+            (
+                "an encrypted key without its password",
+                &[tls, ("cert", CERTIFICATE), ("key", ENCRYPTED_KEY)],
+                "keyPassword: is missing; key is encrypted",
+            ),
+            (
+                "a key encrypted the old way",
+                &[tls, ("cert", CERTIFICATE), ("key", OLD_ENCRYPTED_KEY)],
+                "keyPassword: is missing; key is encrypted",
+            ),
+            (
+                "a ca that is no PEM",
+                &[tls, ("ca", "hunter2")],
+                "ca: its value has no -----BEGIN CERTIFICATE----- line",
+            ),
+            (
+                "a key for a ca",
+                &[tls, ("ca", KEY)],
+                "ca: its value has no -----BEGIN CERTIFICATE----- line",
+            ),
+            (
+                "a ca cut off",
+                &[tls, ("caFromEnv", &cut)],
+                "caFromEnv: its value has PEM that is cut off",
+            ),
+            (
+                "a ca without line breaks",
+                &[tls, ("ca", &one_line)],
+                "ca: its value has no -----BEGIN CERTIFICATE----- line",
+            ),
+            (
+                "a certificate for a key",
+                &[tls, ("cert", CERTIFICATE), ("key", CERTIFICATE)],
+                "key: its value has no",
+            ),
+            (
+                "a NUL",
+                &[sasl, ("username", "me"), ("password", "hunter2\0")],
+                "password: its value has a NUL character",
+            ),
+        ];
+        for (name, row, expected) in rows {
+            let invalid = decode(row).expect_err(name);
+            let told = invalid.to_string();
+            assert!(told.contains(expected), "{name}: {told}");
+            assert!(!format!("{told} {invalid:?}").contains("hunter2"), "{name}: {told}");
+        }
+    }
+
+    #[test]
+    fn pem_is_known_by_its_lines() {
+        let chain = format!("subject=CN = kafka\n{CERTIFICATE}\nissuer\n{CERTIFICATE}");
+        let parameters = "-----BEGIN EC PARAMETERS-----\nTWFya2Vy\n-----END EC PARAMETERS-----\n";
+        let rows = [
+            ("a chain with text around", Pem::Certificate, chain.clone(), Ok(())),
+            ("a key with its parameters", Pem::PrivateKey, format!("{parameters}{KEY}"), Ok(())),
+            ("a key encrypted the old way", Pem::PrivateKey, OLD_ENCRYPTED_KEY.to_owned(), Ok(())),
+            (
+                "a chain cut off",
+                Pem::Certificate,
+                chain[..chain.len() - 5].to_owned(),
+                Err(PemError::Broken),
+            ),
+            (
+                "other letters",
+                Pem::Certificate,
+                CERTIFICATE.replace("TWFya2Vy", "TWF*"),
+                Err(PemError::Broken),
+            ),
+            (
+                "nothing inside",
+                Pem::Certificate,
+                CERTIFICATE.replace("TWFya2Vy", ""),
+                Err(PemError::Broken),
+            ),
+            (
+                "a key of SSH",
+                Pem::PrivateKey,
+                KEY.replace("PRIVATE", "OPENSSH PRIVATE"),
+                Err(PemError::Missing(Pem::PrivateKey)),
+            ),
+        ];
+        for (name, kind, text, expected) in rows {
+            assert_eq!(kind.check(&text), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_changed_secret_is_another_cluster() {
+        let with = |password| {
+            decode(&[("sasl", "plaintext"), ("username", "me"), ("passwordFromEnv", password)])
+        };
+        let (one, same, other) = (with("a"), with("a"), with("b"));
+        assert_eq!(one, same);
+        assert_ne!(one, other);
+        let hasher = RandomState::new();
+        let hash = |cluster: &Result<ClusterConfig, Invalid>| {
+            hasher.hash_one(cluster.as_ref().expect("complete"))
+        };
+        assert_eq!(hash(&one), hash(&same));
+        assert_ne!(hash(&one), hash(&other));
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let cluster = decode(&[
+            ("tls", "enable"),
+            ("ca", CERTIFICATE),
+            ("cert", CERTIFICATE),
+            ("key", KEY),
+            ("keyPassword", "hunter2"),
+            ("sasl", "plaintext"),
+            ("username", "hunter2"),
+            ("password", "hunter2"),
+        ])
+        .expect("complete");
+        let shown = format!("{cluster:?} {:?} {}", cluster.settings(), cluster.label());
+        assert!(!shown.contains("hunter2") && !shown.contains("TWFya2Vy"), "{shown}");
+        assert!(shown.contains("kafka:9092"), "{shown}");
+    }
+
+    #[test]
+    fn a_label_is_short() {
+        let servers: Vec<_> = (0..50).map(|n| format!("kafka-{n}:9092")).collect();
+        let label = ClusterConfig::plain(&servers.join(",")).expect("servers").label();
+        assert!(label.len() <= 103 && label.ends_with('…'), "{label}");
+    }
+}

@@ -1,0 +1,631 @@
+//! How far one topic has been read for all triggers on it, and what was found there.
+//!
+//! A [`Log`] is the state of one topic that polls and the reading threads share: which things are
+//! selected on it ([`Part`]s, each with a slot), and per partition how far the tail has come and
+//! where each thing matches. Polls only look and say what they miss ([`Log::look`]); the threads
+//! only add what they read ([`Log::append`], [`Log::append_earlier`]). Neither does I/O under the
+//! lock, and a record is judged outside it.
+//!
+//! A partition's tail begins where the first poll needs it, but not far from the end. A poll that
+//! needs an earlier stretch, for a thing that was not selected when the tail came by or for a group
+//! that lies further back, has it read by a second reader: backwards from what is known, in passes
+//! of bounded length, each for all things that miss something there. So a group that is close to
+//! the end never waits for one that is a hundred million records behind.
+//!
+//! What belongs together is told by `run`: a partition that has to be read anew (its topic was made
+//! again, its log truncated or trimmed past the tail) gets a new run, and whatever a thread still
+//! brings of the old one is dropped. A thing that is selected while a batch is being judged is told
+//! by `version`, and speaks for the log only from after that batch.
+//!
+//! # References
+//! - KIP-98: under `read_committed` a partition ends at the last stable offset, and control records
+//!   and aborted records take offsets but are not delivered
+//! - KIP-516: a topic that is made again has another id
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::error::Kind;
+use super::index::{KeyHash, Matches};
+use super::librdkafka::{Fault, Layout};
+use super::names::{Offset, Partition, Topic};
+use super::reader::{Reading, Seat};
+use crate::selection::{Judge, Part, Slot};
+
+/// A record that a compacted topic once held may be gone; matches in one are read again when they
+/// were last read longer ago than this.
+const COMPACTED_STALE_AFTER: Duration = Duration::from_secs(1);
+
+/// How many offsets one pass of the second reader spans: half a second of reading, which is what a
+/// poll waits at most for the passes of others.
+const PASS: Offset = 250_000;
+
+/// How often matches that every group has passed are dropped.
+const DROP_EVERY: Duration = Duration::from_secs(5);
+
+/// One topic as it is tailed.
+pub(super) struct Log {
+    topic: Topic,
+    state: Mutex<State>,
+    moved: Notify,
+}
+
+/// One thing selected on a topic, by one trigger or many.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Thing {
+    pub(super) part: Part,
+    /// Whether keys are told apart.
+    pub(super) by_key: bool,
+}
+
+/// What a poll needs of one partition.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Need {
+    pub(super) partition: Partition,
+    /// Matches at or after this count.
+    pub(super) from: Offset,
+    /// The log start offset.
+    pub(super) start: Offset,
+    /// The end offset: everything before it must have been judged.
+    pub(super) end: Offset,
+    /// How far the tail had come before the end was asked for.
+    pub(super) seen: Offset,
+}
+
+/// What a poll knows of a topic when it looks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View {
+    pub(super) layout: Layout,
+    /// Whether records may vanish from the middle of the log.
+    pub(super) compacted: bool,
+    /// When the ends were asked for.
+    pub(super) asked: Instant,
+}
+
+/// What a look gave.
+pub(super) struct Seen {
+    /// For each need how many matches are known, all things together.
+    pub(super) counts: Vec<u64>,
+    pub(super) state: Progress,
+    /// What the readers have to do for the rest.
+    pub(super) readings: Vec<Reading>,
+}
+
+/// How complete what was seen is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Progress {
+    Complete,
+    /// Offsets judged and offsets to go.
+    Reading {
+        judged: Offset,
+        behind: Offset,
+    },
+    /// The ends that the poll brought are older than what has happened since: ask again.
+    Outdated,
+    /// Reading fails, and not for a while only.
+    Failed(Fault),
+}
+
+/// What a reader needs to judge a batch of one partition.
+pub(super) struct Judging {
+    pub(super) judge: Arc<Judge>,
+    pub(super) by_key: bool,
+    pub(super) version: u64,
+}
+
+/// A trigger on a topic, as its log knows it.
+pub(super) type FollowerId = u64;
+
+/// A match that a reader found.
+pub(super) type Found = (Slot, Offset, KeyHash);
+
+struct State {
+    layout: Option<Layout>,
+    /// By slot.
+    things: Vec<Option<Selected>>,
+    slots: HashMap<Thing, Slot>,
+    judge: Arc<Judge>,
+    by_key: bool,
+    version: u64,
+    /// The last run given to a partition or a pass.
+    runs: u64,
+    partitions: BTreeMap<Partition, Tail>,
+    followers: HashMap<FollowerId, Following>,
+    last_follower: FollowerId,
+    /// When matches that nobody needs were last dropped.
+    dropped: Instant,
+}
+
+/// One trigger on the topic.
+struct Following {
+    slots: Vec<Slot>,
+    /// From where on it last needed each partition.
+    needs: BTreeMap<Partition, Offset>,
+}
+
+struct Selected {
+    thing: Thing,
+    triggers: usize,
+    /// The version of the judge that first had it.
+    since: u64,
+    /// How many records could not be judged for it.
+    unjudged: u64,
+}
+
+struct Tail {
+    run: u64,
+    /// Every record before this has been judged.
+    position: Offset,
+    /// By slot.
+    matches: HashMap<Slot, Matches>,
+    lost: Option<Instant>,
+    fault: Option<Fault>,
+    /// From where on a slot's matches are wanted, where they do not reach that far back.
+    wanted: HashMap<Slot, Offset>,
+    pass: Option<Pass>,
+    /// When the matches of a slot were last read again, on a compacted topic.
+    read_again: HashMap<Slot, Instant>,
+}
+
+/// A second reading of a stretch before the tail.
+struct Pass {
+    run: u64,
+    until: Offset,
+    /// With the version since which each is selected.
+    slots: Vec<(Slot, u64)>,
+}
+
+impl Log {
+    pub(super) fn new(topic: Topic) -> Log {
+        Log {
+            topic,
+            state: Mutex::new(State {
+                layout: None,
+                things: Vec::new(),
+                slots: HashMap::new(),
+                judge: Arc::new(Judge::new([])),
+                by_key: false,
+                version: 0,
+                runs: 0,
+                partitions: BTreeMap::new(),
+                followers: HashMap::new(),
+                last_follower: 0,
+                dropped: Instant::now(),
+            }),
+            moved: Notify::new(),
+        }
+    }
+
+    pub(super) fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// Resolves when a reader has come further; create it before looking, so that none is missed.
+    pub(super) fn moved(&self) -> tokio::sync::futures::Notified<'_> {
+        self.moved.notified()
+    }
+
+    /// Selects things for one more trigger.
+    pub(super) fn follow(&self, things: &[Thing]) -> FollowerId {
+        let mut state = self.lock();
+        let known = state.slots.len();
+        let slots = things.iter().map(|thing| state.slot_of(thing)).collect();
+        if state.slots.len() > known {
+            state.compile();
+        }
+        state.last_follower += 1;
+        let id = state.last_follower;
+        state.followers.insert(id, Following { slots, needs: BTreeMap::new() });
+        id
+    }
+
+    /// Lets go of what one trigger selected; true when nobody is left.
+    pub(super) fn leave(&self, follower: FollowerId) -> bool {
+        let mut state = self.lock();
+        let known = state.slots.len();
+        if let Some(following) = state.followers.remove(&follower) {
+            for slot in following.slots {
+                state.release(slot);
+            }
+        }
+        if state.slots.len() < known {
+            state.compile();
+        }
+        state.followers.is_empty()
+    }
+
+    /// The partitions being tailed.
+    pub(super) fn partitions(&self) -> Vec<Partition> {
+        self.lock().partitions.keys().copied().collect()
+    }
+
+    /// How far the tail has come in each partition, and the layout that this is true of.
+    pub(super) fn positions(&self) -> BTreeMap<Partition, Offset> {
+        let state = self.lock();
+        let positions = state.partitions.iter();
+        positions.map(|(partition, tail)| (*partition, tail.position)).collect()
+    }
+
+    /// Counts the matches of a trigger's things as far as they are known, and says what is missing.
+    pub(super) fn look(self: &Arc<Self>, follower: FollowerId, needs: &[Need], view: View) -> Seen {
+        let mut state = self.lock();
+        let slots = state.note_needs(follower, needs);
+        let mut seen =
+            Seen { counts: vec![0; needs.len()], state: Progress::Complete, readings: Vec::new() };
+        if state.layout.is_some_and(|known| known.id != view.layout.id) {
+            // The topic was deleted and made again: nothing that was read is true of it.
+            state.partitions.clear();
+        }
+        state.layout = Some(view.layout);
+        let (mut judged, mut behind) = (0, 0);
+        for (need, count) in needs.iter().zip(&mut seen.counts) {
+            if let Err(verdict) = state.ready(self, &slots, *need, view, &mut seen.readings) {
+                seen.state = verdict;
+                continue;
+            }
+            let tail = &state.partitions[&need.partition];
+            let mut missing = need.end.saturating_sub(tail.position.max(need.from));
+            for slot in &slots {
+                let counted = tail.matches[slot].count(need.from);
+                *count += counted.count;
+                if !counted.complete {
+                    missing = missing.max(tail.matches[slot].from() - need.from);
+                }
+            }
+            behind += missing;
+            judged += need.end.saturating_sub(need.from).saturating_sub(missing);
+        }
+        if seen.state == Progress::Complete && behind > 0 {
+            let fault = needs.iter().find_map(|need| {
+                let tail = state.partitions.get(&need.partition)?;
+                tail.fault.clone().filter(Fault::is_lasting)
+            });
+            seen.state = match fault {
+                Some(fault) => Progress::Failed(fault),
+                None => Progress::Reading { judged, behind },
+            };
+        }
+        seen
+    }
+
+    /// The distinct keys that match at or after each need, all partitions together.
+    pub(super) fn keys(&self, follower: FollowerId, needs: &[Need]) -> u64 {
+        let state = self.lock();
+        let slots = state.followers.get(&follower).map_or(&[][..], |following| &following.slots);
+        let mut keys = HashSet::new();
+        for need in needs {
+            if let Some(tail) = state.partitions.get(&need.partition) {
+                for slot in slots {
+                    if let Some(matches) = tail.matches.get(slot) {
+                        matches.collect_keys(need.from, &mut keys);
+                    }
+                }
+            }
+        }
+        keys.len() as u64
+    }
+
+    /// What the tail's next batch is judged with.
+    pub(super) fn judging(&self) -> Judging {
+        let state = self.lock();
+        Judging { judge: Arc::clone(&state.judge), by_key: state.by_key, version: state.version }
+    }
+
+    /// The tail has judged everything before `position`, and found these, in rising order.
+    pub(super) fn append(
+        &self,
+        seat: &Seat,
+        version: u64,
+        position: Offset,
+        found: &[Found],
+        unjudged: &[Slot],
+    ) {
+        let mut state = self.lock();
+        let State { things, partitions, .. } = &mut *state;
+        let current = partitions.get_mut(&seat.partition());
+        let Some(tail) = current.filter(|tail| tail.run == seat.run()) else {
+            return;
+        };
+        // A slot may have been given away, or to another thing, since the judge was made.
+        let judged = |slot: Slot| {
+            let selected = things.get(slot.0 as usize).and_then(Option::as_ref);
+            selected.filter(|selected| selected.since <= version)
+        };
+        for (slot, offset, key) in found {
+            if let Some(selected) = judged(*slot) {
+                let from = tail.position;
+                let matches = tail.matches.entry(*slot);
+                let matches = matches.or_insert_with(|| Matches::new(from, selected.by_key()));
+                matches.push(*offset, *key);
+            }
+        }
+        tail.position = tail.position.max(position);
+        tail.fault = None;
+        for (slot, matches) in &mut tail.matches {
+            if judged(*slot).is_none() {
+                // Selected while this batch was being judged without it.
+                matches.drop_before(tail.position);
+            }
+        }
+        for slot in unjudged {
+            let selected = things.get_mut(slot.0 as usize).and_then(Option::as_mut);
+            if let Some(selected) = selected.filter(|selected| selected.since <= version) {
+                selected.unjudged += 1;
+            }
+        }
+        drop(state);
+        self.moved.notify_waiters();
+    }
+
+    /// The second reader has judged everything of its pass before `reached`, and found these; gives
+    /// the next pass when this one is over.
+    pub(super) fn append_earlier(
+        self: &Arc<Self>,
+        seat: &Seat,
+        reached: Offset,
+        found: &[Found],
+    ) -> Option<Reading> {
+        let mut state = self.lock();
+        let State { things, partitions, .. } = &mut *state;
+        let tail = partitions.get_mut(&seat.partition())?;
+        let pass = tail.pass.as_mut().filter(|pass| pass.run == seat.run())?;
+        pass.slots.retain(|(slot, since)| {
+            let selected = things.get(slot.0 as usize).and_then(Option::as_ref);
+            selected.is_some_and(|selected| selected.since == *since)
+        });
+        for (slot, offset, key) in found {
+            if pass.slots.iter().any(|(known, _)| known == slot)
+                && let Some(matches) = tail.matches.get_mut(slot)
+            {
+                matches.push_earlier(*offset, *key);
+            }
+        }
+        for (slot, _) in &pass.slots {
+            if let Some(matches) = tail.matches.get_mut(slot) {
+                matches.reach_earlier(reached);
+            }
+        }
+        let mut next = None;
+        if reached >= pass.until {
+            tail.pass = None;
+            next = state.begin_pass(self, seat.partition());
+        }
+        drop(state);
+        self.moved.notify_waiters();
+        next
+    }
+
+    /// Reading failed, for the tail or for a pass.
+    pub(super) fn fail(&self, seat: &Seat, fault: Fault) {
+        let mut state = self.lock();
+        if let Some(tail) = state.partitions.get_mut(&seat.partition()) {
+            let gone = fault.loses_position();
+            if tail.run == seat.run() {
+                if gone {
+                    tail.lost = Some(Instant::now());
+                }
+                tail.fault = Some(fault);
+            } else if gone && tail.pass.as_ref().is_some_and(|pass| pass.run == seat.run()) {
+                // The stretch is no longer there; polls that come with the new log start say what
+                // they want of the rest.
+                tail.pass = None;
+                tail.wanted.clear();
+            }
+        }
+        drop(state);
+        self.moved.notify_waiters();
+    }
+
+    /// Whether a seat is still what its partition is read for.
+    pub(super) fn wants(&self, seat: &Seat) -> bool {
+        let state = self.lock();
+        let tail = state.partitions.get(&seat.partition());
+        tail.is_some_and(|tail| {
+            let pass = tail.pass.as_ref().map(|pass| pass.run);
+            tail.run == seat.run() || pass == Some(seat.run())
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn slot_of(&mut self, thing: &Thing) -> Slot {
+        if let Some(slot) = self.slots.get(thing)
+            && let Some(selected) = &mut self.things[slot.0 as usize]
+        {
+            selected.triggers += 1;
+            return *slot;
+        }
+        let free = self.things.iter().position(Option::is_none);
+        let slot = free.unwrap_or(self.things.len());
+        self.things.resize_with(self.things.len().max(slot + 1), || None);
+        self.things[slot] = Some(Selected {
+            thing: thing.clone(),
+            triggers: 1,
+            since: self.version + 1,
+            unjudged: 0,
+        });
+        self.slots.insert(thing.clone(), Slot(slot as u32));
+        Slot(slot as u32)
+    }
+
+    fn release(&mut self, slot: Slot) {
+        let entry = &mut self.things[slot.0 as usize];
+        if let Some(selected) = entry.as_mut() {
+            selected.triggers -= 1;
+            if selected.triggers == 0 {
+                self.slots.remove(&selected.thing);
+                *entry = None;
+                for tail in self.partitions.values_mut() {
+                    tail.matches.remove(&slot);
+                    tail.wanted.remove(&slot);
+                    tail.read_again.remove(&slot);
+                }
+            }
+        }
+    }
+
+    /// Notes from where on a trigger needs its partitions, and gives its slots. From time to time
+    /// drops what no trigger needs any more.
+    fn note_needs(&mut self, follower: FollowerId, needs: &[Need]) -> Vec<Slot> {
+        let Some(following) = self.followers.get_mut(&follower) else {
+            return Vec::new();
+        };
+        following.needs.extend(needs.iter().map(|need| (need.partition, need.from)));
+        let slots = following.slots.clone();
+        if self.dropped.elapsed() > DROP_EVERY {
+            self.dropped = Instant::now();
+            self.drop_unneeded();
+        }
+        slots
+    }
+
+    fn drop_unneeded(&mut self) {
+        for (partition, tail) in &mut self.partitions {
+            let mut least: HashMap<Slot, Offset> = HashMap::new();
+            for following in self.followers.values() {
+                if let Some(need) = following.needs.get(partition) {
+                    for slot in &following.slots {
+                        let least = least.entry(*slot).or_insert(*need);
+                        *least = (*least).min(*need);
+                    }
+                }
+            }
+            for (slot, matches) in &mut tail.matches {
+                if let Some(least) = least.get(slot)
+                    && *least <= tail.position
+                {
+                    matches.drop_before(*least);
+                }
+            }
+        }
+    }
+
+    /// Makes the judge fit the things selected, if it does not.
+    fn compile(&mut self) {
+        let selected = || {
+            let things = self.things.iter().enumerate();
+            things.filter_map(|(slot, selected)| Some((Slot(slot as u32), selected.as_ref()?)))
+        };
+        self.by_key = selected().any(|(_, selected)| selected.thing.by_key);
+        self.judge = Arc::new(Judge::new(
+            selected().map(|(slot, selected)| (slot, selected.thing.part.clone())),
+        ));
+        self.version += 1;
+    }
+
+    /// Sees to it that a partition is read as a need asks, and says what keeps it from being so.
+    fn ready(
+        &mut self,
+        log: &Arc<Log>,
+        slots: &[Slot],
+        need: Need,
+        view: View,
+        readings: &mut Vec<Reading>,
+    ) -> Result<(), Progress> {
+        if let Some(tail) = self.partitions.get(&need.partition) {
+            let truncated = need.end < need.seen.min(tail.position);
+            let trimmed = need.start > tail.position;
+            if let Some(at) = tail.lost
+                && at >= view.asked
+            {
+                return Err(Progress::Outdated);
+            }
+            if tail.lost.is_some() || truncated || trimmed {
+                self.partitions.remove(&need.partition);
+            }
+        }
+        let State { things, partitions, runs, .. } = self;
+        let tail = partitions.entry(need.partition).or_insert_with(|| {
+            *runs += 1;
+            let seat = Seat::new(Arc::clone(log), need.partition, *runs);
+            let position = need.from.max(need.end.saturating_sub(PASS)).min(need.end);
+            readings.push(Reading::tail(seat, position));
+            Tail {
+                run: *runs,
+                position,
+                matches: HashMap::new(),
+                lost: None,
+                fault: None,
+                wanted: HashMap::new(),
+                pass: None,
+                read_again: HashMap::new(),
+            }
+        });
+        for slot in slots {
+            let position = tail.position;
+            let by_key = things[slot.0 as usize].as_ref().is_some_and(Selected::by_key);
+            let matches = tail.matches.entry(*slot);
+            let matches = matches.or_insert_with(|| Matches::new(position, by_key));
+            if view.compacted && matches.count(need.from).count > 0 {
+                let last = tail.read_again.entry(*slot).or_insert(view.asked);
+                if last.elapsed() > COMPACTED_STALE_AFTER {
+                    *last = Instant::now();
+                    matches.drop_before(tail.position);
+                }
+            }
+            if matches.from() > need.from {
+                let wanted = tail.wanted.entry(*slot).or_insert(need.from);
+                *wanted = need.from.min(*wanted);
+            }
+        }
+        if tail.pass.is_none() {
+            readings.extend(self.begin_pass(log, need.partition));
+        }
+        Ok(())
+    }
+
+    /// The next stretch that the second reader has to read in a partition, if any.
+    fn begin_pass(&mut self, log: &Arc<Log>, partition: Partition) -> Option<Reading> {
+        let State { things, partitions, runs, .. } = self;
+        let tail = partitions.get_mut(&partition)?;
+        let Tail { wanted, matches, .. } = tail;
+        wanted.retain(|slot, from| matches.get(slot).is_some_and(|known| known.from() > *from));
+        let until = wanted.keys().map(|slot| matches[slot].from()).max()?;
+        let first = wanted.values().min().copied()?;
+        let from = first.max(until.saturating_sub(PASS));
+        *runs += 1;
+        let mut parts = Vec::new();
+        let mut pass = Pass { run: *runs, until, slots: Vec::new() };
+        for slot in wanted.keys() {
+            if let Some(known) = matches.get_mut(slot)
+                && known.from() > from
+                && let Some(selected) = things[slot.0 as usize].as_ref()
+            {
+                known.begin_earlier(from);
+                pass.slots.push((*slot, selected.since));
+                parts.push((*slot, selected.thing.part.clone()));
+            }
+        }
+        let by_key = things.iter().flatten().any(Selected::by_key);
+        tail.pass = Some(pass);
+        let seat = Seat::new(Arc::clone(log), partition, *runs);
+        Some(Reading::pass(seat, from, until, Judge::new(parts), by_key))
+    }
+}
+
+impl Selected {
+    fn by_key(&self) -> bool {
+        self.thing.by_key
+    }
+}
+
+impl Fault {
+    /// Whether reading cannot go on from where it was.
+    fn loses_position(&self) -> bool {
+        use rdkafka::types::RDKafkaErrorCode::{AutoOffsetReset, OffsetOutOfRange};
+        matches!(self.code, AutoOffsetReset | OffsetOutOfRange) || self.kind() == Kind::Missing
+    }
+
+    /// Whether waiting would not help.
+    fn is_lasting(&self) -> bool {
+        self.kind() == Kind::Denied
+    }
+}

@@ -1,0 +1,734 @@
+//! What a trigger on Kafka asks for: its Kafka parameters, decoded.
+//!
+//! Names, defaults and meanings are those of KEDA's scalers `kafka` and `apache-kafka`, so that a
+//! trigger of theirs goes on to mean what it meant. Thresholds and limits count messages, or what
+//! `countBy` names instead.
+//!
+//! # References
+//! - KEDA 2.20 `pkg/scalers/kafka_scaler.go` and `apache_kafka_scaler.go`.
+//! - sarama's `ParseKafkaVersion`, for the form of `version`.
+
+use std::collections::HashSet;
+use std::fmt::{self, Display};
+use std::num::NonZeroU64;
+
+use super::names::{Group, Topic, TopicError};
+use super::security::ClusterConfig;
+use crate::metadata::{self, Reader};
+use crate::selection::Selection;
+
+/// What a filter can ask of a Kafka record beyond what it can of every message.
+pub const FILTER_VARIABLES: &[&str] = &["topic", "partition", "offset"];
+
+/// KEDA's `lagThreshold` where a trigger has none.
+const DEFAULT_LAG_THRESHOLD: u64 = 10;
+/// Bytes of the longest group that the protocol can carry.
+const GROUP_BYTES: usize = i16::MAX as usize;
+/// Topics that one trigger may name: each is a tail.
+const MAX_TOPICS: usize = 1_000;
+
+/// A trigger on Kafka, decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaTrigger {
+    /// Where the topics are.
+    pub cluster: ClusterConfig,
+    /// Whose committed offsets say what has been done.
+    pub group: Group,
+    /// Topics that count, each once; empty: every topic the group has committed offsets for.
+    pub topics: Vec<Topic>,
+    /// Partitions that count, of each topic; `None`: all.
+    pub partitions: Option<PartitionList>,
+    /// Where a partition without a committed offset is taken to stand.
+    pub offset_reset: OffsetReset,
+    /// Whether a partition without a committed offset counts nothing.
+    pub scale_to_zero_on_invalid_offset: bool,
+    /// Messages for one replica or Job, above 0.
+    pub threshold: u64,
+    /// How the backlog is bounded by the number of partitions.
+    pub spread: Spread,
+    /// Whether a partition whose committed offset has not moved since the poll before counts 0 in
+    /// the metric.
+    pub exclude_persistent_lag: bool,
+    /// What a backlog is made of.
+    pub count_from: CountFrom,
+    /// What one message counts as.
+    pub count_by: CountBy,
+    /// Where counting may stop; above the activation threshold.
+    pub count_limit: Option<NonZeroU64>,
+    /// Which messages count.
+    pub selection: Selection,
+}
+
+/// A trigger on Kafka, and what KEDA itself is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded {
+    /// What to measure.
+    pub trigger: KafkaTrigger,
+    /// The trigger is active above this.
+    pub activation: u64,
+    /// The metric's name as KEDA's scaler would make it, not yet normalised.
+    pub metric_name: String,
+}
+
+/// Where a partition without a committed offset is taken to stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OffsetReset {
+    /// At its end when the trigger was first seen.
+    #[default]
+    Latest,
+    /// At its log start.
+    Earliest,
+}
+
+/// How the metric is bounded, so that no replica is without a partition to read.
+///
+/// KEDA's three booleans in the four combinations that it allows and tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Spread {
+    /// No more than the partitions can share.
+    #[default]
+    Partitions,
+    /// `allowIdleConsumers`: not bounded.
+    Unbounded,
+    /// `limitToPartitionsWithLag`: no more than the partitions with a backlog can share.
+    PartitionsWithLag,
+    /// `ensureEvenDistributionOfPartitions`: as many replicas as divide the partitions evenly. They
+    /// are never more than partitions, so `allowIdleConsumers` changes nothing.
+    Even,
+}
+
+/// What a backlog is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CountFrom {
+    /// Records that exist.
+    #[default]
+    Records,
+    /// End offset − committed offset, as KEDA counts; nothing is read.
+    Offsets,
+}
+
+/// What one message counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CountBy {
+    /// Itself.
+    #[default]
+    Messages,
+    /// Its key: distinct keys are counted.
+    Keys,
+    /// Its partition: partitions that have one are counted.
+    Partitions,
+}
+
+/// A set of partitions, kept as ranges, since a range may span all numbers there are.
+///
+/// Displayed in the form it is written in, sorted: `1-4,8,10-12`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PartitionList(Vec<(i32, i32)>);
+
+/// Why a text is no list of partitions.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PartitionListError {
+    /// An element is neither a partition's number nor two of them with a `-` between.
+    #[error("{} is no partition and no range; give them as 1-4,8", metadata::quoted(.0))]
+    Malformed(String),
+    /// A range whose end is below its start.
+    #[error("{0}-{1} is a reversed range; give {1}-{0}")]
+    Reversed(i32, i32),
+}
+
+impl KafkaTrigger {
+    /// Reads a trigger's Kafka rows; `selection` and `count_limit` are rows that every source has.
+    /// `None` after a complaint; there may be one even so.
+    pub fn decode(
+        reader: &mut Reader<'_>,
+        selection: Selection,
+        count_limit: Option<NonZeroU64>,
+    ) -> Option<Decoded> {
+        if reader.text("triggerAuthentication").is_some() {
+            reader.complain(
+                "triggerAuthentication",
+                "is not supported by this version; give its parameters as <parameter>FromEnv",
+            );
+        }
+        let cluster = ClusterConfig::decode(reader);
+        reader.require("consumerGroup", "give the consumer group of the workload");
+        let group = reader.text("consumerGroup");
+        if group.is_some_and(|group| group.len() > GROUP_BYTES) {
+            reader.complain(
+                "consumerGroup",
+                format_args!("is too long; give at most {GROUP_BYTES} bytes"),
+            );
+        }
+        let topics = topics(reader);
+        let partitions = partitions(reader);
+        let offset_reset = reader.choice(
+            "offsetResetPolicy",
+            &[("latest", Some(OffsetReset::Latest)), ("earliest", Some(OffsetReset::Earliest))],
+        );
+        let scale_to_zero_on_invalid_offset = reader.boolean("scaleToZeroOnInvalidOffset");
+        let threshold = reader.number("lagThreshold", 1..=i64::MAX as u64);
+        let activation = reader.number("activationLagThreshold", 0..=i64::MAX as u64).unwrap_or(0);
+        let spread = spread(reader);
+        let exclude_persistent_lag = reader.boolean("excludePersistentLag");
+        let count_by = reader.choice(
+            "countBy",
+            &[
+                ("messages", Some(CountBy::Messages)),
+                ("keys", Some(CountBy::Keys)),
+                ("partitions", Some(CountBy::Partitions)),
+            ],
+        );
+        let count_by = count_by.unwrap_or_default();
+        let count_from = count_from(reader, count_by);
+        // A count that stops at or below the activation threshold would never tell whether it is
+        // passed.
+        if count_limit.is_some_and(|limit| limit.get() <= activation) {
+            reader.complain(
+                "countLimit",
+                format_args!("is not above activationLagThreshold; give more than {activation}"),
+            );
+        }
+        reader.parsed("version", "give one such as 2.8.0", version);
+
+        let group = Group::from(group?);
+        let metric_name = metric_name(&topics, &group);
+        let trigger = Self {
+            cluster: cluster?,
+            group,
+            topics,
+            partitions,
+            offset_reset: offset_reset.unwrap_or_default(),
+            scale_to_zero_on_invalid_offset,
+            threshold: threshold.unwrap_or(DEFAULT_LAG_THRESHOLD),
+            spread,
+            exclude_persistent_lag,
+            count_from,
+            count_by,
+            count_limit,
+            selection,
+        };
+        Some(Decoded { trigger, activation, metric_name })
+    }
+}
+
+/// The topics named, each once, in their order.
+fn topics(reader: &mut Reader<'_>) -> Vec<Topic> {
+    const FITS: &str = "give topics by comma, of letters, digits, '.', '_' and '-'";
+    let topics = reader.parsed("topic", FITS, |text| {
+        let mut seen = HashSet::new();
+        let names = metadata::list(text).filter(|name| seen.insert(*name));
+        names.map(Topic::parse).collect::<Result<Vec<_>, TopicError>>()
+    });
+    let Some(topics) = topics else {
+        return Vec::new();
+    };
+    if topics.is_empty() {
+        reader.complain("topic", format_args!("names no topic; {FITS}"));
+    }
+    if topics.len() > MAX_TOPICS {
+        reader.complain(
+            "topic",
+            format_args!("names {} topics; give at most {MAX_TOPICS}", topics.len()),
+        );
+    }
+    topics
+}
+
+/// The partitions that count. Without a topic the row means nothing to KEDA, whatever it holds.
+fn partitions(reader: &mut Reader<'_>) -> Option<PartitionList> {
+    if !reader.has("topic") {
+        reader.accept(&["partitionLimitation"]);
+        return None;
+    }
+    reader.parsed(
+        "partitionLimitation",
+        "give partitions and ranges by comma, such as 1-4,8",
+        PartitionList::parse,
+    )
+}
+
+fn spread(reader: &mut Reader<'_>) -> Spread {
+    let idle = reader.boolean("allowIdleConsumers");
+    let with_lag = reader.boolean("limitToPartitionsWithLag");
+    let even = reader.boolean("ensureEvenDistributionOfPartitions");
+    if with_lag && idle {
+        reader.complain(
+            "limitToPartitionsWithLag",
+            "does not go with allowIdleConsumers; give one of the two",
+        );
+    }
+    if with_lag && even {
+        reader.complain(
+            "limitToPartitionsWithLag",
+            "does not go with ensureEvenDistributionOfPartitions; give one of the two",
+        );
+    }
+    for (key, wanted) in
+        [("limitToPartitionsWithLag", with_lag), ("ensureEvenDistributionOfPartitions", even)]
+    {
+        if wanted && !reader.has("topic") {
+            reader.complain(key, "needs topic; give one");
+        }
+    }
+    match (with_lag, even, idle) {
+        (true, ..) => Spread::PartitionsWithLag,
+        (false, true, _) => Spread::Even,
+        (false, false, true) => Spread::Unbounded,
+        (false, false, false) => Spread::Partitions,
+    }
+}
+
+fn count_from(reader: &mut Reader<'_>, count_by: CountBy) -> CountFrom {
+    let count_from = reader
+        .choice(
+            "countFrom",
+            &[("records", Some(CountFrom::Records)), ("offsets", Some(CountFrom::Offsets))],
+        )
+        .unwrap_or_default();
+    if count_from == CountFrom::Offsets {
+        for key in ["eventType", "filter"] {
+            if reader.has(key) {
+                reader.complain(
+                    "countFrom",
+                    format_args!("does not go with {key}, which needs messages read; give records"),
+                );
+            }
+        }
+        if count_by != CountBy::Messages {
+            reader.complain("countFrom", "goes with countBy messages alone; give records");
+        }
+    }
+    count_from
+}
+
+/// As KEDA names it: by its topics, or else by its group.
+fn metric_name(topics: &[Topic], group: &Group) -> String {
+    if topics.is_empty() {
+        return format!("kafka-{}-topics", group.as_str());
+    }
+    let names: Vec<_> = topics.iter().map(Topic::as_str).collect();
+    format!("kafka-{}", names.join(","))
+}
+
+/// Whether the text has the form of a broker's version: three numbers, or four with a leading 0.
+fn version(text: &str) -> Result<(), String> {
+    let parts: Vec<_> = text.splitn(5, '.').collect();
+    let numbers = parts
+        .iter()
+        .all(|part| part.bytes().all(|byte| byte.is_ascii_digit()) && part.parse::<u32>().is_ok());
+    let form = match parts.as_slice() {
+        ["0", _, _, _] => true,
+        [major, _, _] => !major.starts_with('0'),
+        _ => false,
+    };
+    if numbers && form {
+        Ok(())
+    } else {
+        Err(format!("{} is not a version of Kafka; give one such as 2.8.0", metadata::quoted(text)))
+    }
+}
+
+impl PartitionList {
+    /// The partitions of a list of numbers and ranges by comma.
+    ///
+    /// # Errors
+    /// An element is neither, a range is reversed, or a number is above `i32::MAX`.
+    pub fn parse(text: &str) -> Result<Self, PartitionListError> {
+        let mut ranges = text.split(',').map(range).collect::<Result<Vec<_>, _>>()?;
+        ranges.sort_unstable();
+        ranges.dedup_by(|next, last| {
+            let joins = next.0 <= last.1.saturating_add(1);
+            if joins {
+                last.1 = last.1.max(next.1);
+            }
+            joins
+        });
+        Ok(Self(ranges))
+    }
+
+    /// Whether the list has this partition.
+    pub fn contains(&self, partition: i32) -> bool {
+        let after = self.0.partition_point(|(start, _)| *start <= partition);
+        after > 0 && partition <= self.0[after - 1].1
+    }
+}
+
+fn range(element: &str) -> Result<(i32, i32), PartitionListError> {
+    let number = |text: &str| text.trim().parse::<i32>().ok().filter(|number| *number >= 0);
+    let (start, end) = element.split_once('-').unwrap_or((element, element));
+    let (Some(start), Some(end)) = (number(start), number(end)) else {
+        return Err(PartitionListError::Malformed(element.trim().to_owned()));
+    };
+    if end < start {
+        return Err(PartitionListError::Reversed(start, end));
+    }
+    Ok((start, end))
+}
+
+impl Display for PartitionList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, (start, end)) in self.0.iter().enumerate() {
+            let comma = if nth == 0 { "" } else { "," };
+            if start == end {
+                write!(f, "{comma}{start}")?;
+            } else {
+                write!(f, "{comma}{start}-{end}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::metadata::Invalid;
+
+    type Rows<'a> = &'a [(&'a str, &'a str)];
+
+    /// What `rows` decode to beside a complete trigger; a row of the same key replaces.
+    fn decode(rows: Rows<'_>) -> Result<Decoded, Invalid> {
+        let complete =
+            [("bootstrapServers", "kafka:9092"), ("consumerGroup", "jobs"), ("topic", "uploads")];
+        let metadata =
+            complete.iter().chain(rows).map(|(key, value)| (key.to_string(), value.to_string()));
+        let metadata: HashMap<_, _> = metadata.collect();
+        let mut reader = Reader::new(&metadata);
+        // Read by the trigger of whatever source, and beside the point here.
+        reader.accept(&["eventType", "filter"]);
+        let decoded = KafkaTrigger::decode(&mut reader, Selection::default(), NonZeroU64::new(100));
+        reader.finish(decoded)
+    }
+
+    fn decoded(rows: Rows<'_>) -> KafkaTrigger {
+        decode(rows).unwrap_or_else(|invalid| panic!("{rows:?}: {invalid}")).trigger
+    }
+
+    #[test]
+    fn defaults_are_those_of_keda() {
+        let Decoded { trigger, activation, metric_name } = decode(&[]).expect("complete");
+        let expected = KafkaTrigger {
+            cluster: ClusterConfig::plain("kafka:9092").expect("a server"),
+            group: Group::from("jobs"),
+            topics: vec![Topic::from("uploads")],
+            partitions: None,
+            offset_reset: OffsetReset::Latest,
+            scale_to_zero_on_invalid_offset: false,
+            threshold: 10,
+            spread: Spread::Partitions,
+            exclude_persistent_lag: false,
+            count_from: CountFrom::Records,
+            count_by: CountBy::Messages,
+            count_limit: NonZeroU64::new(100),
+            selection: Selection::default(),
+        };
+        assert_eq!(trigger, expected);
+        assert_eq!((activation, metric_name.as_str()), (0, "kafka-uploads"));
+    }
+
+    #[test]
+    fn each_row_sets_what_it_says() {
+        type Check = fn(&KafkaTrigger) -> bool;
+        let rows: &[(&str, Rows<'_>, Check)] = &[
+            ("a group keeps its blanks", &[("consumerGroup", " my jobs ")], |t| {
+                t.group.as_str() == " my jobs "
+            }),
+            ("topics by comma", &[("topic", " a, b,,a ")], |t| {
+                t.topics == [Topic::from("a"), Topic::from("b")]
+            }),
+            ("a blank topic is none", &[("topic", " ")], |t| t.topics.is_empty()),
+            ("partitions", &[("partitionLimitation", "8, 1-4,10-12")], |t| {
+                t.partitions.as_ref().is_some_and(|list| list.to_string() == "1-4,8,10-12")
+            }),
+            (
+                "partitions without a topic mean nothing",
+                &[("topic", ""), ("partitionLimitation", "x")],
+                |t| t.partitions.is_none(),
+            ),
+            ("threshold", &[("lagThreshold", " 3 ")], |t| t.threshold == 3),
+            ("the highest threshold", &[("lagThreshold", "9223372036854775807")], |t| {
+                t.threshold == i64::MAX as u64
+            }),
+            ("a number with a sign", &[("lagThreshold", "+3")], |t| t.threshold == 3),
+            ("latest", &[("offsetResetPolicy", "latest")], |t| {
+                t.offset_reset == OffsetReset::Latest
+            }),
+            ("earliest", &[("offsetResetPolicy", "earliest")], |t| {
+                t.offset_reset == OffsetReset::Earliest
+            }),
+            ("zero on an invalid offset", &[("scaleToZeroOnInvalidOffset", "T")], |t| {
+                t.scale_to_zero_on_invalid_offset
+            }),
+            ("persistent lag", &[("excludePersistentLag", "1")], |t| t.exclude_persistent_lag),
+            ("idle consumers", &[("allowIdleConsumers", "true")], |t| {
+                t.spread == Spread::Unbounded
+            }),
+            ("no idle consumers", &[("allowIdleConsumers", "F")], |t| {
+                t.spread == Spread::Partitions
+            }),
+            ("partitions with lag", &[("limitToPartitionsWithLag", "TRUE")], |t| {
+                t.spread == Spread::PartitionsWithLag
+            }),
+            (
+                "partitions with lag, the others refused",
+                &[
+                    ("limitToPartitionsWithLag", "true"),
+                    ("allowIdleConsumers", "false"),
+                    ("ensureEvenDistributionOfPartitions", "false"),
+                ],
+                |t| t.spread == Spread::PartitionsWithLag,
+            ),
+            ("even", &[("ensureEvenDistributionOfPartitions", "true")], |t| {
+                t.spread == Spread::Even
+            }),
+            (
+                "even with idle consumers is even",
+                &[("ensureEvenDistributionOfPartitions", "true"), ("allowIdleConsumers", "true")],
+                |t| t.spread == Spread::Even,
+            ),
+            ("offsets", &[("countFrom", "offsets"), ("countBy", "messages")], |t| {
+                t.count_from == CountFrom::Offsets
+            }),
+            ("records", &[("countFrom", "records")], |t| t.count_from == CountFrom::Records),
+            ("keys", &[("countBy", "keys")], |t| t.count_by == CountBy::Keys),
+            ("partitions that have one", &[("countBy", "partitions")], |t| {
+                t.count_by == CountBy::Partitions
+            }),
+            ("version", &[("version", "2.8.0")], |_| true),
+            ("version of old", &[("version", "0.11.0.2")], |_| true),
+            ("a twin", &[("topic", ""), ("topicFromEnv", "mails")], |t| {
+                t.topics == [Topic::from("mails")]
+            }),
+            (
+                "what is for other mechanisms",
+                &[("awsRegion", "x"), ("scopes", "y"), ("realm", "z")],
+                |_| true,
+            ),
+        ];
+        for (name, row, check) in rows {
+            let trigger = decoded(row);
+            assert!(check(&trigger), "{name}: {trigger:?}");
+        }
+    }
+
+    #[test]
+    fn each_error_names_its_key_what_it_held_and_what_fits() {
+        let long = "g".repeat(GROUP_BYTES + 1);
+        let many: Vec<_> = (0..=MAX_TOPICS).map(|n| n.to_string()).collect();
+        let rows: &[(&str, Rows<'_>, &str)] = &[
+            (
+                "no servers",
+                &[("bootstrapServers", "")],
+                "bootstrapServers: is missing; give host:port",
+            ),
+            (
+                "no group",
+                &[("consumerGroup", " ")],
+                "consumerGroup: is missing; give the consumer group",
+            ),
+            (
+                "a group too long",
+                &[("consumerGroup", &long)],
+                "is too long; give at most 32767 bytes",
+            ),
+            (
+                "a topic Kafka has not",
+                &[("topic", "up loads")],
+                "topic: \"up loads\" is no name for a topic; give letters",
+            ),
+            (
+                "no topic among commas",
+                &[("topic", ",,")],
+                "topic: \",,\" names no topic; give topics",
+            ),
+            (
+                "too many topics",
+                &[("topic", &many.join(","))],
+                "names 1001 topics; give at most 1000",
+            ),
+            (
+                "a threshold in words",
+                &[("lagThreshold", "ten")],
+                "lagThreshold: \"ten\" is not a whole number; give 1 or more",
+            ),
+            (
+                "a threshold of 0",
+                &[("lagThreshold", "0")],
+                "lagThreshold: \"0\" is too small; give 1 or more",
+            ),
+            (
+                "a threshold below 0",
+                &[("lagThreshold", "-4")],
+                "lagThreshold: \"-4\" is too small; give 1 or more",
+            ),
+            (
+                "a threshold with a fraction",
+                &[("lagThreshold", "1.5")],
+                "lagThreshold: \"1.5\" is not a whole number",
+            ),
+            (
+                "a threshold beyond KEDA's",
+                &[("lagThreshold", "9223372036854775808")],
+                "is too large; give at most 9223372036854775807",
+            ),
+            (
+                "an activation below 0",
+                &[("activationLagThreshold", "-1")],
+                "activationLagThreshold: \"-1\" is too small; give 0 or more",
+            ),
+            (
+                "a limit that never tells whether to be active",
+                &[("activationLagThreshold", "100")],
+                "countLimit: is not above activationLagThreshold; give more than 100",
+            ),
+            (
+                "an unknown reset",
+                &[("offsetResetPolicy", "Latest")],
+                "offsetResetPolicy: \"Latest\" is not known; give latest or earliest",
+            ),
+            (
+                "a boolean of YAML",
+                &[("allowIdleConsumers", "yes")],
+                "allowIdleConsumers: \"yes\" is not a boolean; give true or",
+            ),
+            (
+                "a boolean in mixed case",
+                &[("excludePersistentLag", "tRue")],
+                "excludePersistentLag: \"tRue\" is not a",
+            ),
+            (
+                "with lag and idle",
+                &[("limitToPartitionsWithLag", "true"), ("allowIdleConsumers", "true")],
+                "limitToPartitionsWithLag: \"true\" does not go with allowIdleConsumers",
+            ),
+            (
+                "with lag and even",
+                &[
+                    ("limitToPartitionsWithLag", "true"),
+                    ("ensureEvenDistributionOfPartitions", "true"),
+                ],
+                "limitToPartitionsWithLag: \"true\" does not go with ensureEvenDistributionOfPartitions",
+            ),
+            (
+                "with lag but without a topic",
+                &[("limitToPartitionsWithLag", "true"), ("topic", "")],
+                "limitToPartitionsWithLag: \"true\" needs topic; give one",
+            ),
+            (
+                "even but without a topic",
+                &[("ensureEvenDistributionOfPartitions", "1"), ("topic", "")],
+                "ensureEvenDistributionOfPartitions: \"1\" needs topic; give one",
+            ),
+            (
+                "a version in words",
+                &[("version", "latest")],
+                "version: \"latest\" is not a version of Kafka; give one such as 2.8.0",
+            ),
+            ("a version too short", &[("version", "2.8")], "version: \"2.8\" is not a version"),
+            (
+                "a version of old too short",
+                &[("version", "0.11.0")],
+                "version: \"0.11.0\" is not a version",
+            ),
+            (
+                "a version with a sign",
+                &[("version", "+2.8.0")],
+                "version: \"+2.8.0\" is not a version",
+            ),
+            (
+                "partitions in words",
+                &[("partitionLimitation", "a-b")],
+                "partitionLimitation: \"a-b\" is no partition and no range; give",
+            ),
+            (
+                "a reversed range",
+                &[("partitionLimitation", "4-1")],
+                "partitionLimitation: 4-1 is a reversed range; give 1-4",
+            ),
+            (
+                "sessions",
+                &[("countBy", "sessions")],
+                "countBy: \"sessions\" is not known; give messages or keys or partitions",
+            ),
+            (
+                "a source of counts",
+                &[("countFrom", "peek")],
+                "countFrom: \"peek\" is not known; give records or offsets",
+            ),
+            (
+                "offsets by key",
+                &[("countFrom", "offsets"), ("countBy", "keys")],
+                "countFrom: \"offsets\" goes with countBy messages alone",
+            ),
+            (
+                "offsets of a type",
+                &[("countFrom", "offsets"), ("eventType", "a")],
+                "countFrom: \"offsets\" does not go with eventType, which needs messages read; give",
+            ),
+            (
+                "offsets with a filter",
+                &[("countFrom", "offsets"), ("filterFromEnv", "true")],
+                "countFrom: \"offsets\" does not go with filter, which needs messages read; give",
+            ),
+            (
+                "a TriggerAuthentication",
+                &[("triggerAuthentication", "kafka-auth")],
+                "triggerAuthentication: \"kafka-auth\" is not supported by this version; give its",
+            ),
+            (
+                "twins",
+                &[("topicFromEnv", "mails")],
+                "topic: \"uploads\" is given a second time as topicFromEnv; give one",
+            ),
+            (
+                "an unknown key",
+                &[("lagThreshhold", "5")],
+                "lagThreshhold: is not a parameter; the nearest is lagThreshold",
+            ),
+            (
+                "a secret that does not fit",
+                &[("lagThresholdFromEnv", "hunter2")],
+                "lagThresholdFromEnv: its value is not a whole",
+            ),
+        ];
+        for (name, row, expected) in rows {
+            let message = decode(row).expect_err(name).to_string();
+            assert!(message.contains(expected), "{name}: {message}");
+            assert!(!message.contains("hunter2"), "{name}: {message}");
+        }
+    }
+
+    #[test]
+    fn without_a_topic_the_metric_is_named_by_the_group() {
+        let name = |rows: Rows<'_>| decode(rows).expect("complete").metric_name;
+        assert_eq!(name(&[("topic", "")]), "kafka-jobs-topics");
+        assert_eq!(name(&[("topic", "a, b")]), "kafka-a,b");
+    }
+
+    #[test]
+    fn a_list_of_partitions_knows_its_own() {
+        let rows = [
+            ("one", "3", "3"),
+            ("sorted", "8,1-4,10-12", "1-4,8,10-12"),
+            ("joined", "1-4,5,3-6", "1-6"),
+            ("within another", "1-9,2-3", "1-9"),
+            ("all there are, in no space", "0-2147483647", "0-2147483647"),
+            ("the last", "2147483647,2147483646", "2147483646-2147483647"),
+        ];
+        for (name, text, expected) in rows {
+            assert_eq!(PartitionList::parse(text).expect(name).to_string(), expected, "{name}");
+        }
+        let list = PartitionList::parse("1-4,8,10-12").expect("a list");
+        let contained: Vec<_> = (0..14).filter(|partition| list.contains(*partition)).collect();
+        assert_eq!(contained, [1, 2, 3, 4, 8, 10, 11, 12]);
+
+        for text in ["", ",", "1,,2", "-", "1-", "-1", "1-2-3", "1..2", "2147483648", "1 2"] {
+            assert!(
+                matches!(PartitionList::parse(text), Err(PartitionListError::Malformed(_))),
+                "{text}"
+            );
+        }
+    }
+}

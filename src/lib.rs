@@ -1,0 +1,32 @@
+//! A KEDA external scaler that counts the messages that matter.
+//!
+//! The floors of the house, top down; calls run downwards only, and a lower floor knows nothing of a
+//! higher one:
+//!
+//! | floor | answers |
+//! |---|---|
+//! | [`commands`] | what a user can run |
+//! | [`server`] | who listens where, and how it ends |
+//! | [`scaler`] | what KEDA is told |
+//! | [`trigger`] | what a user wrote |
+//! | [`kafka`] | what waits in Kafka |
+//! | [`selection`] | which messages count |
+//! | [`metadata`], [`backlog`] | the plain things that all of them share |
+//!
+//! [`telemetry`] stands beside them: any floor may log, none is told how logs are written.
+
+pub mod commands;
+pub mod server;
+
+pub mod scaler;
+
+pub mod trigger;
+
+pub mod kafka;
+
+pub mod selection;
+
+pub mod backlog;
+pub mod metadata;
+
+pub mod telemetry;

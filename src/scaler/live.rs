@@ -1,0 +1,90 @@
+//! One trigger as KEDA polls it: its value and whether it is active, both from one measurement.
+//!
+//! KEDA asks `GetMetrics` and then `IsActive`, and makes nonsense of answers that do not agree. So
+//! `GetMetrics` measures, always, and what it said last is kept for [`SNAPSHOT_LIFE`]; `IsActive`
+//! answers from that, and measures without it. An error is never kept, and drops what was: after a
+//! failed `GetMetrics` there is nothing that `IsActive` could agree with.
+//!
+//! What `IsActive` measured is not kept: it would only ever be read by another `IsActive`.
+
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::sources::{Follower, Measured, Purpose, Sources};
+use super::status::Error;
+use crate::{backlog::Backlog, trigger::Trigger};
+
+/// How long `IsActive` may answer from what `GetMetrics` said. The two calls of one poll are 0.3 ms
+/// apart as a rule and 0.1 s at most, two polls of a trigger seconds.
+const SNAPSHOT_LIFE: Duration = Duration::from_secs(1);
+
+/// A trigger that is polled, with its hold on the source.
+pub(crate) struct LiveTrigger {
+    trigger: Trigger,
+    /// Made by the first measurement and not before, so that to ask for the spec does no I/O.
+    follower: OnceLock<Follower>,
+    said: Mutex<Option<Snapshot>>,
+}
+
+/// What `GetMetrics` said last, for `IsActive` to agree with.
+#[derive(Clone, Copy)]
+struct Snapshot {
+    activity: Backlog,
+    at: Instant,
+}
+
+impl LiveTrigger {
+    pub(crate) fn new(trigger: Trigger) -> Self {
+        Self { trigger, follower: OnceLock::new(), said: Mutex::new(None) }
+    }
+
+    pub(crate) fn trigger(&self) -> &Trigger {
+        &self.trigger
+    }
+
+    /// The value of the metric, measured now.
+    pub(crate) async fn metric(
+        &self,
+        sources: &Sources,
+        deadline: Instant,
+    ) -> Result<Backlog, Error> {
+        let measured = self.measure(sources, deadline, Purpose::Metric).await;
+        // A caller that has gone by now was told nothing, and leaves what was said before.
+        *self.said() = measured
+            .as_ref()
+            .ok()
+            .map(|measured| Snapshot { activity: measured.activity, at: Instant::now() });
+        Ok(measured?.metric)
+    }
+
+    /// Whether more messages wait than the activation threshold.
+    pub(crate) async fn is_active(
+        &self,
+        sources: &Sources,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
+        let said = *self.said();
+        let activity = match said {
+            Some(said) if said.at.elapsed() < SNAPSHOT_LIFE => said.activity,
+            _ => self.measure(sources, deadline, Purpose::Activity).await?.activity,
+        };
+        let activation = self.trigger.activation;
+        activity.exceeds(activation).ok_or(Error::Undecided { activation })
+    }
+
+    async fn measure(
+        &self,
+        sources: &Sources,
+        deadline: Instant,
+        purpose: Purpose,
+    ) -> Result<Measured, Error> {
+        let follower = self.follower.get_or_init(|| sources.follow(&self.trigger.source));
+        follower.measure(deadline, purpose).await
+    }
+
+    fn said(&self) -> MutexGuard<'_, Option<Snapshot>> {
+        self.said.lock().expect("nothing panics while it is held")
+    }
+}

@@ -1,0 +1,32 @@
+//! KEDA's side: what the scaler says to KEDA about a trigger.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `proto` | what KEDA and we say to each other, on the wire |
+//! | `service` | each call of the contract |
+//! | `triggers` | which triggers KEDA asks about, until it no longer does |
+//! | `live` | one trigger's value and whether it is active, from one measurement |
+//! | `key` | whether two requests mean the same trigger |
+//! | `sources` | which source measures a trigger: the one place that names them all |
+//! | `status` | how an error reads in `kubectl describe` |
+//!
+//! # References
+//! - KEDA's external scalers: <https://keda.sh/docs/latest/concepts/external-scalers/>
+
+mod key;
+mod live;
+pub mod proto;
+mod service;
+mod sources;
+mod status;
+mod triggers;
+
+#[cfg(test)]
+pub(crate) mod script;
+#[cfg(test)]
+mod tests;
+
+pub use proto::external_scaler_server::ExternalScalerServer;
+pub use service::{Options, Scaler, Stop};
+pub use sources::Sources;
+pub use status::Error;

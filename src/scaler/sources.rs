@@ -1,0 +1,82 @@
+//! Which source measures a trigger: the one place of the scaler that names them all.
+//!
+//! A further source is one field, one variant and one line in each `match`.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+#[cfg(test)]
+use super::script::Script;
+use super::status::Error;
+use crate::kafka::{self, Kafka};
+pub(crate) use crate::kafka::{Measured, Purpose};
+use crate::trigger::Source;
+
+/// All that triggers can be measured by.
+pub struct Sources {
+    kafka: Kafka,
+    #[cfg(test)]
+    script: Option<Arc<Script>>,
+}
+
+/// One trigger's hold on its source; dropping it lets go of what nobody else needs.
+pub(crate) enum Follower {
+    Kafka(kafka::Follower),
+    #[cfg(test)]
+    Scripted(Arc<Script>),
+}
+
+impl Sources {
+    /// The sources, none of which connects to anything before a trigger needs it.
+    pub fn new(kafka: Kafka) -> Self {
+        Self {
+            kafka,
+            #[cfg(test)]
+            script: None,
+        }
+    }
+
+    /// Sources that measure whatever the script says.
+    #[cfg(test)]
+    pub(crate) fn scripted(script: Arc<Script>) -> Self {
+        let kafka = Kafka::new(kafka::Options::default());
+        Self { kafka, script: Some(script) }
+    }
+
+    /// Begins to follow what a trigger counts.
+    pub(crate) fn follow(&self, source: &Source) -> Follower {
+        #[cfg(test)]
+        if let Some(script) = &self.script {
+            return Follower::Scripted(Arc::clone(script));
+        }
+        match source {
+            Source::Kafka(trigger) => Follower::Kafka(self.kafka.follow(Arc::clone(trigger))),
+        }
+    }
+
+    /// Ends every connection and task of the sources.
+    pub async fn shutdown(&self) {
+        self.kafka.shutdown().await;
+    }
+}
+
+impl Follower {
+    /// How many messages wait, now.
+    ///
+    /// Dropping the future gives up this caller's wait and nothing that others wait for.
+    ///
+    /// # Errors
+    /// When the count cannot be had by the deadline; an unknown is never 0.
+    pub(crate) async fn measure(
+        &self,
+        deadline: Instant,
+        purpose: Purpose,
+    ) -> Result<Measured, Error> {
+        match self {
+            Self::Kafka(follower) => Ok(follower.measure(deadline, purpose).await?),
+            #[cfg(test)]
+            Self::Scripted(script) => Ok(script.measure(purpose).await?),
+        }
+    }
+}

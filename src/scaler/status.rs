@@ -1,0 +1,149 @@
+//! How an error reads in `kubectl describe scaledjob`, and which gRPC code it has.
+//!
+//! KEDA puts the text of a status into an event of at most 1,024 bytes, `rpc error: code = X desc = `
+//! included, and refuses a longer one, so that the user would see nothing; line breaks spoil its table.
+//! So: one line, the cause first, at most [`MAX_BYTES`], and the same words for the same cause, since
+//! KEDA only reports the first text of a failing object.
+//!
+//! # References
+//! - Codes: <https://grpc.io/docs/guides/status-codes/>
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+
+use crate::{kafka, trigger};
+
+/// The longest text of a status.
+pub(crate) const MAX_BYTES: usize = 900;
+
+const CUT: &str = " …";
+
+/// Why KEDA gets no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The metadata cannot be read: every complaint about it.
+    #[error(transparent)]
+    Invalid(#[from] trigger::Invalid),
+    /// Kafka did not give the count.
+    #[error(transparent)]
+    Kafka(#[from] kafka::Error),
+    /// A lower bound is known that does not tell whether the trigger is active.
+    #[error(
+        "still counting: cannot tell yet whether more than {activation} messages wait; ask again"
+    )]
+    Undecided {
+        /// The activation threshold.
+        activation: u64,
+    },
+    /// The source kept to no deadline.
+    #[error("no count within the measure timeout of {timeout:?}; see --measure-timeout")]
+    Overdue {
+        /// The time a measurement may take.
+        timeout: Duration,
+    },
+    /// More triggers than are ever kept.
+    #[error("too many triggers: {limit} are polled already, the most that one scaler keeps")]
+    Full {
+        /// How many are kept.
+        limit: usize,
+    },
+    /// The server ends; another one, or the next, will answer.
+    #[error("keda-sift is shutting down; ask again")]
+    ShuttingDown,
+}
+
+impl Error {
+    /// The gRPC code. Only [`Code::InvalidArgument`] says that asking again is useless until the
+    /// metadata changes.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Invalid(_) | Self::Kafka(kafka::Error::Config { .. }) => Code::InvalidArgument,
+            Self::Kafka(kafka::Error::Refused { .. }) => Code::Unauthenticated,
+            Self::Kafka(kafka::Error::Denied { .. }) => Code::PermissionDenied,
+            Self::Kafka(kafka::Error::TopicNotFound { .. }) => Code::NotFound,
+            Self::Kafka(
+                kafka::Error::NothingCommitted { .. } | kafka::Error::NoPartition { .. },
+            ) => Code::FailedPrecondition,
+            Self::Kafka(
+                kafka::Error::Unreachable { .. }
+                | kafka::Error::Warming { .. }
+                | kafka::Error::Broker { .. },
+            )
+            | Self::Undecided { .. }
+            | Self::Overdue { .. }
+            | Self::ShuttingDown => Code::Unavailable,
+            Self::Full { .. } => Code::ResourceExhausted,
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        Status::new(error.code(), text(&error))
+    }
+}
+
+/// The error and what caused it, on one line that fits.
+fn text(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    fit(&text)
+}
+
+/// Blanks for line breaks and other control characters, and cut where it is too long.
+fn fit(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let mut line = String::with_capacity(text.len().min(MAX_BYTES));
+    for word in words.filter(|word| !word.is_empty()) {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    if line.len() > MAX_BYTES {
+        line.truncate(line.floor_char_boundary(MAX_BYTES - CUT.len()));
+        line.push_str(CUT);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_one_line() {
+        assert_eq!(fit("broker:\n  down\r\n\tat\u{0}10:00\u{85}"), "broker: down at 10:00");
+    }
+
+    #[test]
+    fn a_text_that_fits_is_left_alone() {
+        let longest = "x".repeat(MAX_BYTES);
+        assert_eq!(fit(&longest), longest);
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_cut_between_characters() {
+        for shift in 0..4 {
+            let text = "x".repeat(shift) + &"🦀".repeat(400);
+            let line = fit(&text);
+            assert!(line.len() <= MAX_BYTES && line.len() > MAX_BYTES - 8, "{}", line.len());
+            assert!(line.ends_with(CUT));
+            assert!(text.starts_with(line.trim_end_matches(CUT)));
+        }
+    }
+
+    #[test]
+    fn an_error_without_answer_asks_to_come_again() {
+        let status = Status::from(Error::Undecided { activation: 5 });
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(status.message().contains("more than 5 messages"), "{}", status.message());
+    }
+}

@@ -1,0 +1,533 @@
+//! From the text of a filter to an expression whose names are look-ups.
+//!
+//! The parser gives a tree; one walk over it finds what is asked of a message, puts a name of our own
+//! in place of each such part (`@0`, `@1`, …), and refuses what is undeclared or could become expensive.
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use cel::common::ast::operators;
+use cel::common::ast::{
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo,
+};
+use cel::extractors::This;
+use cel::parser::{ParseErrors, Parser};
+use cel::{Context, Env, ExecutionError, Value};
+use regex::{Regex, RegexBuilder};
+use thiserror::Error;
+
+use super::super::body::{BodyPath, Step};
+
+/// The longest filter, in bytes: far more than anyone writes by hand, and parsed within milliseconds.
+const MAX_LENGTH: usize = 4096;
+
+/// How many brackets, and branches of `?:`, the parser follows into each other. It recurses for each.
+const MAX_NESTING: u16 = 32;
+
+/// How deep the tree may be, in which `a + b + c` is three levels. The evaluation recurses for each.
+const MAX_DEPTH: usize = 64;
+
+/// How often a loop may name its variable: each time can copy what it stands for.
+const MAX_LOOP_USES: usize = 32;
+
+/// How large a compiled pattern may be, in bytes; `\w{50}` fits.
+const MAX_PATTERN_SIZE: usize = 1 << 20;
+
+/// What every message has.
+const VARIABLES: [&str; 7] = ["eventType", "subject", "key", "headers", "body", "time", "size"];
+
+/// CEL's standard library.
+static LIBRARY: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+/// Why a text is not a filter.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FilterError {
+    /// Longer than any filter may be.
+    #[error("{length} bytes are too long for a filter; give at most {MAX_LENGTH}")]
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// Not CEL.
+    #[error("not a CEL expression at {place}: {reason}")]
+    Syntax {
+        /// Where the parser stopped.
+        place: Place,
+        /// What it says.
+        reason: String,
+    },
+    /// Brackets, or operators in a row, beyond what is evaluated.
+    #[error(
+        "nests too deeply at {place}; give at most {MAX_NESTING} levels of brackets and {MAX_DEPTH} operators in a row"
+    )]
+    TooDeep {
+        /// Where the bound is passed.
+        place: Place,
+    },
+    /// A name that stands for nothing.
+    #[error("{name:?} at {place} is not a variable; give {known}")]
+    UndeclaredVariable {
+        /// The name.
+        name: String,
+        /// Where it stands.
+        place: Place,
+        /// The names there are.
+        known: String,
+    },
+    /// A function that there is not.
+    #[error("{name:?} at {place} is not a function of CEL's standard library")]
+    UnknownFunction {
+        /// The name.
+        name: String,
+        /// Where it is called.
+        place: Place,
+    },
+    /// A message of some type, of which there are none.
+    #[error("{name:?} at {place} is not a type that can be made here")]
+    UnknownType {
+        /// The type's name.
+        name: String,
+        /// Where it stands.
+        place: Place,
+    },
+    /// A loop in a loop, or over the result of one.
+    #[error(
+        "a loop at {place} stands in another; give all, exists, exists_one, map and filter only side by side"
+    )]
+    NestedLoop {
+        /// Where the inner one stands.
+        place: Place,
+    },
+    /// A loop whose variable is used too often.
+    #[error(
+        "the loop around {place} names its variable too often; give it at most {MAX_LOOP_USES} times"
+    )]
+    LongLoop {
+        /// The use that is too many.
+        place: Place,
+    },
+    /// A pattern that is no regular expression, or is not known beforehand.
+    #[error("the pattern of matches at {place} {reason}")]
+    Pattern {
+        /// Where it is asked for.
+        place: Place,
+        /// What is wrong with it, and what fits.
+        reason: String,
+    },
+}
+
+/// A place in the text of a filter, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The line.
+    pub line: usize,
+    /// The character in the line.
+    pub column: usize,
+}
+
+/// One question that a filter asks of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Lookup {
+    EventType,
+    Subject,
+    Key,
+    Time,
+    Size,
+    /// All headers as a map.
+    Headers,
+    Header(String),
+    HasHeader(String),
+    Body(BodyPath),
+    HasBody(BodyPath),
+    /// The value at the path, as an optional: empty where only the last step leads nowhere.
+    OptionalBody(BodyPath),
+    /// A variable of the source.
+    Source(&'static str),
+}
+
+/// A compiled filter.
+pub(super) struct Program {
+    /// Its names are `@` and the index of a look-up, and variables of loops.
+    pub(super) expression: IdedExpr,
+    pub(super) lookups: Vec<Lookup>,
+    /// The functions: the standard library, and one for each pattern.
+    pub(super) functions: Context<'static, 'static>,
+}
+
+/// What the walk over the tree has gathered so far.
+struct Walk {
+    source: SourceInfo,
+    source_variables: &'static [&'static str],
+    lookups: Vec<Lookup>,
+    functions: Context<'static, 'static>,
+    patterns: usize,
+    the_loop: Option<Loop>,
+}
+
+/// The loop that the walk is in.
+struct Loop {
+    /// The names it declares: its variable first, then what it gathers. None yet in its range.
+    names: Vec<String>,
+    uses: usize,
+}
+
+/// Compiles the text of a filter.
+pub(super) fn compile(
+    text: &str,
+    source_variables: &'static [&'static str],
+) -> Result<Program, FilterError> {
+    if text.len() > MAX_LENGTH {
+        return Err(FilterError::TooLong { length: text.len() });
+    }
+    let parser = Parser::new().enable_optional_syntax(true).max_recursion_depth(MAX_NESTING);
+    let (mut expression, source) =
+        parser.parse_with_source_info(text).map_err(|errors| syntax_error(&errors))?;
+    let mut walk = Walk {
+        source,
+        source_variables,
+        lookups: Vec::new(),
+        functions: Context::with_env(Arc::clone(&LIBRARY)),
+        patterns: 0,
+        the_loop: None,
+    };
+    walk.visit(&mut expression, 0)?;
+    let Walk { lookups, functions, .. } = walk;
+    Ok(Program { expression, lookups, functions })
+}
+
+impl Walk {
+    fn visit(&mut self, node: &mut IdedExpr, depth: usize) -> Result<(), FilterError> {
+        if depth > MAX_DEPTH {
+            return Err(FilterError::TooDeep { place: self.place(node.id) });
+        }
+        if let Some(lookup) = self.lookup(&node.expr) {
+            node.expr = Expr::Ident(self.name(lookup));
+            return Ok(());
+        }
+        let (id, depth) = (node.id, depth + 1);
+        match &mut node.expr {
+            Expr::Literal(_) | Expr::Unspecified => Ok(()),
+            Expr::Ident(name) => self.visit_name(name, id),
+            Expr::Select(select) => match dotted(&select.operand.expr) {
+                Some(name) if is_type(&format!("{name}.{}", select.field)) => Ok(()),
+                _ => self.visit(&mut select.operand, depth),
+            },
+            Expr::Call(call) => self.visit_call(call, id, depth),
+            Expr::Comprehension(comprehension) => self.visit_loop(comprehension, id, depth),
+            Expr::List(list) => {
+                list.elements.iter_mut().try_for_each(|element| self.visit(element, depth))
+            }
+            Expr::Map(map) => map.entries.iter_mut().try_for_each(|entry| match &mut entry.expr {
+                EntryExpr::MapEntry(entry) => {
+                    self.visit(&mut entry.key, depth)?;
+                    self.visit(&mut entry.value, depth)
+                }
+                EntryExpr::StructField(field) => self.visit(&mut field.value, depth),
+            }),
+            Expr::Struct(made) => Err(FilterError::UnknownType {
+                name: clipped(&made.type_name),
+                place: self.place(id),
+            }),
+        }
+    }
+
+    /// A name that is no look-up: a variable of the loop, or a type.
+    fn visit_name(&mut self, name: &str, id: u64) -> Result<(), FilterError> {
+        let place = self.place(id);
+        if let Some(the_loop) = &mut self.the_loop
+            && let Some(index) = the_loop.names.iter().position(|held| held == name)
+        {
+            the_loop.uses += usize::from(index == 0);
+            let long = the_loop.uses > MAX_LOOP_USES;
+            return if long { Err(FilterError::LongLoop { place }) } else { Ok(()) };
+        }
+        if is_type(name) {
+            return Ok(());
+        }
+        let known: Vec<&str> = VARIABLES.iter().chain(self.source_variables).copied().collect();
+        let known = known.join(", ");
+        Err(FilterError::UndeclaredVariable { name: clipped(name), place, known })
+    }
+
+    fn visit_call(
+        &mut self,
+        call: &mut CallExpr,
+        id: u64,
+        depth: usize,
+    ) -> Result<(), FilterError> {
+        if call.func_name.trim_start_matches('.') == "matches" {
+            self.compile_pattern(call, id)?;
+        } else if let Some(name) = self.unknown_function(call) {
+            return Err(FilterError::UnknownFunction {
+                name: clipped(&name),
+                place: self.place(id),
+            });
+        }
+        if let Some(target) = &mut call.target
+            && !is_namespace(target, &call.func_name)
+        {
+            self.visit(target, depth)?;
+        }
+        call.args.iter_mut().try_for_each(|argument| self.visit(argument, depth))
+    }
+
+    fn visit_loop(
+        &mut self,
+        parts: &mut ComprehensionExpr,
+        id: u64,
+        depth: usize,
+    ) -> Result<(), FilterError> {
+        if self.the_loop.is_some() {
+            return Err(FilterError::NestedLoop { place: self.place(id) });
+        }
+        // In its range a loop counts as one already, so that none can work on the result of another.
+        self.the_loop = Some(Loop { names: Vec::new(), uses: 0 });
+        self.visit(&mut parts.iter_range, depth)?;
+        self.visit(&mut parts.accu_init, depth)?;
+        self.the_loop =
+            Some(Loop { names: vec![parts.iter_var.clone(), parts.accu_var.clone()], uses: 0 });
+        self.visit(&mut parts.loop_cond, depth)?;
+        self.visit(&mut parts.loop_step, depth)?;
+        self.visit(&mut parts.result, depth)?;
+        self.the_loop = None;
+        Ok(())
+    }
+
+    /// Puts a function made for the pattern in place of `matches`, which would compile it each time.
+    fn compile_pattern(&mut self, call: &mut CallExpr, id: u64) -> Result<(), FilterError> {
+        let place = self.place(id);
+        if call.target.is_none() && call.args.len() == 2 {
+            call.target = Some(Box::new(call.args.remove(0)));
+        }
+        let [IdedExpr { expr: Expr::Literal(LiteralValue::String(pattern)), .. }] = &call.args[..]
+        else {
+            let reason = "is not known beforehand; give one string literal".to_owned();
+            return Err(FilterError::Pattern { place, reason });
+        };
+        let regex = RegexBuilder::new(pattern.inner()).size_limit(MAX_PATTERN_SIZE).build();
+        let regex =
+            regex.map_err(|error| FilterError::Pattern { place, reason: pattern_error(&error) })?;
+        call.func_name = format!("@matches{}", self.patterns);
+        call.args.clear();
+        self.patterns += 1;
+        self.add_matcher(&call.func_name, regex);
+        Ok(())
+    }
+
+    fn add_matcher(&mut self, name: &str, regex: Regex) {
+        let matcher = move |This(text): This<Arc<String>>| regex.is_match(&text);
+        self.functions
+            .add_function(name, matcher)
+            .expect("no function of the library begins with @");
+    }
+
+    /// The name of a function that is called here and that there is not.
+    fn unknown_function(&self, call: &CallExpr) -> Option<String> {
+        let is_operator =
+            call.func_name.contains(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'));
+        let known = is_operator
+            || match &call.target {
+                Some(target) => {
+                    has_function(&call.func_name, true) || is_namespace(target, &call.func_name)
+                }
+                None => has_function(&call.func_name, false),
+            };
+        (!known).then(|| call.func_name.clone())
+    }
+
+    /// What a part of the tree asks of the message, if that can be looked up as one.
+    fn lookup(&self, expr: &Expr) -> Option<Lookup> {
+        match expr {
+            Expr::Select(select) if select.test => match self.path(&select.operand.expr)? {
+                ("body", mut path) => {
+                    path.push(Step::Field(select.field.clone()));
+                    Some(Lookup::HasBody(BodyPath::of(path)))
+                }
+                ("headers", path) if path.is_empty() => {
+                    Some(Lookup::HasHeader(select.field.clone()))
+                }
+                _ => None,
+            },
+            Expr::Call(call) if call.func_name == operators::OPT_SELECT => match &call.args[..] {
+                [of, IdedExpr { expr: Expr::Literal(LiteralValue::String(name)), .. }] => {
+                    let ("body", mut path) = self.path(&of.expr)? else { return None };
+                    path.push(Step::Field(name.inner().to_owned()));
+                    Some(Lookup::OptionalBody(BodyPath::of(path)))
+                }
+                _ => None,
+            },
+            Expr::Call(call) if call.func_name == operators::IN => match &call.args[..] {
+                [IdedExpr { expr: Expr::Literal(LiteralValue::String(name)), .. }, of] => {
+                    let headers = self.path(&of.expr)?;
+                    (headers == ("headers", vec![]))
+                        .then(|| Lookup::HasHeader(name.inner().to_owned()))
+                }
+                _ => None,
+            },
+            expr => {
+                let (variable, path) = self.path(expr)?;
+                match (variable, &path[..]) {
+                    ("body", _) => Some(Lookup::Body(BodyPath::of(path))),
+                    ("headers", []) => Some(Lookup::Headers),
+                    ("headers", [Step::Field(name)]) => Some(Lookup::Header(name.clone())),
+                    ("eventType", []) => Some(Lookup::EventType),
+                    ("subject", []) => Some(Lookup::Subject),
+                    ("key", []) => Some(Lookup::Key),
+                    ("time", []) => Some(Lookup::Time),
+                    ("size", []) => Some(Lookup::Size),
+                    (name, []) => self
+                        .source_variables
+                        .iter()
+                        .find(|held| **held == name)
+                        .copied()
+                        .map(Lookup::Source),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    /// The variable that a part of the tree leads from, and the fields and elements that it leads along,
+    /// if all of those are known beforehand.
+    fn path<'e>(&self, mut expr: &'e Expr) -> Option<(&'e str, Vec<Step>)> {
+        let mut path = Vec::new();
+        loop {
+            match expr {
+                Expr::Select(select) if !select.test => {
+                    path.push(Step::Field(select.field.clone()));
+                    expr = &select.operand.expr;
+                }
+                Expr::Call(call) if call.func_name == operators::INDEX => {
+                    let [of, index] = &call.args[..] else { return None };
+                    path.push(match &index.expr {
+                        Expr::Literal(LiteralValue::String(name)) => {
+                            Step::Field(name.inner().to_owned())
+                        }
+                        Expr::Literal(LiteralValue::Int(index)) => {
+                            Step::Element(usize::try_from(*index.inner()).ok()?)
+                        }
+                        _ => return None,
+                    });
+                    expr = &of.expr;
+                }
+                Expr::Ident(name) => {
+                    let of_loop = self
+                        .the_loop
+                        .as_ref()
+                        .is_some_and(|the_loop| the_loop.names.contains(name));
+                    path.reverse();
+                    // A leading dot says: not the loop's variable, the message's.
+                    return (!of_loop).then(|| (name.trim_start_matches('.'), path));
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// The name that stands for a look-up, the same each time it is asked for.
+    fn name(&mut self, lookup: Lookup) -> String {
+        let known = self.lookups.iter().position(|held| *held == lookup);
+        let index = known.unwrap_or_else(|| {
+            self.lookups.push(lookup);
+            self.lookups.len() - 1
+        });
+        format!("@{index}")
+    }
+
+    fn place(&self, id: u64) -> Place {
+        let start = self.source.offset_for(id).map_or(0, |(start, _)| start as usize);
+        Place::of(&self.source.source, start)
+    }
+}
+
+impl Place {
+    /// The place of the character at `offset`, counted in characters.
+    fn of(text: &str, offset: usize) -> Self {
+        let before = text.chars().take(offset);
+        let (mut line, mut column) = (1, 1);
+        for character in before {
+            (line, column) = if character == '\n' { (line + 1, 1) } else { (line, column + 1) };
+        }
+        Place { line, column }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+/// The names that a part of the tree spells with dots between, such as `google.protobuf.Timestamp`.
+fn dotted(mut expr: &Expr) -> Option<String> {
+    let mut names = Vec::new();
+    while let Expr::Select(select) = expr {
+        names.push(select.field.as_str());
+        expr = &select.operand.expr;
+    }
+    let Expr::Ident(first) = expr else { return None };
+    names.push(first.trim_start_matches('.'));
+    names.reverse();
+    Some(names.join("."))
+}
+
+fn is_type(name: &str) -> bool {
+    LIBRARY.types().find_type(name.trim_start_matches('.')).is_some()
+}
+
+/// Whether `target` is no value but the first part of a function's name, as in `optional.of(1)`.
+fn is_namespace(target: &IdedExpr, function: &str) -> bool {
+    dotted(&target.expr)
+        .is_some_and(|namespace| has_function(&format!("{namespace}.{function}"), false))
+}
+
+/// Whether the library has a function of this name, to be called on a value if `member`.
+///
+/// The library has no list of its functions, but what it says of a call that fits none tells.
+fn has_function(name: &str, member: bool) -> bool {
+    let target = IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::Null) };
+    let call = CallExpr {
+        func_name: name.to_owned(),
+        target: member.then(|| Box::new(target)),
+        args: Vec::new(),
+    };
+    let call = IdedExpr { id: 0, expr: Expr::Call(call) };
+    let library = Context::with_env(Arc::clone(&LIBRARY));
+    let answer = Value::resolve_val(&call, &library);
+    !matches!(answer, Err(ExecutionError::UndeclaredReference(_)))
+}
+
+/// The first of the parser's complaints, on one line and without the tokens it would have liked.
+fn syntax_error(errors: &ParseErrors) -> FilterError {
+    let Some(first) = errors.errors.first() else {
+        return FilterError::Syntax {
+            place: Place { line: 1, column: 1 },
+            reason: "not understood".to_owned(),
+        };
+    };
+    let position = |number: isize| usize::try_from(number).unwrap_or(0).max(1);
+    let place = Place { line: position(first.pos.0), column: position(first.pos.1) };
+    if errors.errors.iter().any(|error| error.msg.contains("Recursion limit")) {
+        return FilterError::TooDeep { place };
+    }
+    let reason = first
+        .msg
+        .trim_start_matches("Syntax error: ")
+        .split(" expecting ")
+        .next()
+        .unwrap_or_default();
+    FilterError::Syntax { place, reason: clipped(&reason.replace("<EOF>", "the end")) }
+}
+
+/// What the regex crate says last, which is what is wrong, without the drawing above it.
+fn pattern_error(error: &regex::Error) -> String {
+    let error = error.to_string();
+    let last = error.lines().last().unwrap_or_default();
+    format!("is not a regular expression: {}", clipped(last.trim_start_matches("error: ")))
+}
+
+/// Text for a message: one line and not long.
+fn clipped(text: &str) -> String {
+    let one_line = |character: char| if character.is_control() { ' ' } else { character };
+    text.chars().take(80).map(one_line).collect()
+}

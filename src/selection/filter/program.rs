@@ -1,0 +1,471 @@
+//! A compiled filter, as triggers and parts hold it.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use super::super::judge::Record;
+use super::compile::{self, FilterError, Lookup, Program};
+use super::evaluate;
+
+/// A CEL expression that says which messages count. Cheap to clone; equal to any other of the same text.
+#[derive(Clone)]
+pub struct Filter(Arc<Compiled>);
+
+struct Compiled {
+    text: String,
+    program: Program,
+}
+
+impl Filter {
+    /// Compiles `text`, in which `source_variables` can be used besides those that every message has:
+    /// `eventType`, `subject`, `key`, `headers`, `body`, `time` and `size`.
+    ///
+    /// # Errors
+    /// For a text that is no CEL, names a variable or a function that there is not, or goes beyond the
+    /// bounds that keep an evaluation cheap. That it gives a boolean is not checked here.
+    pub fn compile(
+        text: &str,
+        source_variables: &'static [&'static str],
+    ) -> Result<Self, FilterError> {
+        let program = compile::compile(text, source_variables)?;
+        Ok(Filter(Arc::new(Compiled { text: text.to_owned(), program })))
+    }
+
+    /// Whether what the filter says depends on the event type.
+    pub(in super::super) fn asks_event_type(&self) -> bool {
+        self.0.program.lookups.contains(&Lookup::EventType)
+    }
+
+    /// Whether the filter holds for a message of this event type, empty if it has none; `None` where the
+    /// evaluation fails or gives no boolean.
+    pub(in super::super) fn holds(&self, record: &Record<'_>, event_type: &str) -> Option<bool> {
+        evaluate::holds(&self.0.program, record, event_type)
+    }
+}
+
+impl PartialEq for Filter {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text == other.0.text
+    }
+}
+
+impl Eq for Filter {}
+
+impl Hash for Filter {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.text.hash(state);
+    }
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Filter").field(&self.0.text).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::super::message::tests::Sample;
+    use super::*;
+
+    fn compile(text: &str) -> Result<Filter, FilterError> {
+        Filter::compile(text, &["topic", "partition"])
+    }
+
+    fn holds(text: &str, message: &Sample) -> Option<bool> {
+        let filter = compile(text).expect("the filter is well formed");
+        filter.holds(&Record::new(message), "image.uploaded")
+    }
+
+    /// The row's name is what fails, so it is the filter itself.
+    fn check(message: &Sample, rows: &[(&str, Option<bool>)]) {
+        for (text, expected) in rows {
+            assert_eq!(holds(text, message), *expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_filter_reads_what_a_message_has() {
+        let message = Sample::default()
+            .key("k1")
+            .subject("a subject")
+            .header("x", "first")
+            .header("x", "last")
+            .header("binary", b"\xff")
+            .header("a-b", "1")
+            .body(r#"{"n":1}"#)
+            .time(1_700_000_000_000);
+        check(
+            &message,
+            &[
+                ("true", Some(true)),
+                ("eventType == 'image.uploaded'", Some(true)),
+                ("eventType.startsWith('image.')", Some(true)),
+                ("subject == 'a subject'", Some(true)),
+                ("key == 'k1' && size == 7", Some(true)),
+                ("headers.x == 'last' && headers['a-b'] == '1'", Some(true)),
+                ("has(headers.x) && 'x' in headers && !('X' in headers)", Some(true)),
+                ("headers.y == ''", None),
+                ("has(headers.y) && headers.y == 'last'", Some(false)),
+                ("headers.binary == ''", None),
+                ("has(headers.binary) || 'binary' in headers", Some(false)),
+                ("size(headers) == 2 && headers == {'x': 'last', 'a-b': '1'}", Some(true)),
+                ("headers.exists(name, headers[name] == 'last')", Some(true)),
+                (
+                    "time > timestamp('2023-11-14T22:13:19Z') && time.getFullYear() == 2023",
+                    Some(true),
+                ),
+                ("topic == 'uploads' && partition == 3", Some(true)),
+                (".topic == 'uploads'", Some(true)),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_a_message_lacks_is_empty_or_fails() {
+        check(
+            &Sample::default(),
+            &[
+                ("subject == '' && key == '' && size == 0 && size(headers) == 0", Some(true)),
+                ("time > timestamp('2023-11-14T22:13:19Z')", None),
+                ("has(body.a)", None),
+                ("body == null", None),
+                ("body.a == 1 || true", Some(true)),
+            ],
+        );
+        check(
+            &Sample::default().key(b"\xff").time(i64::MAX),
+            &[
+                ("key == ''", None),
+                ("time > timestamp('2023-11-14T22:13:19Z')", None),
+                ("key == '' || size == 0", Some(true)),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_filter_reads_the_body() {
+        let body = r#"{"type":"a","amount":101,"price":1.5,"big":18446744073709551615,"huge":1e400,"no":null,
+            "text":"say \"hi\"","on":true,"tags":["x","y"],"lines":[{"sku":"s1","n":2},{"sku":"s2","n":3}],
+            "a.b":{"c":[]},"deep":{"er":{"est":1}},"type":"b"}"#;
+        check(
+            &Sample::default().body(body),
+            &[
+                ("body.type == 'a' && body.amount > 100", Some(true)),
+                ("body['type'] == 'a' && body['a.b'].c == []", Some(true)),
+                (
+                    "body.amount + 1 == 102 && body.price * 2.0 == 3.0 && body.amount < 101.5",
+                    Some(true),
+                ),
+                ("body.big == 18446744073709551615u && type(body.big) == uint", Some(true)),
+                ("body.huge > 1.0", None),
+                ("body.no == null && body.on", Some(true)),
+                ("body.text == 'say \"hi\"' && size(body.text) == 8", Some(true)),
+                (
+                    "body.tags == ['x', 'y'] && ['x', 'y'] == body.tags && 'y' in body.tags",
+                    Some(true),
+                ),
+                ("body.lines[1].sku == 's2' && body.lines[1] == {'sku': 's2', 'n': 3}", Some(true)),
+                ("body.lines[2].sku == 's2'", None),
+                ("body.lines[-1].sku == 's2'", None),
+                ("body.lines[size(body.tags) - 1].n == 3", Some(true)),
+                ("body.lines.exists(line, line.sku == 's2' && line.n > 2)", Some(true)),
+                ("body.lines.all(line, line.n > 2)", Some(false)),
+                ("body.lines.map(line, line.n) == [2, 3]", Some(true)),
+                ("body.lines.filter(line, line.n > 2).size() == 1", Some(true)),
+                ("body.lines.exists_one(line, line.n > 2)", Some(true)),
+                ("body.exists(name, name == 'tags') && size(body) == 12", Some(true)),
+                ("body.tags.exists(body, body == 'x')", Some(true)),
+                ("body.tags.exists(body, .body.amount == 101)", Some(true)),
+                (
+                    "has(body.type) && has(body.deep.er.est) && has(body.no) && !has(body.none)",
+                    Some(true),
+                ),
+                ("has(body.none.other)", None),
+                ("has(body.amount.other)", None),
+                ("body.none == 1", None),
+                ("body.type.none == 1", None),
+                ("body.?none.orValue(7) == 7 && body.?amount.orValue(7) == 101", Some(true)),
+                ("body.deep.?none.?other.hasValue()", Some(false)),
+                ("body.?deep.er.est.orValue(0) == 1 && body[?'deep'].hasValue()", Some(true)),
+                ("body.text.matches('^say .hi.$') && matches(body.type, 'a|b')", Some(true)),
+                ("body.type.matches('b')", Some(false)),
+                ("body.amount.matches('1')", None),
+                (
+                    "int(body.price) == 1 && string(body.amount) == '101' && dyn(body.on)",
+                    Some(true),
+                ),
+                (
+                    "optional.of(body.amount).value() == 101 && type(time) == google.protobuf.Timestamp || true",
+                    Some(true),
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_no_boolean_is_no_answer() {
+        let message = Sample::default().body("1");
+        check(
+            &message,
+            &[
+                ("1", None),
+                ("'true'", None),
+                ("body", None),
+                ("[true]", None),
+                ("1 / 0 == 1", None),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_filter_that_is_not_one_is_refused() {
+        let deep_sum = format!("{}1 == 1", "1 + ".repeat(70));
+        let deep_brackets = format!("{}true{}", "(".repeat(40), ")".repeat(40));
+        let uses = format!("[1].all(x, [{}] == [])", "x, ".repeat(40).trim_end_matches(", "));
+        let long = " ".repeat(5000);
+        let rows = [
+            ("", "not a CEL expression at line 1, column 1: mismatched input 'the end'"),
+            (
+                "body.amount >",
+                "not a CEL expression at line 1, column 14: mismatched input 'the end'",
+            ),
+            (
+                "size > 1 and true",
+                "not a CEL expression at line 1, column 10: mismatched input 'and'",
+            ),
+            (
+                "true &&\n  body..x",
+                "not a CEL expression at line 2, column 8: no viable alternative at input '..'",
+            ),
+            (
+                "bdy.amount > 1",
+                "\"bdy\" at line 1, column 1 is not a variable; give eventType, subject, key, headers, body, time, size, topic, partition",
+            ),
+            (
+                "'é' == key &&\n offset > 1",
+                "\"offset\" at line 2, column 2 is not a variable; give eventType, subject, key, headers, body, time, size, topic, partition",
+            ),
+            (
+                "[1].all(x, y > 1)",
+                "\"y\" at line 1, column 12 is not a variable; give eventType, subject, key, headers, body, time, size, topic, partition",
+            ),
+            (
+                "[x].all(x, x > 1)",
+                "\"x\" at line 1, column 2 is not a variable; give eventType, subject, key, headers, body, time, size, topic, partition",
+            ),
+            (
+                "bigger(size)",
+                "\"bigger\" at line 1, column 7 is not a function of CEL's standard library",
+            ),
+            (
+                "key.beginsWith('a')",
+                "\"beginsWith\" at line 1, column 15 is not a function of CEL's standard library",
+            ),
+            (
+                "body.list.all(x)",
+                "\"all\" at line 1, column 14 is not a function of CEL's standard library",
+            ),
+            ("Made{a: 1} == 1", "\"Made\" at line 1, column 5 is not a type that can be made here"),
+            (
+                "[1].all(x, [x].all(y, y > 1))",
+                "a loop at line 1, column 19 stands in another; give all, exists, exists_one, map and filter only side by side",
+            ),
+            (
+                "[1].map(x, x).exists(x, x > 1)",
+                "a loop at line 1, column 8 stands in another; give all, exists, exists_one, map and filter only side by side",
+            ),
+            (
+                &uses,
+                "the loop around line 1, column 109 names its variable too often; give it at most 32 times",
+            ),
+            (
+                "key.matches('(')",
+                "the pattern of matches at line 1, column 12 is not a regular expression: unclosed group",
+            ),
+            (
+                "key.matches(subject)",
+                "the pattern of matches at line 1, column 12 is not known beforehand; give one string literal",
+            ),
+            (
+                "key.matches('(\\\\w{99}){99}')",
+                "the pattern of matches at line 1, column 12 is not a regular expression: Compiled regex exceeds size limit of 1048576 bytes.",
+            ),
+            (
+                &deep_sum,
+                "nests too deeply at line 1, column 27; give at most 32 levels of brackets and 64 operators in a row",
+            ),
+            (
+                &deep_brackets,
+                "nests too deeply at line 1, column 1; give at most 32 levels of brackets and 64 operators in a row",
+            ),
+            (&long, "5000 bytes are too long for a filter; give at most 4096"),
+        ];
+        for (text, expected) in rows {
+            let error = compile(text).map(|_| ()).expect_err(text);
+            assert_eq!(error.to_string(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_evaluation_stops_where_it_would_cost_too_much() {
+        let many = format!(r#"{{"l":[{}1],"s":"{}"}}"#, "1,".repeat(20_000), "x".repeat(1 << 20));
+        let message = Sample::default().body(&many);
+        check(
+            &message,
+            &[
+                ("size(body.l) == 20001", Some(true)),
+                ("body.l.all(x, x == 1)", Some(true)),
+                ("size(body.s) == 1048576", Some(true)),
+                ("size(body) == 2", None),
+                ("body.l.all(x, size(body.l) > 1)", None),
+                ("size(body.s + body.s + body.s + body.s + body.s + body.s) > 1", None),
+            ],
+        );
+    }
+
+    #[test]
+    fn nesting_without_end_is_not_built() {
+        let nested = |levels: usize| {
+            format!("{{\"a\":1,\"b\":{}{}}}", "[".repeat(levels), "]".repeat(levels))
+        };
+        check(
+            &Sample::default().body(nested(100)),
+            &[("size(body.b) == 1 && body.a == 1", Some(true))],
+        );
+        check(
+            &Sample::default().body(nested(100_000)),
+            &[
+                ("size(body.b) == 1", None),
+                ("body.a == 1", Some(true)),
+                ("has(body.b)", Some(true)),
+            ],
+        );
+    }
+
+    /// Text that is CEL more often than chance would have it.
+    fn cel() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("body"),
+            Just("body.a"),
+            Just("headers"),
+            Just("key"),
+            Just("time"),
+            Just("size"),
+            Just("eventType"),
+            Just("x"),
+            Just("1"),
+            Just("-9223372036854775808"),
+            Just("9223372036854775807"),
+            Just("0u"),
+            Just("1e300"),
+            Just("'a'"),
+            Just("b'\\xff'"),
+            Just("null"),
+            Just("true"),
+            Just("duration('2562047h')"),
+            Just("timestamp('9999-12-31T23:59:59Z')"),
+            Just("timestamp('0001-01-01T00:00:00Z')"),
+            Just("[]"),
+            Just("{}"),
+            Just("optional.none()"),
+            Just("int"),
+            Just("0.0"),
+        ];
+        leaf.prop_map(str::to_owned).prop_recursive(5, 40, 3, |inner| {
+            let operator = prop_oneof![
+                Just("+"),
+                Just("-"),
+                Just("*"),
+                Just("/"),
+                Just("%"),
+                Just("=="),
+                Just("!="),
+                Just("<"),
+                Just(">="),
+                Just("in"),
+                Just("&&"),
+                Just("||"),
+            ];
+            let unary = prop_oneof![Just("-"), Just("!")];
+            let function = prop_oneof![
+                Just("size"),
+                Just("int"),
+                Just("uint"),
+                Just("double"),
+                Just("string"),
+                Just("bytes"),
+                Just("bool"),
+                Just("type"),
+                Just("dyn"),
+                Just("duration"),
+                Just("timestamp"),
+                Just("has"),
+                Just("optional.of"),
+                Just("optional.ofNonZeroValue"),
+            ];
+            let method = prop_oneof![
+                Just("size"),
+                Just("contains"),
+                Just("startsWith"),
+                Just("endsWith"),
+                Just("matches"),
+                Just("orValue"),
+                Just("value"),
+                Just("hasValue"),
+                Just("or"),
+                Just("getFullYear"),
+                Just("getHours"),
+                Just("getDayOfYear"),
+                Just("getMilliseconds"),
+                Just("getDayOfWeek"),
+                Just("getSeconds"),
+            ];
+            let a_loop = prop_oneof![
+                Just("all"),
+                Just("exists"),
+                Just("exists_one"),
+                Just("map"),
+                Just("filter")
+            ];
+            prop_oneof![
+                (inner.clone(), operator, inner.clone())
+                    .prop_map(|(a, op, b)| format!("({a} {op} {b})")),
+                (unary, inner.clone()).prop_map(|(op, a)| format!("{op}{a}")),
+                (function, inner.clone()).prop_map(|(f, a)| format!("{f}({a})")),
+                (inner.clone(), method.clone(), inner.clone())
+                    .prop_map(|(a, f, b)| format!("{a}.{f}({b})")),
+                (inner.clone(), method).prop_map(|(a, f)| format!("{a}.{f}()")),
+                (inner.clone(), a_loop, inner.clone())
+                    .prop_map(|(a, f, b)| format!("{a}.{f}(x, {b})")),
+                (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a}[{b}]")),
+                (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("[{a}, {b}]")),
+                (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{{{a}: {b}}}")),
+                (inner.clone(), inner.clone(), inner.clone())
+                    .prop_map(|(a, b, c)| format!("{a} ? {b} : {c}")),
+                inner.prop_map(|a| format!("{a}.?b")),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_compiled_or_refused(text in ".{0,60}|[a-z0-9 .,:?!&|=<>+*/%()\\[\\]{}'\"\\\\-]{0,60}") {
+            let _compiled_or_refused = compile(&text);
+        }
+
+        #[test]
+        fn whatever_compiles_can_be_evaluated(text in cel()) {
+            let bodies = [None, Some(r#"{"a":[1,{"b":"x"},null,1e9]}"#), Some(r#"{"a":9223372036854775807}"#), Some("[[1]]")];
+            if let Ok(filter) = compile(&text) {
+                for body in bodies {
+                    let message = Sample { body: body.map(Into::into), time: Some(253_402_300_799_999), ..Sample::default() };
+                    filter.holds(&Record::new(&message.header("h", "v")), "made");
+                }
+            }
+        }
+    }
+}

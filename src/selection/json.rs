@@ -1,0 +1,354 @@
+//! Finding values in JSON text without parsing the rest.
+//!
+//! A value is its text. What is passed over on the way to one is read only for its strings and brackets,
+//! so that errors in it can go unnoticed; a value that is used is checked itself. Of a name given twice
+//! the first counts.
+//!
+//! This is written out because the safe look-ups of the crates at hand check all they pass over, at three
+//! times the time, and call themselves for each bracket without a bound: a message is anyone's, and a
+//! megabyte of `[` would overflow the stack. Nothing here calls itself.
+//!
+//! # References
+//! - RFC 8259: JSON
+
+use std::borrow::Cow;
+
+/// The text of one value, without blanks before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Json<'m>(&'m str);
+
+/// What a value is, by how it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Null,
+    Boolean,
+    Number,
+    String,
+    List,
+    Object,
+}
+
+/// The members of an object, in the order of the text. `None` among them: from here on it is no JSON.
+#[derive(Debug, Clone)]
+pub(super) struct Members<'m>(Items<'m>);
+
+/// The elements of a list. `None` among them: from here on it is no JSON.
+#[derive(Debug, Clone)]
+pub(super) struct Elements<'m>(Items<'m>);
+
+/// What stands between two brackets, with commas between.
+#[derive(Debug, Clone)]
+struct Items<'m> {
+    cursor: Cursor<'m>,
+    close: u8,
+    begun: bool,
+    ended: bool,
+}
+
+/// A place in the text; always between two characters.
+#[derive(Debug, Clone)]
+struct Cursor<'m> {
+    text: &'m str,
+    at: usize,
+}
+
+impl<'m> Json<'m> {
+    /// The value that a text holds.
+    pub(super) fn of(text: &'m str) -> Self {
+        Json(text.trim_ascii())
+    }
+
+    pub(super) fn text(self) -> &'m str {
+        self.0
+    }
+
+    pub(super) fn kind(self) -> Option<Kind> {
+        match self.0.as_bytes().first()? {
+            b'n' => Some(Kind::Null),
+            b't' | b'f' => Some(Kind::Boolean),
+            b'-' | b'0'..=b'9' => Some(Kind::Number),
+            b'"' => Some(Kind::String),
+            b'[' => Some(Kind::List),
+            b'{' => Some(Kind::Object),
+            _ => None,
+        }
+    }
+
+    /// What a string says; borrowed from the text unless it holds escapes.
+    pub(super) fn string(self) -> Option<Cow<'m, str>> {
+        let mut cursor = Cursor { text: self.0, at: 0 };
+        cursor.string().filter(|_| cursor.at == self.0.len())
+    }
+
+    /// The members, if it is an object.
+    pub(super) fn members(self) -> Option<Members<'m>> {
+        Items::between(self.0, b'{', b'}').map(Members)
+    }
+
+    /// The elements, if it is a list.
+    pub(super) fn elements(self) -> Option<Elements<'m>> {
+        Items::between(self.0, b'[', b']').map(Elements)
+    }
+}
+
+impl<'m> Iterator for Members<'m> {
+    type Item = Option<(Cow<'m, str>, Json<'m>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next(|cursor| {
+            let name = cursor.string()?;
+            cursor.skip_blanks();
+            cursor.expect(b':')?;
+            cursor.skip_blanks();
+            Some((name, cursor.value()?))
+        })
+    }
+}
+
+impl<'m> Iterator for Elements<'m> {
+    type Item = Option<Json<'m>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next(Cursor::value)
+    }
+}
+
+impl<'m> Items<'m> {
+    fn between(text: &'m str, open: u8, close: u8) -> Option<Self> {
+        let mut cursor = Cursor { text, at: 0 };
+        cursor.expect(open)?;
+        Some(Items { cursor, close, begun: false, ended: false })
+    }
+
+    /// The next item as `read` takes it; `Some(None)`, and then no more, where the text is no JSON.
+    fn next<T>(&mut self, read: impl FnOnce(&mut Cursor<'m>) -> Option<T>) -> Option<Option<T>> {
+        if self.ended {
+            return None;
+        }
+        self.cursor.skip_blanks();
+        let begins = !std::mem::replace(&mut self.begun, true);
+        match self.cursor.peek() {
+            Some(byte) if byte == self.close => {
+                self.ended = true;
+                return None;
+            }
+            Some(b',') if !begins => {
+                self.cursor.at += 1;
+                self.cursor.skip_blanks();
+            }
+            Some(_) if begins => {}
+            _ => {
+                self.ended = true;
+                return Some(None);
+            }
+        }
+        let item = read(&mut self.cursor);
+        self.ended = item.is_none();
+        Some(item)
+    }
+}
+
+impl<'m> Cursor<'m> {
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    fn skip_blanks(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    /// Passes over one value and gives it.
+    fn value(&mut self) -> Option<Json<'m>> {
+        let start = self.at;
+        match self.peek()? {
+            b'"' => {
+                self.at += 1;
+                self.skip_string()?;
+            }
+            b'[' | b'{' => self.skip_brackets()?,
+            _ => self.skip_word(),
+        }
+        (self.at > start).then(|| Json(&self.text[start..self.at]))
+    }
+
+    /// Passes over a string and gives what it says.
+    fn string(&mut self) -> Option<Cow<'m, str>> {
+        let start = self.at;
+        self.expect(b'"')?;
+        let escaped = self.skip_string()?;
+        let quoted = &self.text[start..self.at];
+        if escaped {
+            return sonic_rs::from_str(quoted).ok().map(Cow::Owned);
+        }
+        Some(Cow::Borrowed(&quoted[1..quoted.len() - 1]))
+    }
+
+    /// Passes over the rest of a string and its closing quote; whether it holds escapes.
+    fn skip_string(&mut self) -> Option<bool> {
+        let bytes = self.text.as_bytes();
+        let mut escaped = false;
+        loop {
+            while let Some(eight) = bytes.get(self.at..).and_then(|rest| rest.first_chunk()) {
+                let marks = marks(*eight, b'"') | marks(*eight, b'\\');
+                self.at += if marks == 0 { 8 } else { marks.trailing_zeros() as usize / 8 };
+                if marks != 0 {
+                    break;
+                }
+            }
+            match bytes.get(self.at)? {
+                b'"' => {
+                    self.at += 1;
+                    return Some(escaped);
+                }
+                b'\\' => {
+                    escaped = true;
+                    // What is escaped may be a character of several bytes in text that is no JSON.
+                    self.at += 1 + self.text.get(self.at + 1..)?.chars().next()?.len_utf8();
+                }
+                _ => self.at += 1,
+            }
+        }
+    }
+
+    /// Passes over a list or an object. Which bracket closes which is not looked at.
+    fn skip_brackets(&mut self) -> Option<()> {
+        let mut depth = 0usize;
+        loop {
+            let byte = self.peek()?;
+            self.at += 1;
+            match byte {
+                b'"' => {
+                    self.skip_string()?;
+                }
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return Some(());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Passes over what a number, a boolean or null consists of.
+    fn skip_word(&mut self) {
+        while let Some(b'0'..=b'9' | b'a'..=b'z' | b'-' | b'+' | b'.' | b'E') = self.peek() {
+            self.at += 1;
+        }
+    }
+}
+
+/// Marks the top bit of each byte that is `wanted`; marks below the first such byte are none, marks
+/// above it may be wrong.
+fn marks(bytes: [u8; 8], wanted: u8) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let differences = u64::from_le_bytes(bytes) ^ (ONES * u64::from(wanted));
+    differences.wrapping_sub(ONES) & !differences & (ONES << 7)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn members(text: &str) -> Option<Vec<(String, String)>> {
+        let members = Json::of(text).members()?;
+        members
+            .map(|member| member.map(|(name, json)| (name.into_owned(), json.text().to_owned())))
+            .collect()
+    }
+
+    fn elements(text: &str) -> Option<Vec<&str>> {
+        Json::of(text).elements()?.map(|element| element.map(Json::text)).collect()
+    }
+
+    #[test]
+    fn members_and_elements_are_those_of_the_text() {
+        let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        assert_eq!(members(" {} "), Some(vec![]));
+        assert_eq!(
+            members(
+                "{\"a\" : 1 ,\n\"b\":{\"}\":[\"]\\\"\"]}, \"\\u0063\":\"long enough, \\\\\"} trailing"
+            ),
+            Some(vec![
+                pair("a", "1"),
+                pair("b", r#"{"}":["]\""]}"#),
+                pair("c", r#""long enough, \\""#)
+            ])
+        );
+        assert_eq!(elements("[ ]"), Some(vec![]));
+        assert_eq!(
+            elements("[1, [2,[]] ,\"]\",-1.5e3,null]"),
+            Some(vec!["1", "[2,[]]", "\"]\"", "-1.5e3", "null"])
+        );
+    }
+
+    #[test]
+    fn text_that_is_no_json_is_told() {
+        for text in [
+            "",
+            "[1]",
+            "{",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1",
+            "{\"a\":1,}",
+            "{,}",
+            "{\"a\":1 2}",
+            "{a:1}",
+            "{\"a\":\"",
+            "{\"a\":[",
+            "{\"a\":\"\\",
+            "{\"\\ud800\":1}",
+            "{\"a\":1]",
+            "\"{}\"",
+            "{\"a\":?}",
+        ] {
+            assert_eq!(members(text), None, "{text}");
+        }
+        for text in ["{}", "[", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[\"é\\é"] {
+            assert_eq!(elements(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn nesting_without_end_is_passed_over() {
+        let text = format!("[{}0{},1]", "[".repeat(1 << 20), "]".repeat(1 << 20));
+        assert_eq!(elements(&text).and_then(|elements| elements.last().copied()), Some("1"));
+        assert_eq!(elements(&"[".repeat(1 << 20)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_serde_reads_is_read_alike(pairs in proptest::collection::vec((".{0,12}", ".{0,20}", any::<f64>()), 0..5)) {
+            let value: Vec<_> = pairs.iter().map(|(a, b, n)| serde_json::json!({ a: [b, n, { b: a }, null] })).collect();
+            let text = serde_json::to_string_pretty(&value).expect("a value has a text");
+            let read: Vec<serde_json::Value> = elements(&text).expect("a list").into_iter()
+                .map(|text| serde_json::from_str(text).expect("JSON")).collect();
+            prop_assert_eq!(&read, &value);
+            for (element, (name, ..)) in elements(&text).expect("a list").iter().zip(&pairs) {
+                prop_assert_eq!(&members(element).expect("an object")[0].0, name);
+            }
+        }
+
+        #[test]
+        fn a_string_says_what_serde_says(text in ".{0,40}") {
+            let quoted = serde_json::to_string(&text).expect("a string has a text");
+            prop_assert_eq!(Json::of(&quoted).string(), Some(Cow::Borrowed(&*text)));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[\\[\\]{}\",:\\\\ 1aé]{0,40}") {
+            let _read_or_refused = (members(&text), elements(&text), Json::of(&text).string());
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Which parts a message belongs to: each message is judged once for all parts wanted of one topic.
+//!
+//! Parts that keep the event type in the same place share one reading of it, one hash look-up for all
+//! whole types, and one for each length that their prefixes have. A filter is evaluated only if the
+//! types beside it match.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::body::Body;
+use super::event_type::{EventTypeFrom, EventTypes};
+use super::filter::Filter;
+use super::message::Message;
+use super::part::Part;
+
+/// The place that the caller keeps what a part selects; the number is the caller's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub u32);
+
+/// All parts wanted of one topic or queue, compiled together.
+#[derive(Debug, Default)]
+pub struct Judge {
+    /// The slots of the parts that every message belongs to.
+    all: Vec<Slot>,
+    groups: Vec<Group>,
+}
+
+/// What was found of one message. A buffer that is used again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// The slots of the parts that the message belongs to, in no order.
+    pub selected: Vec<Slot>,
+    /// The slots of the parts of which it cannot be told: the message lacks the type or the field asked
+    /// for, or is not of the form expected. It does not count for them.
+    pub unjudged: Vec<Slot>,
+}
+
+/// One message while it is judged.
+pub(super) struct Record<'m> {
+    pub(super) message: &'m dyn Message,
+    pub(super) body: Body<'m>,
+}
+
+/// The parts that keep the event type in the same place.
+#[derive(Debug)]
+struct Group {
+    from: EventTypeFrom,
+    names: HashMap<Box<[u8]>, Vec<Slot>>,
+    prefixes: HashMap<Box<[u8]>, Vec<Slot>>,
+    /// The lengths in bytes that the prefixes have, each once.
+    prefix_lengths: Vec<usize>,
+    /// The slots of all names and prefixes, which a message without a type leaves unjudged.
+    typed: Vec<Slot>,
+    filtered: Vec<Filtered>,
+    /// Whether any filter asks for the event type, or has types beside it.
+    filters_ask: bool,
+}
+
+/// A filter, and the types that must match besides.
+#[derive(Debug)]
+struct Filtered {
+    slot: Slot,
+    types: Option<EventTypes>,
+    filter: Filter,
+}
+
+impl Judge {
+    /// A judge for these parts. Parts that share a slot are judged each on their own, so a message in
+    /// two of them gets the slot twice.
+    pub fn new(parts: impl IntoIterator<Item = (Slot, Part)>) -> Self {
+        let mut judge = Judge::default();
+        for (slot, part) in parts {
+            match part {
+                Part::All => judge.all.push(slot),
+                Part::Type { from, name } => judge.group(from).add_name(&name, slot),
+                Part::Prefix { from, prefix } => judge.group(from).add_prefix(&prefix, slot),
+                Part::Filtered { from, types, filter } => {
+                    judge.group(from).add_filter(Filtered { slot, types, filter });
+                }
+            }
+        }
+        judge
+    }
+
+    /// Judges one message for all parts; what `verdicts` held before is dropped.
+    pub fn judge(&self, message: &impl Message, verdicts: &mut Verdicts) {
+        verdicts.selected.clear();
+        verdicts.unjudged.clear();
+        verdicts.selected.extend_from_slice(&self.all);
+        if self.groups.is_empty() {
+            return;
+        }
+        let record = Record::new(message);
+        for group in &self.groups {
+            group.judge(&record, verdicts);
+        }
+    }
+
+    fn group(&mut self, from: EventTypeFrom) -> &mut Group {
+        let known = self.groups.iter().position(|group| group.from == from);
+        let index = known.unwrap_or_else(|| {
+            self.groups.push(Group::new(from));
+            self.groups.len() - 1
+        });
+        &mut self.groups[index]
+    }
+}
+
+impl<'m> Record<'m> {
+    pub(super) fn new(message: &'m impl Message) -> Self {
+        Record { message, body: Body::new(message.body()) }
+    }
+}
+
+impl Group {
+    fn new(from: EventTypeFrom) -> Self {
+        Group {
+            from,
+            names: HashMap::new(),
+            prefixes: HashMap::new(),
+            prefix_lengths: Vec::new(),
+            typed: Vec::new(),
+            filtered: Vec::new(),
+            filters_ask: false,
+        }
+    }
+
+    fn add_name(&mut self, name: &str, slot: Slot) {
+        self.names.entry(name.as_bytes().into()).or_default().push(slot);
+        self.typed.push(slot);
+    }
+
+    fn add_prefix(&mut self, prefix: &str, slot: Slot) {
+        self.prefixes.entry(prefix.as_bytes().into()).or_default().push(slot);
+        if !self.prefix_lengths.contains(&prefix.len()) {
+            self.prefix_lengths.push(prefix.len());
+        }
+        self.typed.push(slot);
+    }
+
+    fn add_filter(&mut self, filtered: Filtered) {
+        self.filters_ask |= filtered.types.is_some() || filtered.filter.asks_event_type();
+        self.filtered.push(filtered);
+    }
+
+    fn judge(&self, record: &Record<'_>, verdicts: &mut Verdicts) {
+        let asked = self.filters_ask || !self.typed.is_empty();
+        let event_type = if asked { self.from.read(record) } else { None };
+        match &event_type {
+            Some(event_type) => self.match_type(event_type.as_bytes(), &mut verdicts.selected),
+            None => verdicts.unjudged.extend_from_slice(&self.typed),
+        }
+        for filtered in &self.filtered {
+            match filtered.judge(record, event_type.as_ref()) {
+                Some(true) => verdicts.selected.push(filtered.slot),
+                Some(false) => {}
+                None => verdicts.unjudged.push(filtered.slot),
+            }
+        }
+    }
+
+    fn match_type(&self, event_type: &[u8], selected: &mut Vec<Slot>) {
+        selected.extend(self.names.get(event_type).into_iter().flatten());
+        for length in &self.prefix_lengths {
+            let slots = event_type.get(..*length).and_then(|prefix| self.prefixes.get(prefix));
+            selected.extend(slots.into_iter().flatten());
+        }
+    }
+}
+
+impl Filtered {
+    /// Whether the message is in this part; `None` where that cannot be told.
+    fn judge(&self, record: &Record<'_>, event_type: Option<&Cow<'_, str>>) -> Option<bool> {
+        if let Some(types) = &self.types
+            && !types.contain(event_type?)
+        {
+            return Some(false);
+        }
+        self.filter.holds(record, event_type.map_or("", |event_type| event_type))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::super::message::tests::Sample;
+    use super::super::part::Selection;
+    use super::*;
+
+    /// A selection as a trigger writes it; an empty text is an absent key.
+    fn selection(types: &str, from: &str, filter: &str) -> Selection {
+        Selection {
+            types: (!types.is_empty())
+                .then(|| EventTypes::parse(types).expect("the list is well formed")),
+            from: match from {
+                "" => EventTypeFrom::CloudEvents,
+                from => EventTypeFrom::parse(from).expect("the place is well formed"),
+            },
+            filter: (!filter.is_empty()).then(|| {
+                Filter::compile(filter, &["topic", "partition"]).expect("the filter is well formed")
+            }),
+        }
+    }
+
+    /// The numbers of the selections that a message counts for, and of those it is unjudged for.
+    fn judge(selections: &[Selection], message: &Sample) -> (Vec<u32>, BTreeSet<u32>) {
+        let parts = selections.iter().zip(0..).flat_map(|(selection, number)| {
+            selection.parts().into_iter().map(move |part| (Slot(number), part))
+        });
+        let mut verdicts = Verdicts { selected: vec![Slot(99)], unjudged: vec![Slot(99)] };
+        Judge::new(parts).judge(message, &mut verdicts);
+        let mut selected: Vec<u32> = verdicts.selected.iter().map(|slot| slot.0).collect();
+        selected.sort_unstable();
+        (selected, verdicts.unjudged.iter().map(|slot| slot.0).collect())
+    }
+
+    #[test]
+    fn each_selection_gets_its_verdict() {
+        let selections = [
+            selection("", "", ""),
+            selection("made,sent", "", ""),
+            selection("ma*", "", ""),
+            selection("*", "", ""),
+            selection("made", "key", ""),
+            selection("made", "body:type", ""),
+            selection("", "", "body.amount > 100"),
+            selection("made", "", "body.amount > 100"),
+            selection("sent", "", "body.nothing"),
+            selection("", "key", "eventType == ''"),
+        ];
+        let made =
+            Sample::default().header("ce_type", "made").body(r#"{"type":"made","amount":101}"#);
+        assert_eq!(judge(&selections, &made), (vec![0, 1, 2, 3, 5, 6, 7, 9], BTreeSet::from([4])));
+        let lost = Sample::default().key("made").body("{");
+        assert_eq!(judge(&selections, &lost), (vec![0, 4], BTreeSet::from([1, 2, 3, 5, 6, 7, 8])));
+    }
+
+    #[test]
+    fn a_filter_beside_types_is_not_asked_about_other_types() {
+        let selections = [selection("made", "", "body.amount > 100")];
+        let sent = Sample::default().header("ce_type", "sent").body("no JSON");
+        assert_eq!(judge(&selections, &sent), (vec![], BTreeSet::new()));
+    }
+
+    fn any_message() -> impl Strategy<Value = Sample> {
+        let bytes = || {
+            prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..40),
+                "[{\\[\"a:,1\\]}]{0,30}".prop_map(String::into_bytes),
+                (r#"[ab.]{0,3}"#, any::<i64>()).prop_map(|(text, number)| format!(
+                    r#"{{"type":"{text}","n":{number},"l":[{number}]}}"#
+                )
+                .into_bytes()),
+            ]
+        };
+        let name =
+            prop_oneof![Just("ce_type".to_owned()), Just("content-type".to_owned()), ".{0,5}"];
+        let value = prop_oneof![
+            bytes(),
+            Just(b"application/cloudevents+json".to_vec()),
+            "[ab.]{0,3}".prop_map(String::into_bytes)
+        ];
+        (
+            proptest::option::of(bytes()),
+            proptest::option::of(".{0,8}"),
+            proptest::collection::vec((name, value), 0..4),
+            proptest::option::of(bytes()),
+            proptest::option::of(any::<i64>()),
+        )
+            .prop_map(|(key, subject, headers, body, time)| Sample {
+                key,
+                subject,
+                headers,
+                body,
+                time,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_is_judged(message in any_message()) {
+            let selections = [
+                selection("a,b.*", "", ""),
+                selection("*", "body:l[0]", ""),
+                selection("a", "key", "true"),
+                selection("", "", "body.type == 'a' && body.n > 0"),
+                selection("", "", "size(body) > 1 || headers.exists(h, h == 'x')"),
+                selection("", "", "has(body.n) ? body.l.all(x, x > 0) : subject == key"),
+                selection("", "", "time > timestamp('2020-01-01T00:00:00Z') || time + duration('2000000h') > time"),
+                selection("", "", "body == headers || size == partition"),
+            ];
+            judge(&selections, &message);
+        }
+
+        #[test]
+        fn a_selection_counts_a_message_once_and_only_if_an_entry_matches(
+            lists in proptest::collection::vec(proptest::collection::vec("[ab.]{1,3}\\*?|\\*", 1..5), 1..4),
+            event_type in proptest::option::of("[ab.]{0,4}"),
+        ) {
+            let selections: Vec<_> = lists.iter().map(|list| selection(&list.join(","), "header:t", "")).collect();
+            let message = match &event_type {
+                Some(event_type) => Sample::default().header("t", event_type),
+                None => Sample::default(),
+            };
+            let matched = |list: &Vec<String>| list.iter().any(|entry| {
+                event_type.as_ref().is_some_and(|event_type| match entry.strip_suffix('*') {
+                    Some(prefix) => event_type.starts_with(prefix),
+                    None => event_type == entry,
+                })
+            });
+            let expected = lists.iter().zip(0..).filter(|(list, _)| matched(list)).map(|(_, number)| number).collect();
+            let unjudged = if event_type.is_none() { (0..).take(lists.len()).collect() } else { BTreeSet::new() };
+            prop_assert_eq!(judge(&selections, &message), (expected, unjudged));
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What a selection can ask of a message, whichever source it waits in.
+
+use std::borrow::Cow;
+
+/// One view of a message, that every source gives.
+///
+/// Nothing is parsed or decoded before it is asked for, and a selection asks for no more than it needs.
+pub trait Message: Sync {
+    /// The key as bytes; `None` where the message has none.
+    fn key(&self) -> Option<&[u8]>;
+
+    /// The subject; `None` where the message has none, or its source knows no subjects.
+    fn subject(&self) -> Option<&str>;
+
+    /// The value of the last header called `name`, case and all.
+    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>>;
+
+    /// Shows `each` every header, name and value, in the message's own order.
+    fn each_header(&self, each: &mut dyn FnMut(&str, &[u8]));
+
+    /// The body; `None` for a message without one, such as a tombstone.
+    fn body(&self) -> Option<&[u8]>;
+
+    /// When the message was made or taken in, in milliseconds since 1970; `None` where it does not say.
+    fn time(&self) -> Option<i64>;
+
+    /// The size of the body in bytes.
+    fn size(&self) -> usize;
+
+    /// The value of a variable that this source alone has; `None` where the message has no such value.
+    fn source_variable(&self, name: &str) -> Option<Variable<'_>>;
+}
+
+/// The value of a variable that one source alone has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Variable<'a> {
+    /// A string in a filter.
+    Text(Cow<'a, str>),
+    /// An int in a filter.
+    Integer(i64),
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A message that a test spells out.
+    #[derive(Debug, Clone, Default)]
+    pub(crate) struct Sample {
+        pub(crate) key: Option<Vec<u8>>,
+        pub(crate) subject: Option<String>,
+        pub(crate) headers: Vec<(String, Vec<u8>)>,
+        pub(crate) body: Option<Vec<u8>>,
+        pub(crate) time: Option<i64>,
+    }
+
+    impl Sample {
+        pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+            self.headers.push((name.to_owned(), value.as_ref().to_vec()));
+            self
+        }
+
+        pub(crate) fn key(mut self, key: impl AsRef<[u8]>) -> Self {
+            self.key = Some(key.as_ref().to_vec());
+            self
+        }
+
+        pub(crate) fn subject(mut self, subject: &str) -> Self {
+            self.subject = Some(subject.to_owned());
+            self
+        }
+
+        pub(crate) fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+            self.body = Some(body.as_ref().to_vec());
+            self
+        }
+
+        pub(crate) fn time(mut self, milliseconds: i64) -> Self {
+            self.time = Some(milliseconds);
+            self
+        }
+    }
+
+    impl Message for Sample {
+        fn key(&self) -> Option<&[u8]> {
+            self.key.as_deref()
+        }
+
+        fn subject(&self) -> Option<&str> {
+            self.subject.as_deref()
+        }
+
+        fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+            let last = self.headers.iter().rfind(|(held, _)| held == name)?;
+            Some(Cow::Borrowed(&last.1))
+        }
+
+        fn each_header(&self, each: &mut dyn FnMut(&str, &[u8])) {
+            for (name, value) in &self.headers {
+                each(name, value);
+            }
+        }
+
+        fn body(&self) -> Option<&[u8]> {
+            self.body.as_deref()
+        }
+
+        fn time(&self) -> Option<i64> {
+            self.time
+        }
+
+        fn size(&self) -> usize {
+            self.body.as_ref().map_or(0, Vec::len)
+        }
+
+        fn source_variable(&self, name: &str) -> Option<Variable<'_>> {
+            match name {
+                "topic" => Some(Variable::Text("uploads".into())),
+                "partition" => Some(Variable::Integer(3)),
+                _ => None,
+            }
+        }
+    }
+}

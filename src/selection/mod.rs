@@ -1,0 +1,25 @@
+//! Which messages count: event types and filters, compiled once and judged for each message.
+//!
+//! A [`Selection`] is what one trigger asks for. It splits into disjoint [`Part`]s, each of which gets
+//! an index of its own, so that triggers with overlapping lists share them and the backlog of a
+//! selection is the sum over its parts. A [`Judge`] holds all parts wanted of one topic or queue and
+//! judges a [`Message`] once for all of them. Nothing here does I/O or knows a source.
+//!
+//! # References
+//! - CloudEvents, Kafka protocol binding 1.0.2: where a message keeps its type by default
+//! - Common Expression Language, language definition: <https://github.com/google/cel-spec>
+
+mod body;
+mod event_type;
+mod filter;
+mod json;
+mod judge;
+mod message;
+mod part;
+
+pub use body::BodyPath;
+pub use event_type::{EventTypeFrom, EventTypeFromError, EventTypes, EventTypesError};
+pub use filter::{Filter, FilterError, Place};
+pub use judge::{Judge, Slot, Verdicts};
+pub use message::{Message, Variable};
+pub use part::{Part, Selection};

@@ -1,0 +1,132 @@
+//! What one trigger selects, and the parts of it that are counted on their own.
+
+use std::sync::Arc;
+
+use super::event_type::{EventTypeFrom, EventTypes};
+use super::filter::Filter;
+
+/// Which messages count for one trigger. The default selects all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selection {
+    /// The event types that count; `None`: any, and also a message without a type.
+    pub types: Option<EventTypes>,
+    /// Where a message keeps its event type.
+    pub from: EventTypeFrom,
+    /// What must hold besides; `None`: nothing.
+    pub filter: Option<Filter>,
+}
+
+/// One thing selected, that gets an index of its own.
+///
+/// Equal parts select the same messages, whichever selection they come from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Every message.
+    All,
+    /// The messages of one event type.
+    Type {
+        /// Where a message keeps its event type.
+        from: EventTypeFrom,
+        /// The whole type.
+        name: Arc<str>,
+    },
+    /// The messages whose event type begins so.
+    Prefix {
+        /// Where a message keeps its event type.
+        from: EventTypeFrom,
+        /// The beginning; empty for any message that has a type.
+        prefix: Arc<str>,
+    },
+    /// The messages for which a filter holds.
+    Filtered {
+        /// Where a message keeps its event type.
+        from: EventTypeFrom,
+        /// The event types that count; `None`: any, and also a message without a type.
+        types: Option<EventTypes>,
+        /// What must hold besides.
+        filter: Filter,
+    },
+}
+
+impl Selection {
+    /// Whether every message counts, so that nothing of it need be looked at.
+    pub fn is_all(&self) -> bool {
+        self.types.is_none() && self.filter.is_none()
+    }
+
+    /// The parts of this selection. No message is in two of them, so its backlog is their sum.
+    pub fn parts(&self) -> Vec<Part> {
+        match (&self.types, &self.filter) {
+            (None, None) => vec![Part::All],
+            (Some(types), None) => {
+                let from = || self.from.clone();
+                let names = types.names().iter().cloned();
+                let prefixes = types.prefixes().iter().cloned();
+                names
+                    .map(|name| Part::Type { from: from(), name })
+                    .chain(prefixes.map(|prefix| Part::Prefix { from: from(), prefix }))
+                    .collect()
+            }
+            (types, Some(filter)) => {
+                // Where the type is kept makes no difference to a filter that does not ask for it.
+                let from = match types {
+                    None if !filter.asks_event_type() => EventTypeFrom::default(),
+                    _ => self.from.clone(),
+                };
+                vec![Part::Filtered { from, types: types.clone(), filter: filter.clone() }]
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn types(list: &str) -> Option<EventTypes> {
+        Some(EventTypes::parse(list).expect("the list is well formed"))
+    }
+
+    fn filter(text: &str) -> Option<Filter> {
+        Some(Filter::compile(text, &[]).expect("the filter is well formed"))
+    }
+
+    #[test]
+    fn a_selection_of_nothing_selects_all() {
+        let all = Selection { from: EventTypeFrom::Key, ..Selection::default() };
+        assert!(all.is_all());
+        assert_eq!(all.parts(), [Part::All]);
+    }
+
+    #[test]
+    fn overlapping_lists_share_parts() {
+        let one = Selection { types: types("a,b,order.*"), ..Selection::default() };
+        let other = Selection { types: types("order.*,order.made,b"), ..Selection::default() };
+        let (one, other) = (one.parts(), other.parts());
+        assert_eq!((one.len(), other.len()), (3, 2));
+        assert!(other.iter().all(|part| one.contains(part)));
+    }
+
+    #[test]
+    fn types_and_filter_are_one_part() {
+        let both =
+            Selection { types: types("a,b"), filter: filter("size > 1"), ..Selection::default() };
+        assert!(!both.is_all());
+        assert_eq!(both.parts().len(), 1);
+    }
+
+    #[test]
+    fn equal_filters_are_one_part_wherever_the_type_is_kept() {
+        let parts = |text: &str, from: EventTypeFrom| {
+            Selection { types: None, from, filter: filter(text) }.parts()
+        };
+        assert_eq!(
+            parts("size > 1", EventTypeFrom::Key),
+            parts("size > 1", EventTypeFrom::Subject)
+        );
+        assert_ne!(
+            parts("eventType != ''", EventTypeFrom::Key),
+            parts("eventType != ''", EventTypeFrom::Subject)
+        );
+    }
+}

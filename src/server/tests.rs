@@ -1,0 +1,264 @@
+//! The server as a whole, on ports of its own; a script is what every trigger is measured by.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_stream::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status, Streaming};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use super::{Ending, Listener, Listeners, Shutdown, serve};
+use crate::backlog::Backlog;
+use crate::scaler::proto::external_scaler_client::ExternalScalerClient;
+use crate::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
+use crate::scaler::script::Script;
+use crate::scaler::{Options, Scaler, Sources};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A server under way.
+struct Running {
+    grpc: SocketAddr,
+    http: SocketAddr,
+    channel: Channel,
+    end: CancellationToken,
+    task: JoinSet<Ending>,
+}
+
+impl Running {
+    async fn measuring_by(script: &Arc<Script>, grace: Duration) -> Self {
+        let free = "127.0.0.1:0".parse().unwrap();
+        let grpc = Listener::open("--grpc-listen", free).await.unwrap();
+        let http = Listener::open("--http-listen", free).await.unwrap();
+        let addresses = (grpc.address(), http.address());
+        let url = format!("http://{}", grpc.address());
+        let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
+
+        let shutdown = Shutdown::new();
+        let options = Options { measure_timeout: LONG, forget_after: LONG };
+        let sources = Sources::scripted(Arc::clone(script));
+        let scaler = Arc::new(Scaler::new(sources, options, shutdown.stop()));
+        let end = CancellationToken::new();
+        let told = end.clone().cancelled_owned();
+        let listeners = Listeners { grpc, http };
+        let mut task = JoinSet::new();
+        task.spawn(serve(listeners, scaler, shutdown, grace, told));
+        Self { grpc: addresses.0, http: addresses.1, channel, end, task }
+    }
+
+    async fn ending(mut self) -> Ending {
+        self.task.join_next().await.unwrap().unwrap()
+    }
+
+    /// The value that a poll of a trigger gives, to be awaited wherever.
+    fn poll(&self, name: &str) -> impl Future<Output = Result<i64, Status>> + use<> {
+        let mut client = ExternalScalerClient::new(self.channel.clone());
+        let asked = GetMetricsRequest {
+            scaled_object_ref: Some(trigger(name)),
+            metric_name: String::new(),
+        };
+        async move {
+            let reply = client.get_metrics(asked).await?;
+            Ok(reply.into_inner().metric_values[0].metric_value)
+        }
+    }
+
+    async fn health(&self, service: &str) -> Result<ServingStatus, Status> {
+        let asked = HealthCheckRequest { service: service.to_owned() };
+        let reply = HealthClient::new(self.channel.clone()).check(asked).await?;
+        Ok(reply.into_inner().status())
+    }
+
+    async fn watch_health(&self) -> Streaming<HealthCheckResponse> {
+        let asked = HealthCheckRequest::default();
+        HealthClient::new(self.channel.clone()).watch(asked).await.unwrap().into_inner()
+    }
+
+    /// The first line of what a page answers.
+    async fn page(&self, path: &str) -> String {
+        let (http, path) = (self.http, path.to_owned());
+        let ask = move || {
+            let mut connection = TcpStream::connect(http).unwrap();
+            write!(connection, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                .unwrap();
+            let mut reply = String::new();
+            connection.read_to_string(&mut reply).unwrap();
+            reply.lines().next().unwrap_or_default().to_owned()
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap()
+    }
+}
+
+fn trigger(name: &str) -> ScaledObjectRef {
+    let metadata = [
+        ("source", "kafka"),
+        ("bootstrapServers", "127.0.0.1:9"),
+        ("consumerGroup", "thumbnails"),
+        ("topic", "uploads"),
+    ];
+    ScaledObjectRef {
+        name: name.to_owned(),
+        namespace: "media".to_owned(),
+        scaler_metadata: metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+    }
+}
+
+fn held() -> Arc<Script> {
+    let script = Script::saying(Ok(Backlog::Exact(3)));
+    script.hold();
+    script
+}
+
+#[tokio::test]
+async fn health_is_that_of_the_server_and_of_the_scaler() {
+    let server = Running::measuring_by(&held(), LONG).await;
+    assert_eq!(server.health("").await.unwrap(), ServingStatus::Serving);
+    assert_eq!(
+        server.health("externalscaler.ExternalScaler").await.unwrap(),
+        ServingStatus::Serving
+    );
+    assert_eq!(server.health("Other").await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn there_is_one_page() {
+    let server = Running::measuring_by(&held(), LONG).await;
+    assert_eq!(server.page("/healthz").await, "HTTP/1.1 200 OK");
+    assert_eq!(server.page("/").await, "HTTP/1.1 404 Not Found");
+}
+
+#[tokio::test]
+async fn reflection_lists_all_services() {
+    let server = Running::measuring_by(&held(), LONG).await;
+
+    macro_rules! listed_by {
+        ($version:ident) => {{
+            use tonic_reflection::pb::$version::{
+                ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+                server_reflection_request::MessageRequest,
+                server_reflection_response::MessageResponse,
+            };
+            let list = ServerReflectionRequest {
+                host: String::new(),
+                message_request: Some(MessageRequest::ListServices(String::new())),
+            };
+            let mut client = ServerReflectionClient::new(server.channel.clone());
+            let reply = client.server_reflection_info(tokio_stream::once(list)).await.unwrap();
+            let answer = reply.into_inner().next().await.unwrap().unwrap().message_response;
+            let Some(MessageResponse::ListServicesResponse(list)) = answer else {
+                panic!("no list: {answer:?}")
+            };
+            list.service.into_iter().map(|service| service.name).collect::<Vec<_>>()
+        }};
+    }
+    for (version, mut listed) in [("v1", listed_by!(v1)), ("v1alpha", listed_by!(v1alpha))] {
+        listed.sort();
+        let expected = [
+            "externalscaler.ExternalScaler",
+            "grpc.health.v1.Health",
+            &format!("grpc.reflection.{version}.ServerReflection"),
+        ];
+        assert_eq!(listed, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_call_under_way_is_answered_during_the_grace_period() {
+    let script = held();
+    let server = Running::measuring_by(&script, LONG).await;
+    let mut health = server.watch_health().await;
+    assert_eq!(health.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let mut call = JoinSet::new();
+    call.spawn(server.poll("thumbnails"));
+    script.asked_times(1).await;
+
+    server.end.cancel();
+    assert_eq!(health.next().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    assert!(health.next().await.is_none(), "the watch would hold up the shutdown");
+    assert_eq!(server.page("/healthz").await, "HTTP/1.1 503 Service Unavailable");
+
+    script.release();
+    assert_eq!(call.join_next().await.unwrap().unwrap().unwrap(), 3);
+    assert_eq!(server.ending().await, Ending::Clean);
+}
+
+#[tokio::test]
+async fn no_connection_is_taken_once_the_shutdown_has_begun() {
+    let script = held();
+    let server = Running::measuring_by(&script, LONG).await;
+    let mut health = server.watch_health().await;
+    let mut call = JoinSet::new();
+    call.spawn(server.poll("thumbnails"));
+    script.asked_times(1).await;
+
+    server.end.cancel();
+    while health.next().await.is_some() {}
+    while TcpStream::connect(server.grpc).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    script.release();
+    call.join_next().await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_end_is_cancelled_after_the_grace_period() {
+    let script = held();
+    let server = Running::measuring_by(&script, Duration::from_millis(50)).await;
+    let mut call = JoinSet::new();
+    call.spawn(server.poll("thumbnails"));
+    script.asked_times(1).await;
+
+    server.end.cancel();
+    assert_eq!(call.join_next().await.unwrap().unwrap().unwrap_err().code(), Code::Unavailable);
+    assert_eq!(server.ending().await, Ending::Cancelled);
+}
+
+#[tokio::test]
+async fn open_streams_do_not_hold_up_the_shutdown() {
+    let server = Running::measuring_by(&held(), LONG).await;
+    let mut client = ExternalScalerClient::new(server.channel.clone());
+    let mut spec = client.stream_metric_spec(trigger("one")).await.unwrap().into_inner();
+    let mut active = client.stream_is_active(trigger("one")).await.unwrap().into_inner();
+    spec.message().await.unwrap().unwrap();
+
+    server.end.cancel();
+    assert_eq!(spec.message().await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(active.message().await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(server.ending().await, Ending::Clean);
+}
+
+#[tokio::test]
+async fn ten_thousand_polls_at_once_over_one_connection_are_all_under_way_and_answered() {
+    let script = held();
+    let server = Running::measuring_by(&script, LONG).await;
+    // The client learns the limit on streams with the first answer.
+    server.health("").await.unwrap();
+    let polls: JoinSet<_> = (0..10_000).map(|n| server.poll(&n.to_string())).collect();
+    script.asked_times(polls.len()).await;
+    script.release();
+    for value in polls.join_all().await {
+        assert_eq!(value.unwrap(), 3);
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_cancelled_polls_do_not_close_the_connection() {
+    let script = held();
+    let server = Running::measuring_by(&script, LONG).await;
+    server.health("").await.unwrap();
+    let mut waits = JoinSet::new();
+    waits.spawn(server.poll("waits"));
+    script.asked_times(1).await;
+    let mut cancelled: JoinSet<_> = (0..10_000).map(|n| server.poll(&n.to_string())).collect();
+    script.asked_times(1_000).await;
+    cancelled.shutdown().await;
+    script.release();
+    assert_eq!(waits.join_next().await.unwrap().unwrap().unwrap(), 3);
+}

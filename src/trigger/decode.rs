@@ -1,0 +1,462 @@
+//! Which source a trigger means, and what it asks of that source.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::common;
+use crate::kafka::trigger::{Decoded, FILTER_VARIABLES, KafkaTrigger};
+use crate::metadata::{Invalid, Reader};
+
+/// The metric of a trigger whose metadata cannot be read. KEDA passes over a trigger without one in
+/// silence; with one it goes on to ask for the metric, and is told what is wrong.
+pub const FALLBACK_METRIC_NAME: &str = "keda-sift-invalid-trigger";
+/// The target that goes with it.
+pub const FALLBACK_TARGET: u64 = 1;
+
+/// One trigger of a ScaledJob or ScaledObject, decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trigger {
+    /// Name of its one metric.
+    pub metric_name: String,
+    /// Messages for one replica or Job, above 0.
+    pub target: u64,
+    /// The trigger is active above this many messages.
+    pub activation: u64,
+    /// Where the messages wait, and which of them count.
+    pub source: Source,
+}
+
+/// Where the messages of a trigger wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// In Kafka topics.
+    Kafka(Arc<KafkaTrigger>),
+}
+
+/// The sources that this version has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Kafka,
+}
+
+impl Trigger {
+    /// The trigger that `metadata` describes.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the metadata, at once.
+    pub fn decode(metadata: &HashMap<String, String>) -> Result<Self, Invalid> {
+        let mut reader = Reader::new(metadata);
+        common::accept_link(&mut reader);
+        let decoded = match kind(&mut reader) {
+            Some(Kind::Kafka) => Self::decode_kafka(&mut reader),
+            None => {
+                // Which other keys there are depends on the source.
+                reader.pass_unknown();
+                None
+            }
+        };
+        reader.finish(decoded)
+    }
+
+    fn decode_kafka(reader: &mut Reader<'_>) -> Option<Self> {
+        let selection = common::selection(reader, FILTER_VARIABLES);
+        let count_limit = common::count_limit(reader);
+        let decoded = KafkaTrigger::decode(reader, selection, count_limit);
+        let default_name = decoded.as_ref().map_or("", |decoded| &decoded.metric_name);
+        let metric_name = common::metric_name(reader, default_name);
+        let Decoded { trigger, activation, .. } = decoded?;
+        Some(Self {
+            metric_name,
+            target: trigger.threshold,
+            activation,
+            source: Source::Kafka(Arc::new(trigger)),
+        })
+    }
+}
+
+/// The source that the trigger names, or else the one whose keys it has. `None` after a complaint.
+fn kind(reader: &mut Reader<'_>) -> Option<Kind> {
+    let named =
+        reader.choice("source", &[("kafka", Some(Kind::Kafka)), ("azure-servicebus", None)]);
+    if named.is_some() {
+        return named;
+    }
+    let unsupported = ["queueName", "topicName"].into_iter().find(|key| reader.has(key));
+    match (reader.has("source"), reader.has("bootstrapServers"), unsupported) {
+        // The name has been complained of; the other keys may tell what was meant, and what else is
+        // wrong.
+        (_, true, _) => Some(Kind::Kafka),
+        (true, false, _) => None,
+        (false, false, Some(key)) => {
+            reader.complain(
+                "source",
+                format_args!("is missing; azure-servicebus, which {key} means, is not supported by this version"),
+            );
+            None
+        }
+        (false, false, None) => {
+            reader.complain("source", "is missing; give kafka, and bootstrapServers with it");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kafka::names::{Group, Topic};
+    use crate::kafka::security::ClusterConfig;
+    use crate::kafka::trigger::{CountBy, CountFrom, OffsetReset, PartitionList, Spread};
+    use crate::selection::{EventTypeFrom, EventTypes, Filter, Selection};
+
+    const SECRET: &str = "hunter2-correct-horse";
+
+    type Rows<'a> = &'a [(&'a str, &'a str)];
+
+    fn map(rows: Rows<'_>) -> HashMap<String, String> {
+        rows.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    }
+
+    fn kafka(trigger: &Trigger) -> &KafkaTrigger {
+        let Source::Kafka(kafka) = &trigger.source;
+        kafka
+    }
+
+    #[test]
+    fn a_trigger_of_keda_s_kafka_scaler_keeps_its_meaning() {
+        // As in KEDA's documentation, with the resolved values of `authenticationRef` by their
+        // names.
+        let of_keda = [
+            ("bootstrapServers", "kafka.svc:9092"),
+            ("consumerGroup", "my-group"),
+            ("topic", "test-topic"),
+            ("lagThreshold", "5"),
+            ("activationLagThreshold", "3"),
+            ("offsetResetPolicy", "latest"),
+            ("allowIdleConsumers", "false"),
+            ("scaleToZeroOnInvalidOffset", "false"),
+            ("excludePersistentLag", "false"),
+            ("limitToPartitionsWithLag", "false"),
+            ("version", "1.0.0"),
+            ("partitionLimitation", "1,2,10-20,31"),
+            ("sasl", "plaintext"),
+            ("tls", "enable"),
+            ("unsafeSsl", "false"),
+        ];
+        let ours = [
+            ("source", "kafka"),
+            ("scalerAddress", "keda-sift.keda:9090"),
+            ("enableTLS", "true"),
+            ("usernameFromEnv", "me"),
+            ("passwordFromEnv", SECRET),
+        ];
+        let trigger =
+            Trigger::decode(&map(&[&of_keda[..], &ours[..]].concat())).expect("a complete trigger");
+        assert_eq!(trigger.metric_name, "kafka-test-topic");
+        assert_eq!((trigger.target, trigger.activation), (5, 3));
+        let secured = [of_keda[0], of_keda[12], of_keda[13], ours[3], ours[4]];
+        let cluster =
+            ClusterConfig::decode(&mut Reader::new(&map(&secured))).expect("a complete cluster");
+        let expected = KafkaTrigger {
+            cluster,
+            group: Group::from("my-group"),
+            topics: vec![Topic::from("test-topic")],
+            partitions: Some(PartitionList::parse("1-2,10-20,31").expect("partitions")),
+            offset_reset: OffsetReset::Latest,
+            scale_to_zero_on_invalid_offset: false,
+            threshold: 5,
+            spread: Spread::Partitions,
+            exclude_persistent_lag: false,
+            count_from: CountFrom::Records,
+            count_by: CountBy::Messages,
+            count_limit: None,
+            selection: Selection::default(),
+        };
+        assert_eq!(kafka(&trigger), &expected);
+        assert!(!format!("{trigger:?}").contains(SECRET));
+    }
+
+    #[test]
+    fn rows_of_every_source_are_read() {
+        let trigger = Trigger::decode(&map(&[
+            ("bootstrapServers", "kafka:9092"),
+            ("consumerGroup", "thumbnails"),
+            ("topic", "uploads"),
+            ("eventType", "image.uploaded,image.replaced"),
+            ("eventTypeFrom", "header:kind"),
+            ("filter", "size > 100"),
+            ("countLimit", "500"),
+            ("metricName", "up/loads.of:images%(all)"),
+        ]))
+        .expect("a complete trigger");
+        assert_eq!(trigger.metric_name, "up-loads-of-images--all-");
+        let expected = Selection {
+            types: EventTypes::parse("image.uploaded,image.replaced").ok(),
+            from: EventTypeFrom::parse("header:kind").expect("a header"),
+            filter: Filter::compile("size > 100", FILTER_VARIABLES).ok(),
+        };
+        assert_eq!(kafka(&trigger).selection, expected);
+        assert_eq!(kafka(&trigger).count_limit.map(u64::from), Some(500));
+    }
+
+    #[test]
+    fn the_source_is_named_or_told_by_its_keys() {
+        let missing = ["bootstrapServers: is missing", "consumerGroup: is missing"];
+        let rows: &[(&str, Rows<'_>, &[&str])] = &[
+            ("nothing at all", &[], &["source: is missing; give kafka"]),
+            (
+                "no key that tells",
+                &[("topic", "a"), ("nonsense", "b")],
+                &["source: is missing; give kafka"],
+            ),
+            ("kafka by name", &[("source", "kafka")], &missing),
+            ("kafka by its servers", &[("bootstrapServersFromEnv", "a:1")], &missing[1..]),
+            (
+                "one of a later version",
+                &[("source", "azure-servicebus"), ("queueName", "a")],
+                &["source: \"azure-servicebus\" is not supported by this version; give kafka"],
+            ),
+            (
+                "one of a later version by its keys",
+                &[("topicName", "a"), ("subscriptionName", "b")],
+                &["source: is missing; azure-servicebus, which topicName means, is not supported"],
+            ),
+            (
+                "one nobody knows",
+                &[("source", "kafak")],
+                &["source: \"kafak\" is not known; give kafka"],
+            ),
+            (
+                "one nobody knows, and keys that tell",
+                &[("source", "Kafka"), ("bootstrapServers", "a:1"), ("lagTreshold", "5")],
+                &[
+                    "consumerGroup: is missing",
+                    "source: \"Kafka\" is not known; give kafka",
+                    "lagTreshold: is not a parameter; the nearest is lagThreshold",
+                ],
+            ),
+        ];
+        for (name, row, expected) in rows {
+            let invalid = Trigger::decode(&map(row)).expect_err(name);
+            let told = invalid.complaints();
+            let each =
+                told.iter().zip(*expected).all(|(told, expected)| told.starts_with(expected));
+            assert!(told.len() == expected.len() && each, "{name}: {told:#?}");
+        }
+    }
+
+    #[test]
+    fn a_selection_that_does_not_compile_is_told_unless_it_is_secret() {
+        let complete = [("bootstrapServers", "kafka:9092"), ("consumerGroup", "jobs")];
+        let rows = [
+            ("types", ("eventType", "a,,b"), "eventType: \"a,,b\" has an empty entry; give"),
+            ("a place", ("eventTypeFrom", "heder:a"), "eventTypeFrom: \"heder:a\" is not a place"),
+            ("a filter", ("filter", "size >"), "filter: \"size >\": not a CEL expression at"),
+            ("a variable", ("filter", "siz > 1"), "filter: \"siz > 1\": \"siz\" at"),
+            ("secret types", ("eventTypeFromEnv", "a,,b"), "eventTypeFromEnv: its value does not"),
+            ("a secret filter", ("filterFromEnv", "siz > 1"), "filterFromEnv: its value does not"),
+        ];
+        for (name, row, expected) in rows {
+            let told = Trigger::decode(&map(&[&complete[..], &[row]].concat())).expect_err(name);
+            assert!(told.to_string().starts_with(expected), "{name}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_metric_name_is_bounded() {
+        let long = "a".repeat(300);
+        let base = [("bootstrapServers", "kafka:9092"), ("consumerGroup", long.as_str())];
+        let trigger = Trigger::decode(&map(&base)).expect("a complete trigger");
+        assert_eq!(trigger.metric_name, format!("kafka-{}", &long[..247]));
+
+        for name in [long.as_str(), "a\nb"] {
+            let rows = [&base[..], &[("metricName", name)]].concat();
+            let told = Trigger::decode(&map(&rows)).expect_err("no name").to_string();
+            assert!(
+                told.starts_with("metricName: ")
+                    && told.contains("is too long or has control characters"),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_complaints_come_at_once_without_a_secret() {
+        let invalid = Trigger::decode(&map(&[
+            ("source", "kafka"),
+            ("bootstrapServers", "kafka"),
+            ("lagThreshold", "ten"),
+            ("tls", "enable"),
+            ("caFromEnv", SECRET),
+            ("sasl", "plaintext"),
+            ("pasword", SECRET),
+            ("usernameFromEnv", SECRET),
+            ("allowIdleConsumersFromEnv", SECRET),
+        ]))
+        .expect_err("nothing fits");
+        let keys: Vec<_> =
+            invalid.complaints().iter().filter_map(|told| told.split(':').next()).collect();
+        assert_eq!(
+            keys,
+            [
+                "allowIdleConsumersFromEnv",
+                "bootstrapServers",
+                "caFromEnv",
+                "consumerGroup",
+                "lagThreshold",
+                "password",
+                "pasword",
+            ]
+        );
+        assert!(!format!("{invalid} {invalid:?}").contains(SECRET), "{invalid}");
+        assert!(
+            invalid.to_string().contains("pasword: is not a parameter; the nearest is password"),
+            "{invalid}"
+        );
+    }
+
+    /// Keys whose values are names or rules, and are shown once they have been understood.
+    const SHOWN: &[&str] = &[
+        "bootstrapServers",
+        "consumerGroup",
+        "topic",
+        "eventType",
+        "eventTypeFrom",
+        "filter",
+        "metricName",
+    ];
+    const SECRETS: &[&str] = &["username", "password", "ca", "cert", "key", "keyPassword"];
+    const OTHERS: &[&str] = &[
+        "source",
+        "scalerAddress",
+        "unsafeSsl",
+        "partitionLimitation",
+        "lagThreshold",
+        "activationLagThreshold",
+        "offsetResetPolicy",
+        "allowIdleConsumers",
+        "limitToPartitionsWithLag",
+        "ensureEvenDistributionOfPartitions",
+        "excludePersistentLag",
+        "scaleToZeroOnInvalidOffset",
+        "version",
+        "sasl",
+        "tls",
+        "brokerUnsafeSsl",
+        "triggerAuthentication",
+        "keytab",
+        "countFrom",
+        "countBy",
+        "countLimit",
+        "queueName",
+    ];
+
+    fn value() -> impl Strategy<Value = String> {
+        let plausible = [
+            "",
+            " ",
+            "true",
+            "false",
+            "kafka",
+            "azure-servicebus",
+            "a:1,b:2",
+            "[::1]:9092",
+            "uploads",
+            "1-4,8",
+            "9-1",
+            "0-2147483647",
+            "-1",
+            "0",
+            "7",
+            "9223372036854775808",
+            "latest",
+            "earliest",
+            "enable",
+            "plaintext",
+            "scram_sha512",
+            "gssapi",
+            "1.0.0",
+            "records",
+            "offsets",
+            "keys",
+            "header:kind",
+            "body:a[0].b",
+            "a,b.*",
+            "*",
+            "size > 1",
+            "body.a == ",
+            "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----",
+        ];
+        let plausible = prop::sample::select(plausible.to_vec()).prop_map(str::to_owned);
+        prop_oneof![3 => plausible, 1 => any::<String>()]
+    }
+
+    fn key(of: &'static [&'static str]) -> impl Strategy<Value = String> {
+        (prop::sample::select(of), any::<bool>())
+            .prop_map(|(key, env)| if env { format!("{key}FromEnv") } else { key.to_owned() })
+    }
+
+    fn metadata() -> impl Strategy<Value = HashMap<String, String>> {
+        let any_key =
+            prop_oneof![4 => key(OTHERS), 2 => key(SHOWN), 1 => key(SECRETS), 1 => any::<String>()];
+        let complete = prop::sample::select(vec![
+            map(&[]),
+            map(&[
+                ("source", "kafka"),
+                ("bootstrapServers", "kafka:9092"),
+                ("consumerGroup", "jobs"),
+                ("topic", "uploads"),
+            ]),
+        ]);
+        (complete, prop::collection::hash_map(any_key, value(), 0..12)).prop_map(
+            |(mut complete, more)| {
+                complete.extend(more);
+                complete
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn any_metadata_is_decoded_or_complained_of(metadata in metadata()) {
+            match Trigger::decode(&metadata) {
+                Ok(trigger) => prop_assert!(trigger.target > 0 && !trigger.metric_name.is_empty()),
+                Err(invalid) => {
+                    let told = invalid.to_string();
+                    prop_assert!(!told.is_empty() && told.len() <= 900, "{} bytes", told.len());
+                    prop_assert!(!told.chars().any(char::is_control), "{told:?}");
+                    let again = Trigger::decode(&metadata).expect_err("as before").to_string();
+                    prop_assert_eq!(told, again);
+                }
+            }
+        }
+
+        #[test]
+        fn no_secret_is_ever_shown(
+            metadata in metadata(),
+            secrets in prop::collection::vec((key(SECRETS), "[ \\PC]{0,3}"), 0..4),
+            from_env in prop::collection::vec((prop::sample::select(OTHERS), "[ \\PC]{0,3}"), 0..4),
+            unknown in prop::collection::vec("[a-z]{1,12}(FromEnv)?", 0..3),
+        ) {
+            let mut metadata = metadata;
+            for key in unknown {
+                if ![SHOWN, SECRETS, OTHERS].concat().iter().any(|known| key.starts_with(known)) {
+                    metadata.insert(key, SECRET.to_owned());
+                }
+            }
+            let from_env = from_env.into_iter().map(|(key, more)| (format!("{key}FromEnv"), more));
+            for (key, more) in secrets.into_iter().chain(from_env) {
+                metadata.insert(key, format!("{SECRET}{more}"));
+            }
+            let shown = match Trigger::decode(&metadata) {
+                Ok(trigger) => format!("{trigger:?}"),
+                Err(invalid) => format!("{invalid} {invalid:?}"),
+            };
+            prop_assert!(!shown.contains(SECRET), "{shown}");
+        }
+    }
+}

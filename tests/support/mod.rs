@@ -1,0 +1,56 @@
+//! A real Apache Kafka for the tests: brokers to start, break and count on, and what a test does to them, in words that read as sentences.
+//!
+//! ```ignore
+//! let broker = Broker::shared();
+//! broker.topic("orders").partitions(3).create().await;
+//! broker.produce("orders", Message::new().header("ce_type", "order.placed").body("{}")).await;
+//! broker.commit("billing", "orders", [(0, 1)]).await;
+//! ```
+//!
+//! - One broker serves all tests of a binary, so every test uses topics and groups of its own.
+//! - What cannot be had (Java, Maven, a broker that starts) fails the test and says why; nothing is skipped.
+//! - Helpers panic instead of returning errors: a test has no use for them.
+//! - No broker outlives the test binary, whatever ends it: see `kafka/TestBroker.java`.
+//!
+//! | file | job |
+//! |---|---|
+//! | `install.rs` | the jars, resolved by Maven once a checkout |
+//! | `ports.rs` | ports that are free and stay so |
+//! | `node.rs` | one Kafka process: its properties, start and end |
+//! | `cluster.rs` | nodes that belong together; the tests kill, stop and restart them |
+//! | `broker.rs` | a cluster of one: shared by a binary, secured, or a test's own |
+//! | `certificates.rs` | authorities and certificates as PEM |
+//! | `client.rs` | the harness's own clients of a cluster |
+//! | `topics.rs`, `messages.rs`, `groups.rs` | what a test does through them |
+//! | `wire.rs` | Kafka's protocol, where librdkafka is too slow |
+//! | `requests.rs` | which requests a broker has answered |
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "every test binary compiles this module and uses a part of it"
+)]
+
+mod broker;
+mod certificates;
+mod client;
+mod cluster;
+mod groups;
+mod install;
+mod messages;
+mod node;
+mod ports;
+mod requests;
+mod sift;
+mod topics;
+mod wire;
+
+pub use broker::{Broker, Listener, Security, User};
+pub use certificates::{Authority, Identity};
+pub use client::Client;
+pub use cluster::Cluster;
+pub use groups::Commit;
+pub use messages::{Message, Transaction};
+pub use requests::{Request, Requests};
+pub use sift::{Poll, Sift, Trigger};

@@ -1,0 +1,169 @@
+//! The scaler as KEDA meets it: a server on a port of its own, and triggers that are polled over gRPC.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keda_sift::kafka::{Kafka, Options};
+use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
+use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
+use keda_sift::scaler::{self, Scaler, Sources};
+use keda_sift::server::{self, Listener, Listeners, Shutdown};
+use tokio::time::{Instant, sleep};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+/// How long a test waits for an answer to become what it must be.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running scaler and a connection to it. It ends with the test.
+#[derive(Clone)]
+pub struct Sift {
+    pub client: ExternalScalerClient<Channel>,
+    pub address: SocketAddr,
+}
+
+/// A trigger as a user writes it.
+#[derive(Clone)]
+pub struct Trigger {
+    sift: Sift,
+    name: String,
+    metadata: HashMap<String, String>,
+}
+
+/// What one poll of KEDA's learns.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Poll {
+    pub value: i64,
+    pub active: bool,
+}
+
+impl Sift {
+    /// A scaler with the defaults of `keda-sift serve`.
+    pub async fn start() -> Sift {
+        Sift::start_with(Duration::from_secs(10), Duration::from_secs(900)).await
+    }
+
+    /// A scaler with a measure timeout and a time after which it forgets triggers.
+    pub async fn start_with(measure_timeout: Duration, forget_after: Duration) -> Sift {
+        let loopback = "127.0.0.1:0".parse().expect("an address");
+        let grpc = Listener::open("grpc", loopback).await.expect("a free port");
+        let http = Listener::open("http", loopback).await.expect("a free port");
+        let address = grpc.address();
+        let shutdown = Shutdown::new();
+        let sources = Sources::new(Kafka::new(Options { request_timeout: measure_timeout }));
+        let options = scaler::Options { measure_timeout, forget_after };
+        let scaler = Arc::new(Scaler::new(sources, options, shutdown.stop()));
+        tokio::spawn(server::serve(
+            Listeners { grpc, http },
+            scaler,
+            shutdown,
+            Duration::ZERO,
+            std::future::pending(),
+        ));
+        let channel = Channel::from_shared(format!("http://{address}")).expect("a URL");
+        let channel = channel.connect().await.expect("the scaler listens");
+        Sift { client: ExternalScalerClient::new(channel), address }
+    }
+
+    /// A trigger with the least it needs; 1 message a Job, as many as there are messages.
+    pub fn trigger(&self, bootstrap: &str, group: &str, topic: &str) -> Trigger {
+        let trigger = Trigger {
+            sift: self.clone(),
+            name: "job".to_owned(),
+            metadata: HashMap::new(),
+        };
+        trigger
+            .with("scalerAddress", "keda-sift.keda:9090")
+            .with("source", "kafka")
+            .with("bootstrapServers", bootstrap)
+            .with("consumerGroup", group)
+            .with("topic", topic)
+            .with("lagThreshold", "1")
+            .with("allowIdleConsumers", "true")
+            .with("offsetResetPolicy", "earliest")
+    }
+}
+
+impl Trigger {
+    /// With one more key, or another value.
+    pub fn with(mut self, key: &str, value: &str) -> Trigger {
+        self.metadata.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Without a key.
+    pub fn without(mut self, key: &str) -> Trigger {
+        self.metadata.remove(key);
+        self
+    }
+
+    /// Of another ScaledJob.
+    pub fn named(mut self, name: &str) -> Trigger {
+        self.name = name.to_owned();
+        self
+    }
+
+    pub fn reference(&self) -> ScaledObjectRef {
+        ScaledObjectRef {
+            name: self.name.clone(),
+            namespace: "default".to_owned(),
+            scaler_metadata: self.metadata.clone(),
+        }
+    }
+
+    /// What `GetMetrics` says.
+    pub async fn value(&self) -> Result<i64, Status> {
+        let mut client = self.sift.client.clone();
+        let request = GetMetricsRequest {
+            scaled_object_ref: Some(self.reference()),
+            metric_name: String::new(),
+        };
+        let reply = client.get_metrics(request).await?.into_inner();
+        let [value] = &*reply.metric_values else {
+            panic!("one trigger, one value: {reply:?}");
+        };
+        assert_eq!(value.metric_value as f64, value.metric_value_float);
+        Ok(value.metric_value)
+    }
+
+    /// What `IsActive` says.
+    pub async fn active(&self) -> Result<bool, Status> {
+        let mut client = self.sift.client.clone();
+        Ok(client.is_active(self.reference()).await?.into_inner().result)
+    }
+
+    /// What one poll of KEDA's learns.
+    pub async fn poll(&self) -> Result<Poll, Status> {
+        Ok(Poll { value: self.value().await?, active: self.active().await? })
+    }
+
+    /// The value, of a trigger that must have one.
+    pub async fn count(&self) -> i64 {
+        self.value().await.expect("a count")
+    }
+
+    /// The error, of a trigger that must have none but that.
+    pub async fn error(&self) -> (Code, String) {
+        match self.value().await {
+            Ok(value) => panic!("counted {value} where an error was due"),
+            Err(status) => (status.code(), status.message().to_owned()),
+        }
+    }
+
+    /// Polls until the value is this one. Errors may come before it; another value, only where
+    /// `before` allows it.
+    pub async fn until(&self, expected: i64, before: impl Fn(i64) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.value().await {
+                Ok(value) if value == expected => return,
+                Ok(value) => assert!(before(value), "{value} on the way to {expected}"),
+                Err(status) => assert!(Instant::now() < deadline, "{status}"),
+            }
+            assert!(Instant::now() < deadline, "never came to {expected}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What a test does to topics. Each returns when the cluster's metadata says that it is done.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use rdkafka::admin::{
+    AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Message as _, OwnedMessage};
+use rdkafka::metadata::{Metadata, MetadataTopic};
+use rdkafka::producer::Producer;
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::{Instant, sleep};
+
+use super::client::{Client, PATIENCE, admin_options};
+use super::messages::Message;
+
+/// How often a condition is looked at again.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// The key of the records that only make a segment end.
+const TOMBSTONE: &[u8] = b"harness";
+
+/// A topic about to be created.
+#[must_use = "it is made by `create`"]
+#[derive(Debug)]
+pub struct Topic<'a> {
+    client: &'a Client,
+    name: String,
+    partitions: i32,
+    replication: i32,
+    config: Vec<(String, String)>,
+}
+
+impl Client {
+    /// A topic to create: one partition, one replica, the broker's defaults.
+    pub fn topic(&self, name: &str) -> Topic<'_> {
+        Topic { client: self, name: name.into(), partitions: 1, replication: 1, config: Vec::new() }
+    }
+
+    /// Deletes a topic with what is in it.
+    pub async fn delete_topic(&self, topic: &str) {
+        let answers = self
+            .admin
+            .delete_topics(&[topic], &admin_options())
+            .await
+            .expect("the cluster answers");
+        answers.into_iter().next().expect("an answer a topic").expect("the topic can be deleted");
+        self.until(|client| client.leaders(topic).is_empty(), "the topic is gone").await;
+    }
+
+    /// Extends a topic to so many partitions in all.
+    pub async fn set_partitions(&self, topic: &str, partitions: i32) {
+        let count = usize::try_from(partitions).expect("a number of partitions");
+        let answers = self
+            .admin
+            .create_partitions(&[NewPartitions::new(topic, count)], &admin_options())
+            .await
+            .expect("the cluster answers");
+        answers.into_iter().next().expect("an answer a topic").expect("the topic can be extended");
+        self.until(|client| client.leads_all(topic, count), "the partitions are there").await;
+    }
+
+    /// Changes the configuration of a topic; what is not named stays as it is.
+    pub async fn configure_topic(&self, topic: &str, changes: &[(&str, &str)]) {
+        let resource = ResourceSpecifier::Topic(topic);
+        let described = self
+            .admin
+            .describe_configs(&[resource], &admin_options())
+            .await
+            .expect("the cluster answers");
+        let described = described
+            .into_iter()
+            .next()
+            .expect("an answer a topic")
+            .expect("the topic can be described");
+        // The call replaces the whole configuration, so what was set before is set again.
+        let mut entries: HashMap<&str, &str> = described
+            .entries
+            .iter()
+            .filter(|entry| entry.source == ConfigSource::DynamicTopic)
+            .filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?)))
+            .collect();
+        entries.extend(changes.iter().copied());
+        let alter = entries
+            .iter()
+            .fold(AlterConfig::new(resource), |alter, (key, value)| alter.set(key, value));
+        let answers = self
+            .admin
+            .alter_configs(&[alter], &admin_options())
+            .await
+            .expect("the cluster answers");
+        answers
+            .into_iter()
+            .next()
+            .expect("an answer a topic")
+            .expect("the topic can be configured");
+    }
+
+    /// Deletes the records of a partition before an offset.
+    pub async fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(topic, partition, Offset::Offset(before)).expect("an offset");
+        let answer = self
+            .admin
+            .delete_records(&offsets, &admin_options())
+            .await
+            .expect("the cluster answers");
+        answer.elements()[0].error().expect("the records can be deleted");
+    }
+
+    /// The log start and the last stable offset, a partition each: the bounds of what a reader of committed records can be given.
+    pub fn offsets(&self, topic: &str) -> Vec<(i64, i64)> {
+        let partitions = (0..).take(self.leaders(topic).len());
+        partitions.map(|partition| self.bounds(topic, partition)).collect()
+    }
+
+    /// Waits until the log start of a partition has reached an offset: until retention, say, has done its work.
+    pub async fn until_log_starts_at(&self, topic: &str, partition: i32, offset: i64) {
+        let start = |client: &Self| {
+            client
+                .reader
+                .fetch_watermarks(topic, partition, PATIENCE)
+                .expect("the cluster answers")
+                .0
+        };
+        self.until(|client| start(client) >= offset, "the log start has moved").await;
+    }
+
+    /// Writes tombstones of its own to a partition until compaction has left at most so many other records, and returns their offsets.
+    ///
+    /// Compaction spares the newest segment, which ends only with a record that comes too late for it: hence the tombstones. The topic
+    /// needs `cleanup.policy=compact`, a short `segment.ms` and a small `min.cleanable.dirty.ratio`.
+    pub async fn compact(&self, topic: &str, partition: i32, at_most: usize) -> Vec<i64> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.produce(topic, Message::new().key(TOMBSTONE).partition(partition)).await;
+            let left = self.read(topic, partition).await;
+            let others: Vec<i64> = left
+                .iter()
+                .filter(|record| record.key() != Some(TOMBSTONE))
+                .map(OwnedMessage::offset)
+                .collect();
+            if others.len() <= at_most {
+                return others;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "waited {PATIENCE:?} for compaction, in vain: {others:?}"
+            );
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Every committed record that a partition holds now.
+    pub async fn read(&self, topic: &str, partition: i32) -> Vec<OwnedMessage> {
+        let config = self
+            .own_config()
+            .set("group.id", "harness")
+            .set("enable.partition.eof", "true")
+            .clone();
+        let topic = topic.to_owned();
+        let read = move || {
+            let reader: BaseConsumer = config.create().expect("a consumer");
+            let mut all = TopicPartitionList::new();
+            all.add_partition_offset(&topic, partition, Offset::Beginning).expect("an offset");
+            reader.assign(&all).expect("a partition can be assigned");
+            let mut records = Vec::new();
+            loop {
+                match reader.poll(PATIENCE).expect("a record or the end, in time") {
+                    Ok(record) => records.push(record.detach()),
+                    Err(KafkaError::PartitionEOF(_)) => return records,
+                    Err(error) => panic!("{topic} cannot be read: {error}"),
+                }
+            }
+        };
+        tokio::task::spawn_blocking(read).await.expect("the reader ends")
+    }
+
+    /// The ids of the nodes that lead the partitions, −1 where nobody does; none at all for a topic that is not there.
+    pub(super) fn leaders(&self, topic: &str) -> Vec<i32> {
+        leaders(&self.reader.fetch_metadata(Some(topic), PATIENCE).expect("the cluster answers"))
+    }
+
+    /// Waits for a condition, and fails the test if it does not come true.
+    pub async fn until(&self, condition: impl Fn(&Self) -> bool, what: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition(self) {
+            assert!(Instant::now() < deadline, "waited {PATIENCE:?} until {what}, in vain");
+            sleep(AGAIN).await;
+        }
+    }
+
+    fn bounds(&self, topic: &str, partition: i32) -> (i64, i64) {
+        self.reader.fetch_watermarks(topic, partition, PATIENCE).expect("the cluster answers")
+    }
+
+    /// Whether each of so many partitions has a leader.
+    ///
+    /// The producer is asked too: a handle does not know of a new partition before it has asked by itself.
+    fn leads_all(&self, topic: &str, partitions: usize) -> bool {
+        let to_producer = self
+            .producer
+            .client()
+            .fetch_metadata(Some(topic), PATIENCE)
+            .expect("the cluster answers");
+        [leaders(&to_producer), self.leaders(topic)]
+            .iter()
+            .all(|leaders| leaders.len() == partitions && leaders.iter().all(|leader| *leader >= 0))
+    }
+}
+
+impl Topic<'_> {
+    /// With so many partitions.
+    pub fn partitions(mut self, partitions: i32) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// With so many replicas of each.
+    pub fn replication(mut self, replicas: i32) -> Self {
+        self.replication = replicas;
+        self
+    }
+
+    /// With a setting such as `cleanup.policy`.
+    pub fn config(mut self, key: &str, value: &str) -> Self {
+        self.config.push((key.into(), value.into()));
+        self
+    }
+
+    /// Creates it, and waits until every partition has a leader.
+    pub async fn create(self) {
+        let Self { client, name, partitions, replication, config } = self;
+        let topic = config.iter().fold(
+            NewTopic::new(&name, partitions, TopicReplication::Fixed(replication)),
+            |topic, (key, value)| topic.set(key, value),
+        );
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answers = client
+                .admin
+                .create_topics([&topic], &admin_options())
+                .await
+                .expect("the cluster answers");
+            match answers.into_iter().next().expect("an answer a topic") {
+                Ok(_) => break,
+                // A topic just deleted may still be known to the broker that was asked.
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) if Instant::now() < deadline => {
+                    sleep(AGAIN).await;
+                }
+                Err((name, error)) => panic!("topic {name} cannot be created: {error}"),
+            }
+        }
+        let count = usize::try_from(partitions).expect("a number of partitions");
+        client.until(|client| client.leads_all(&name, count), "the topic is there").await;
+    }
+}
+
+/// The leaders in an answer about one topic, by partition.
+fn leaders(metadata: &Metadata) -> Vec<i32> {
+    let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+    partitions
+        .map(|partition| (partition.id(), partition.leader()))
+        .collect::<BTreeMap<_, _>>()
+        .into_values()
+        .collect()
+}
