@@ -1,1 +1,227 @@
-use super::report::Report; pub async fn run(_: &mut Report) {}
+//! Ten thousand triggers with a group each, over a hundred topics, on one connection.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
+use keda_sift::scaler::proto::external_scaler_server::{ExternalScaler, ExternalScalerServer};
+use keda_sift::scaler::proto::{
+    GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, ScaledObjectRef,
+};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tonic::transport::{Channel, Server as Tonic};
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+use super::memory::Server;
+use super::report::{Goal, Report, median, quantile, resident};
+use super::support::{Broker, Commit, Message};
+
+const TRIGGERS: usize = 10_000;
+const TOPICS: usize = 100;
+const ROUNDS: usize = 5;
+
+type Scaler = ExternalScalerClient<Channel>;
+
+pub async fn run(report: &mut Report) {
+    println!("rpc: {TRIGGERS} triggers with a group each over {TOPICS} topics");
+    let broker = Broker::for_benchmarks();
+    for topic in 0..TOPICS {
+        let topic = format!("rpc-{topic}");
+        broker.topic(&topic).partitions(1).create().await;
+        let messages = (0..100).map(|n| Message::of_type(if n % 2 == 0 { "wanted" } else { "other" }));
+        broker.produce_all(&topic, messages).await;
+    }
+    let commits = (0..TRIGGERS).map(|n| Commit {
+        group: format!("group-{n}"),
+        topic: format!("rpc-{}", n % TOPICS),
+        offsets: vec![(0, 50)],
+    });
+    broker.commit_all(commits).await;
+    let server = Server::start();
+    let scaler = connect(&server.1).await;
+    let triggers: Arc<Vec<ScaledObjectRef>> =
+        Arc::new((0..TRIGGERS).map(|n| trigger(broker.bootstrap(), n)).collect());
+
+    let mut bursts = Vec::new();
+    for round in 0..=ROUNDS {
+        let begun = Instant::now();
+        burst(&scaler, &triggers).await;
+        let took = begun.elapsed().as_secs_f64();
+        println!("  all at once: {took:.2} s{}", if round == 0 { ", cold" } else { "" });
+        bursts.push(took);
+    }
+    report.add("rpc 10,000 polls at once, cold", bursts.remove(0), "s", Goal::AtMost(5.0));
+    report.add("rpc 10,000 polls at once", median(bursts), "s", Goal::AtMost(5.0));
+    report.add("rpc connections to the broker", broker.connections() as f64, "", Goal::AtMost(6.0));
+
+    let mut tails = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut times = steadily(&scaler, &triggers, 1_000, 5).await;
+        let (middle, tail) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+        println!("  at 1,000 a second: p50 {middle:.2} ms, p99 {tail:.2} ms");
+        tails.push(tail);
+    }
+    report.add("rpc GetMetrics p99 at 1,000 a second", median(tails), "ms", Goal::AtMost(5.0));
+    report.add("rpc memory", resident(server.0.id()), "MB", Goal::AtMost(64.0));
+
+    let constant = constant().await;
+    let constant = connect(&constant).await;
+    let (mut specs, mut actives) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let spec = |mut scaler: Scaler, trigger: ScaledObjectRef| async move {
+            scaler.get_metric_spec(trigger).await.map(drop)
+        };
+        specs.push(rate(&scaler, &triggers, spec).await / rate(&constant, &triggers, spec).await);
+        let active = |mut scaler: Scaler, trigger: ScaledObjectRef| async move {
+            scaler.is_active(trigger).await.map(drop)
+        };
+        // A snapshot of each, so that IsActive is answered as it is after GetMetrics.
+        burst(&scaler, &triggers[..FRESH]).await;
+        let of_scaler = rate(&scaler, &triggers[..FRESH], active).await;
+        actives.push(of_scaler / rate(&constant, &triggers[..FRESH], active).await);
+    }
+    report.add("rpc GetMetricSpec, of a constant's rate", median(specs), "", Goal::AtLeast(0.5));
+    report.add("rpc IsActive, of a constant's rate", median(actives), "", Goal::AtLeast(0.5));
+}
+
+/// Triggers whose snapshots are all used within the second that they last.
+const FRESH: usize = 500;
+
+fn trigger(bootstrap: &str, n: usize) -> ScaledObjectRef {
+    let metadata = [
+        ("scalerAddress", "keda-sift.keda:9090".to_owned()),
+        ("source", "kafka".to_owned()),
+        ("bootstrapServers", bootstrap.to_owned()),
+        ("consumerGroup", format!("group-{n}")),
+        ("topic", format!("rpc-{}", n % TOPICS)),
+        ("lagThreshold", "1".to_owned()),
+        ("allowIdleConsumers", "true".to_owned()),
+        ("eventType", "wanted".to_owned()),
+    ];
+    let metadata: HashMap<String, String> =
+        metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    ScaledObjectRef { name: format!("job-{n}"), namespace: "bench".to_owned(), scaler_metadata: metadata }
+}
+
+async fn connect(address: &str) -> Scaler {
+    let channel = Channel::from_shared(format!("http://{address}")).expect("a URL");
+    ExternalScalerClient::new(channel.connect().await.expect("it listens"))
+}
+
+async fn measure(mut scaler: Scaler, trigger: ScaledObjectRef) {
+    let request = GetMetricsRequest { scaled_object_ref: Some(trigger), metric_name: String::new() };
+    let reply = scaler.get_metrics(request).await.expect("a count").into_inner();
+    assert_eq!(reply.metric_values[0].metric_value, 25);
+}
+
+async fn burst(scaler: &Scaler, triggers: &[ScaledObjectRef]) {
+    let mut calls = JoinSet::new();
+    for trigger in triggers {
+        calls.spawn(measure(scaler.clone(), trigger.clone()));
+    }
+    calls.join_all().await;
+}
+
+/// The times of `GetMetrics` in ms, at so many a second for so many seconds.
+async fn steadily(
+    scaler: &Scaler,
+    triggers: &[ScaledObjectRef],
+    a_second: u32,
+    seconds: u32,
+) -> Vec<f64> {
+    let mut ticks = interval(Duration::from_secs(1) / a_second);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut calls = JoinSet::new();
+    for n in 0..(a_second * seconds) as usize {
+        ticks.tick().await;
+        let (scaler, trigger) = (scaler.clone(), triggers[n * 7 % triggers.len()].clone());
+        calls.spawn(async move {
+            let begun = Instant::now();
+            measure(scaler, trigger).await;
+            begun.elapsed().as_secs_f64() * 1_000.0
+        });
+    }
+    calls.join_all().await
+}
+
+/// Calls a second, 64 at a time.
+async fn rate<R>(
+    scaler: &Scaler,
+    triggers: &[ScaledObjectRef],
+    call: impl Fn(Scaler, ScaledObjectRef) -> R + Copy + Send + 'static,
+) -> f64
+where
+    R: Future<Output = Result<(), Status>> + Send,
+{
+    let begun = Instant::now();
+    let mut workers = JoinSet::new();
+    let share = triggers.len().div_ceil(64);
+    for chunk in triggers.chunks(share) {
+        let (scaler, chunk) = (scaler.clone(), chunk.to_vec());
+        workers.spawn(async move {
+            for trigger in chunk {
+                call(scaler.clone(), trigger).await.expect("an answer");
+            }
+        });
+    }
+    workers.join_all().await;
+    triggers.len() as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// A service that answers the same whatever it is asked; gives its address.
+async fn constant() -> String {
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let address = incoming.local_addr().expect("an address").to_string();
+    let service = ExternalScalerServer::new(Constant);
+    #[expect(clippy::disallowed_methods, reason = "it ends with the benchmark")]
+    tokio::spawn(Tonic::builder().add_service(service).serve_with_incoming(incoming));
+    address
+}
+
+struct Constant;
+
+type Stream<T> = tokio_stream::Empty<Result<T, Status>>;
+
+#[tonic::async_trait]
+impl ExternalScaler for Constant {
+    type StreamIsActiveStream = Stream<IsActiveResponse>;
+    type StreamMetricSpecStream = Stream<GetMetricSpecResponse>;
+
+    async fn is_active(
+        &self,
+        _: Request<ScaledObjectRef>,
+    ) -> Result<Response<IsActiveResponse>, Status> {
+        Ok(Response::new(IsActiveResponse { result: true }))
+    }
+
+    async fn get_metric_spec(
+        &self,
+        _: Request<ScaledObjectRef>,
+    ) -> Result<Response<GetMetricSpecResponse>, Status> {
+        Ok(Response::new(GetMetricSpecResponse::default()))
+    }
+
+    async fn get_metrics(
+        &self,
+        _: Request<GetMetricsRequest>,
+    ) -> Result<Response<GetMetricsResponse>, Status> {
+        Ok(Response::new(GetMetricsResponse::default()))
+    }
+
+    async fn stream_is_active(
+        &self,
+        _: Request<ScaledObjectRef>,
+    ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
+        Err(Status::unimplemented("it answers a constant"))
+    }
+
+    async fn stream_metric_spec(
+        &self,
+        _: Request<ScaledObjectRef>,
+    ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
+        Err(Status::unimplemented("it answers a constant"))
+    }
+}

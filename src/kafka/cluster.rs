@@ -14,11 +14,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::error::{Error, Kind};
-use super::librdkafka::{Committed, End, Fault, Layout, Layouts, Notice, Offsets, Queries, Reply};
+use super::librdkafka::{
+    BrokerId, Committed, End, Fault, Layout, Layouts, Notice, Offsets, Queries, Reply,
+};
 use super::names::{Group, Offset, Partition, Topic};
 use super::reader::{Reader, Reading};
 use super::rounds::{Rounds, Tasks};
@@ -37,6 +40,9 @@ const PARTITIONS_A_CALL: usize = 100;
 /// How long a topic's cleanup policy is taken to stay as it was.
 const POLICY_STALE_AFTER: Duration = Duration::from_secs(30);
 
+/// How long a broker may take to say what topics look like before another one is asked.
+const NEXT_BROKER_AFTER: Duration = Duration::from_secs(1);
+
 /// How long the thread that hands out replies waits for one before it looks whether it is to end.
 const SERVE: Duration = Duration::from_secs(1);
 
@@ -48,6 +54,8 @@ pub(super) struct Cluster {
     open: Arc<AtomicBool>,
     trouble: Arc<Trouble>,
     tasks: Tasks,
+    /// Brokers that may be asked what each of them knows; the last one is.
+    brokers: Mutex<Vec<BrokerId>>,
     layouts: Mutex<HashMap<Topic, Layout>>,
     policies: Mutex<HashMap<Topic, (Instant, bool)>>,
     bounds: Mutex<HashMap<BoundsKind, Arc<Rounds<BTreeSet<Topic>, BoundsAnswer>>>>,
@@ -101,9 +109,8 @@ impl Cluster {
         threads: &Arc<Threads>,
     ) -> Result<Arc<Cluster>, Error> {
         let asking = client_config(config);
-        let failed =
-            |error: rdkafka::error::KafkaError| Error::Config { reason: error.to_string() };
-        let queries = Arc::new(Queries::new(&asking).map_err(failed)?);
+        let queries = Queries::new(&asking).map_err(|error| Error::config(&error))?;
+        let queries = Arc::new(queries);
         let trouble = Arc::new(Trouble::new());
         let open = Arc::new(AtomicBool::new(true));
         {
@@ -132,6 +139,7 @@ impl Cluster {
             open,
             trouble,
             tasks: Tasks::default(),
+            brokers: Mutex::default(),
             layouts: Mutex::default(),
             policies: Mutex::default(),
             bounds: Mutex::default(),
@@ -267,7 +275,7 @@ impl Cluster {
         for reading in readings {
             let reader = if reading.is_pass() { &self.second } else { &self.tail };
             let read = reader.read(reading);
-            read.map_err(|error| Error::Config { reason: error.to_string() })?;
+            read.map_err(|error| Error::config(&error))?;
         }
         Ok(())
     }
@@ -385,6 +393,7 @@ impl Cluster {
             let left = deadline.saturating_duration_since(Instant::now());
             ends.extend(self.ends_of(&changed, end, left).await);
         }
+        let mut stale = Vec::new();
         for (topic, layout) in known {
             let mut bounds = match ends.remove(&topic) {
                 Some(Ok(ends)) => Ok(Bounds { layout, compacted: false, asked, ends }),
@@ -395,12 +404,17 @@ impl Cluster {
                 Ok(bounds) => bounds.compacted = policies.contains(&topic),
                 Err(fault) if fault.kind() == Kind::Missing => {
                     // It exists, so its leaders are not where librdkafka thinks.
-                    self.forget_leaders(&topic);
+                    stale.push(topic.clone());
                     fault.code = rdkafka::types::RDKafkaErrorCode::LeaderNotAvailable;
                 }
                 Err(_) => {}
             }
             answer.insert(topic, bounds.map(Arc::new));
+        }
+        if let Some(topic) = stale.first() {
+            // What the brokers are does not matter here, nor whether this succeeds: the next question
+            // shows.
+            let _brokers = self.ask_brokers(topic, timeout).await;
         }
         Arc::new(answer)
     }
@@ -426,8 +440,41 @@ impl Cluster {
         Ok(Arc::new(offsets))
     }
 
+    /// What the topics look like, as any broker says that answers.
     async fn layouts_of(&self, topics: &[Topic], timeout: Duration) -> Result<Layouts, Fault> {
-        received(self.queries.layouts(topics, timeout)).await
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let broker = self.any_broker(topics, left).await?;
+            let attempt = left.min(NEXT_BROKER_AFTER);
+            match received(self.queries.layouts(broker, topics, attempt)).await {
+                Err(fault) if fault.kind() == Kind::Silent && attempt < left => {
+                    lock(&self.brokers).pop();
+                }
+                answered => return answered,
+            }
+        }
+    }
+
+    /// A broker to ask what each of them knows: the same one as long as it answers.
+    async fn any_broker(&self, topics: &[Topic], timeout: Duration) -> Result<BrokerId, Fault> {
+        if let Some(broker) = lock(&self.brokers).last() {
+            return Ok(*broker);
+        }
+        let brokers = match topics.first() {
+            Some(topic) => self.ask_brokers(topic, timeout).await?,
+            None => Vec::new(),
+        };
+        let broker = brokers.last().copied().ok_or_else(Fault::unanswered);
+        *lock(&self.brokers) = brokers;
+        broker
+    }
+
+    /// The brokers there are; librdkafka learns anew who leads the topic's partitions.
+    async fn ask_brokers(&self, topic: &Topic, timeout: Duration) -> Result<Vec<BrokerId>, Fault> {
+        let (queries, topic) = (Arc::clone(&self.queries), topic.clone());
+        let asked = self.tasks.spawn_blocking(move || queries.brokers(&topic, timeout));
+        asked.await.unwrap_or_else(|_| Err(Fault::ended()))
     }
 
     /// Log start and end offset of each partition, or what keeps a topic's from being known.
@@ -470,7 +517,10 @@ impl Cluster {
             topics.iter().filter(fresh).cloned().collect()
         };
         if !unknown.is_empty() {
-            let compacted = received(self.queries.compacted(&unknown, timeout)).await;
+            let Ok(broker) = self.any_broker(topics, timeout).await else {
+                return BTreeSet::new();
+            };
+            let compacted = received(self.queries.compacted(broker, &unknown, timeout)).await;
             let compacted = compacted.unwrap_or_default();
             let mut policies = lock(&self.policies);
             policies.extend(unknown.into_iter().map(|topic| {
@@ -481,12 +531,6 @@ impl Cluster {
         let policies = lock(&self.policies);
         let compacted = |topic: &&Topic| policies.get(*topic).is_some_and(|(_, is)| *is);
         topics.iter().filter(compacted).cloned().collect()
-    }
-
-    fn forget_leaders(&self, topic: &Topic) {
-        let (queries, topic) = (Arc::clone(&self.queries), topic.clone());
-        let patience = self.patience;
-        self.tasks.spawn_blocking(move || queries.refresh_leaders(&topic, patience));
     }
 }
 
@@ -521,9 +565,11 @@ async fn received<T>(reply: Reply<T>) -> Result<T, Fault> {
 }
 
 /// What every handle is set to.
-fn client_config(config: &ClusterConfig) -> ClientConfig {
+pub(super) fn client_config(config: &ClusterConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("client.id", "keda-sift");
+    // That a broker closed a connection, and why it may have, is only logged, at this level.
+    client.set_log_level(RDKafkaLogLevel::Info);
     // A broker that comes back is found within a second; librdkafka's own 10 s are for fleets.
     client.set("reconnect.backoff.max.ms", "1000");
     client.set("socket.keepalive.enable", "true");

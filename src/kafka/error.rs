@@ -1,9 +1,35 @@
 //! What can keep a Kafka backlog from being known, in words for the trigger's user.
 
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::librdkafka::Fault;
 use super::names::{Group, Offset, Topic};
+
+/// How OpenSSL tells that the other side refused.
+const TLS_ALERT: &str = ": SSL alert number ";
+
+const CHECK_LOGIN: &str = "check sasl, usernameFromEnv and passwordFromEnv";
+
+/// Where librdkafka's advice begins, and ours in its place.
+const ADVICE: &[(&str, &str)] = &[
+    (
+        ": broker certificate could not be verified",
+        "give the CA of the brokers' certificate as caFromEnv, and servers by a name in it",
+    ),
+    (TLS_ALERT, "give a certificate that the brokers trust as certFromEnv, with keyFromEnv"),
+    (": connecting to a PLAINTEXT", "this port may not speak TLS: leave out tls, or give another"),
+    (": requesting ApiVersion", "this port may want TLS: give tls: enable, or another port"),
+    (": verify that security.protocol", "this port may want sasl, or TLS: give it, or another port"),
+];
+
+/// librdkafka's settings that a trigger's parameters make, with their names.
+const SETTINGS: &[(&str, &str)] = &[
+    ("ssl.ca.pem", "ca"),
+    ("ssl.certificate.pem", "cert"),
+    ("ssl.key.pem", "key"),
+    ("ssl.key.password", "keyPassword"),
+];
 
 /// Why there is no answer. None of these is ever 0.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +51,7 @@ pub enum Error {
         reason: String,
     },
     /// The topic is not there.
-    #[error("topic {topic} does not exist on kafka cluster {cluster}")]
+    #[error("topic {topic} does not exist on kafka cluster {cluster}; create it, or correct topic")]
     TopicNotFound {
         /// The topic asked for.
         topic: Topic,
@@ -33,7 +59,9 @@ pub enum Error {
         cluster: String,
     },
     /// The login is good, but not for this.
-    #[error("kafka denies {what}: {reason}")]
+    #[error(
+        "kafka denies {what}: {reason}; grant the login Read on the topic and Describe on the group"
+    )]
     Denied {
         /// What was asked for.
         what: String,
@@ -49,7 +77,9 @@ pub enum Error {
         group: Group,
     },
     /// `partitionLimitation` leaves no partition of the topic.
-    #[error("topic {topic} has no partition left by partitionLimitation: {asked}")]
+    #[error(
+        "topic {topic} has none of the partitions {asked}; give some that it has as partitionLimitation"
+    )]
     NoPartition {
         /// The topic asked for.
         topic: Topic,
@@ -75,7 +105,9 @@ pub enum Error {
         reason: String,
     },
     /// librdkafka does not take the settings that the trigger's parameters make.
-    #[error("the trigger's connection settings do not work: {reason}")]
+    #[error(
+        "the trigger's connection settings do not work: {reason}; give caFromEnv, certFromEnv and keyFromEnv as PEM, and keyPasswordFromEnv that opens the key"
+    )]
     Config {
         /// librdkafka's word.
         reason: String,
@@ -99,6 +131,20 @@ pub(super) enum Kind {
     Other,
 }
 
+impl Error {
+    /// What librdkafka finds wrong with the settings, which is told without their values.
+    pub(super) fn config(error: &KafkaError) -> Error {
+        let said = match error {
+            KafkaError::ClientConfig(_, said, key, _) => format!("{said} for {key}"),
+            KafkaError::ClientCreation(said) => said.clone(),
+            error => error.to_string(),
+        };
+        let parameter = |said: String, (theirs, ours): &(&str, &str)| said.replace(theirs, ours);
+        let reason = SETTINGS.iter().fold(said, parameter);
+        Error::Config { reason }
+    }
+}
+
 impl Fault {
     pub(super) fn kind(&self) -> Kind {
         match self.code {
@@ -117,7 +163,10 @@ impl Fault {
             | Code::NoEnt
             | Code::RequestTimedOut
             | Code::BrokerTransportFailure
-            | Code::NetworkException => Kind::Passing,
+            | Code::NetworkException => {
+                // With TLS 1.3 a broker refuses a certificate only after the handshake.
+                if self.reason.contains(TLS_ALERT) { Kind::Refused } else { Kind::Passing }
+            }
             Code::Authentication | Code::SSL | Code::SaslAuthenticationFailed => Kind::Refused,
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
@@ -132,10 +181,75 @@ impl Fault {
         }
     }
 
-    /// The reason in the same words each time: librdkafka adds how long and how often.
+    /// The reason in the same words each time: without the connection it was, how long and how often,
+    /// and with advice that names a trigger's parameters in place of librdkafka's settings.
     pub(super) fn steady(&self) -> String {
         let text = self.reason.split_once(" (after ").map_or(&*self.reason, |(text, _)| text);
-        // A log prefix such as `sasl_plaintext://broker:9092/bootstrap: ` names what is known.
-        text.trim_end_matches(['.', ':', ' ']).to_owned()
+        // Such as `sasl_ssl://kafka:9093/bootstrap: `.
+        let text = match text.split_once(": ") {
+            Some((connection, rest)) if connection.contains('/') => rest,
+            _ => text,
+        };
+        // Such as `LISTCONSUMERGROUPOFFSETS worker coordinator request failed: `.
+        let text = text.split_once("request failed: ").map_or(text, |(_, rest)| rest);
+        let (said, advice) = match self.code {
+            Code::Authentication | Code::SaslAuthenticationFailed => (text, Some(CHECK_LOGIN)),
+            _ => ADVICE
+                .iter()
+                .find_map(|(theirs, ours)| Some((text.split_once(theirs)?.0, Some(*ours))))
+                .unwrap_or((text, None)),
+        };
+        let said = said.trim_end_matches(['.', ':', ' ']);
+        advice.map_or_else(|| said.to_owned(), |advice| format!("{said}; {advice}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(code: Code, reason: &str) -> Fault {
+        Fault { code, reason: reason.to_owned() }
+    }
+
+    #[test]
+    fn a_reason_reads_the_same_each_time_and_ends_in_what_to_do() {
+        let rows = [
+            (
+                Code::BrokerTransportFailure,
+                "127.0.0.1:9/bootstrap: Connect to ipv4#127.0.0.1:9 failed: Connection refused \
+                 (after 0ms in state CONNECT, 3 identical error(s) suppressed)",
+                "Connect to ipv4#127.0.0.1:9 failed: Connection refused",
+            ),
+            (
+                Code::GroupAuthorizationFailed,
+                "LISTCONSUMERGROUPOFFSETS worker coordinator request failed: Broker: Group authorization failed",
+                "Broker: Group authorization failed",
+            ),
+            (
+                Code::Authentication,
+                "sasl_ssl://a:1/bootstrap: SASL authentication error: Invalid username (after 9ms in state AUTH_REQ)",
+                "SASL authentication error: Invalid username; check sasl, usernameFromEnv and passwordFromEnv",
+            ),
+            (Code::AllBrokersDown, "1/1 brokers are down", "1/1 brokers are down"),
+        ];
+        for (code, reason, expected) in rows {
+            assert_eq!(fault(code, reason).steady(), expected);
+        }
+    }
+
+    #[test]
+    fn a_setting_that_is_not_taken_is_told_without_its_value() {
+        let error = KafkaError::ClientConfig(
+            rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
+            "Invalid value".to_owned(),
+            "ssl.key.pem".to_owned(),
+            "hunter2".to_owned(),
+        );
+        assert_eq!(
+            Error::config(&error).to_string(),
+            "the trigger's connection settings do not work: Invalid value for key; \
+             give caFromEnv, certFromEnv and keyFromEnv as PEM, and keyPasswordFromEnv that opens the key"
+        );
     }
 }

@@ -103,11 +103,29 @@ impl Follower {
     /// nothing committed, is no error: `offsetResetPolicy` says what waits for it.
     pub async fn measure(&self, deadline: Instant, purpose: Purpose) -> Result<Measured, Error> {
         let cluster = self.cluster()?;
-        let topics = self.topics(&cluster, deadline).await?;
+        let measured = self.measure_on(&cluster, deadline, purpose).await;
+        if cluster.is_spent() {
+            // Kept until the next poll, its handles would go on to log in and be refused, which
+            // locks accounts.
+            let mut memory = self.memory();
+            if memory.cluster.as_ref().is_some_and(|held| Arc::ptr_eq(held, &cluster)) {
+                memory.leave();
+            }
+        }
+        measured
+    }
+
+    async fn measure_on(
+        &self,
+        cluster: &Arc<Cluster>,
+        deadline: Instant,
+        purpose: Purpose,
+    ) -> Result<Measured, Error> {
+        let topics = self.topics(cluster, deadline).await?;
         let mut suspects = HashMap::new();
         loop {
             let seen = self.positions(&topics);
-            let Some(offsets) = self.ask(&cluster, &topics, &mut suspects, deadline).await? else {
+            let Some(offsets) = self.ask(cluster, &topics, &mut suspects, deadline).await? else {
                 continue;
             };
             let waiting = self.waiting(&offsets);
@@ -115,7 +133,7 @@ impl Follower {
             let counts = match self.trigger.count_from {
                 CountFrom::Offsets => Some(count_offsets(&offsets.places, &waiting)),
                 CountFrom::Records => {
-                    self.count_records(&cluster, &offsets, &waiting, &persistent, &seen, deadline)
+                    self.count_records(cluster, &offsets, &waiting, &persistent, &seen, deadline)
                         .await?
                 }
             };

@@ -21,11 +21,11 @@ use roaring::RoaringTreemap;
 use super::names::Offset;
 
 /// A record key, as 128 bits of its hash: no two keys that ever meet have the same.
-pub(super) type KeyHash = u128;
+pub type KeyHash = u128;
 
 /// The matches of one selected thing in one partition.
 #[derive(Debug)]
-pub(super) struct Matches {
+pub struct Matches {
     from: Offset,
     found: Found,
     earlier: Option<Earlier>,
@@ -33,10 +33,11 @@ pub(super) struct Matches {
 
 /// How many matches lie at or after an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Counted {
-    pub(super) count: u64,
+pub struct Counted {
+    /// Matches, or keys.
+    pub count: u64,
     /// Whether every record from that offset on has been judged, as far as the tail has read.
-    pub(super) complete: bool,
+    pub complete: bool,
 }
 
 /// What the second reader has found so far, before `from`.
@@ -58,28 +59,28 @@ enum Found {
 impl Matches {
     /// No matches yet, speaking for the log from this offset on. With `by_key`, keys are told
     /// apart, at 24 bytes and more for each.
-    pub(super) fn new(from: Offset, by_key: bool) -> Matches {
+    pub fn new(from: Offset, by_key: bool) -> Matches {
         Matches { from, found: Found::new(by_key), earlier: None }
     }
 
     /// The first offset that this speaks for without a gap.
-    pub(super) fn from(&self) -> Offset {
+    pub fn from(&self) -> Offset {
         self.from
     }
 
     /// Adds a match that the tail came by; offsets must rise.
-    pub(super) fn push(&mut self, offset: Offset, key: KeyHash) {
+    pub fn push(&mut self, offset: Offset, key: KeyHash) {
         self.found.push(offset, key);
     }
 
     /// Begins to fill in what lies between `from` and what this speaks for now; what an earlier
     /// attempt found is dropped.
-    pub(super) fn begin_earlier(&mut self, from: Offset) {
+    pub fn begin_earlier(&mut self, from: Offset) {
         self.earlier = Some(Earlier { from, reached: from, found: self.found.empty() });
     }
 
     /// Adds a match that the second reader came by; what the tail has itself is left out.
-    pub(super) fn push_earlier(&mut self, offset: Offset, key: KeyHash) {
+    pub fn push_earlier(&mut self, offset: Offset, key: KeyHash) {
         if let Some(earlier) = &mut self.earlier
             && offset < self.from
         {
@@ -88,7 +89,7 @@ impl Matches {
     }
 
     /// The second reader has passed all records before `reached`; closes the gap where that joins.
-    pub(super) fn reach_earlier(&mut self, reached: Offset) {
+    pub fn reach_earlier(&mut self, reached: Offset) {
         if let Some(earlier) = &mut self.earlier {
             earlier.reached = earlier.reached.max(reached);
         }
@@ -99,7 +100,7 @@ impl Matches {
     }
 
     /// How many matches (keys, where keys are told apart) lie at or after `offset`.
-    pub(super) fn count(&self, offset: Offset) -> Counted {
+    pub fn count(&self, offset: Offset) -> Counted {
         let mut count = self.found.count(offset);
         if let Some(earlier) = &self.earlier {
             count += match (&self.found, &earlier.found) {
@@ -114,7 +115,7 @@ impl Matches {
     }
 
     /// Adds to `keys` those with a match at or after `offset`.
-    pub(super) fn collect_keys(&self, offset: Offset, keys: &mut HashSet<KeyHash>) {
+    pub fn collect_keys(&self, offset: Offset, keys: &mut HashSet<KeyHash>) {
         let earlier = self.earlier.as_ref().map(|earlier| &earlier.found);
         for found in [Some(&self.found), earlier].into_iter().flatten() {
             if let Found::Keys(last) = found {
@@ -124,7 +125,7 @@ impl Matches {
     }
 
     /// Drops what lies before `offset`, which nobody will ask for, and speaks for it no more.
-    pub(super) fn drop_before(&mut self, offset: Offset) {
+    pub fn drop_before(&mut self, offset: Offset) {
         if offset <= self.from {
             return;
         }
@@ -185,6 +186,133 @@ impl Found {
             Found::Keys(last) => {
                 last.retain(|_, at| *at >= offset);
                 last.shrink_to_fit();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What happens to a partition, as far as one thing's matches know.
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// The tail judges records: of each whether it matches, and a key. `None` is a gap, as
+        /// compaction and commit markers leave.
+        Append(Vec<Option<(bool, u8)>>),
+        /// The second reader reads back so many offsets, in so many batches, and may stop before.
+        Earlier { back: u64, batches: u64, stop: bool },
+        /// Groups have passed so many of the offsets that are spoken for.
+        Drop(u64),
+        /// The log is truncated or made anew: matches begin afresh where it now ends.
+        Reset(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let record = prop::option::weighted(0.9, (any::<bool>(), 0_u8..5));
+        prop_oneof![
+            4 => prop::collection::vec(record, 0..40).prop_map(Step::Append),
+            2 => (0_u64..60, 1_u64..5, any::<bool>())
+                .prop_map(|(back, batches, stop)| Step::Earlier { back, batches, stop }),
+            1 => (0_u64..30).prop_map(Step::Drop),
+            1 => (0_u64..100).prop_map(Step::Reset),
+        ]
+    }
+
+    /// The log as it is, and how far the tail has come.
+    #[derive(Default)]
+    struct Log {
+        matches: BTreeSet<(Offset, KeyHash)>,
+        end: Offset,
+    }
+
+    impl Log {
+        fn append(&mut self, matches: &mut Matches, records: &[Option<(bool, u8)>]) {
+            for record in records {
+                if let Some((true, key)) = record {
+                    matches.push(self.end, KeyHash::from(*key));
+                    self.matches.insert((self.end, KeyHash::from(*key)));
+                }
+                self.end += 1;
+            }
+        }
+
+        fn read_earlier(&self, matches: &mut Matches, from: Offset, batches: u64, stop: bool) {
+            let until = matches.from();
+            matches.begin_earlier(from);
+            let size = (until - from) / batches + 1;
+            for batch in 0..batches {
+                let begin = (from + batch * size).min(until);
+                let reached = (begin + size).min(until);
+                for (offset, key) in self.matches.range((begin, 0)..(reached, 0)) {
+                    matches.push_earlier(*offset, *key);
+                }
+                if stop && batch + 1 == batches {
+                    return;
+                }
+                matches.reach_earlier(reached);
+            }
+        }
+
+        fn count(&self, from: Offset, by_key: bool) -> u64 {
+            let waiting = self.matches.range((from, 0)..);
+            if by_key {
+                waiting.map(|(_, key)| key).collect::<BTreeSet<_>>().len() as u64
+            } else {
+                waiting.count() as u64
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn counts_are_those_of_a_plain_set(
+            by_key: bool,
+            begin in 0_u64..50,
+            steps in prop::collection::vec(step(), 1..30),
+            asked in prop::collection::vec(0_u64..400, 1..8),
+        ) {
+            // What lies before the first position is judged by nobody yet.
+            let mut log = Log { end: begin, ..Log::default() };
+            for offset in (0..begin).step_by(3) {
+                log.matches.insert((offset, KeyHash::from(offset % 5)));
+            }
+            let mut matches = Matches::new(begin, by_key);
+            for step in &steps {
+                match step {
+                    Step::Append(records) => log.append(&mut matches, records),
+                    Step::Earlier { back, batches, stop } => {
+                        let from = matches.from().saturating_sub(*back);
+                        log.read_earlier(&mut matches, from, *batches, *stop);
+                    }
+                    Step::Drop(passed) => {
+                        matches.drop_before((matches.from() + passed).min(log.end));
+                    }
+                    Step::Reset(end) => {
+                        log.end = *end;
+                        log.matches.retain(|(offset, _)| offset < end);
+                        matches = Matches::new(*end, by_key);
+                    }
+                }
+                for from in &asked {
+                    let counted = matches.count(*from);
+                    let truth = log.count(*from, by_key);
+                    prop_assert!(counted.count <= truth, "{counted:?} of {truth} from {from}");
+                    if counted.complete {
+                        prop_assert_eq!(counted.count, truth, "from {}", from);
+                    }
+                    if by_key {
+                        let mut keys = HashSet::new();
+                        matches.collect_keys(*from, &mut keys);
+                        prop_assert_eq!(keys.len() as u64, counted.count);
+                    }
+                }
+                prop_assert!(matches.count(matches.from()).complete);
             }
         }
     }

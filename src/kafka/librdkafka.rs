@@ -34,6 +34,9 @@ use tokio::sync::oneshot;
 
 use super::names::{Group, Offset, Partition, Topic};
 
+/// The syslog level of errors; the higher, the milder.
+const LOG_ERR: i32 = 3;
+
 /// A failure as librdkafka or a broker states it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
@@ -58,6 +61,9 @@ pub(super) type Offsets = Vec<(Topic, Partition, Result<Offset, Fault>)>;
 
 /// The committed offset for each partition asked: `None` where the group has none.
 pub(super) type Committed = Vec<(Topic, Partition, Result<Option<Offset>, Fault>)>;
+
+/// The number of a broker in its cluster.
+pub(super) type BrokerId = i32;
 
 /// Which topics are compacted.
 pub(super) type Compacted = BTreeSet<Topic>;
@@ -277,8 +283,13 @@ impl Queries {
         received
     }
 
-    /// Asks what topics look like (Metadata); the reply says of each whether it exists.
-    pub(super) fn layouts(&self, topics: &[Topic], timeout: Duration) -> Reply<Layouts> {
+    /// Asks a broker what topics look like (Metadata); the reply says of each whether it exists.
+    pub(super) fn layouts(
+        &self,
+        broker: BrokerId,
+        topics: &[Topic],
+        timeout: Duration,
+    ) -> Reply<Layouts> {
         let (reply, received) = oneshot::channel();
         let names: Vec<CString> = topics.iter().map(|topic| c_string(topic.as_str())).collect();
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
@@ -287,6 +298,7 @@ impl Queries {
             timeout,
             Waiting::Layouts(reply),
         );
+        options.send_to(broker);
         // SAFETY: the names outlive the calls, which copy them; the collection is destroyed once.
         unsafe {
             let collection =
@@ -302,15 +314,21 @@ impl Queries {
         received
     }
 
-    /// Asks which topics have a cleanup policy that compacts (DescribeConfigs). Topics whose
+    /// Asks a broker which topics have a cleanup policy that compacts (DescribeConfigs). Topics whose
     /// configuration we may not read are left out.
-    pub(super) fn compacted(&self, topics: &[Topic], timeout: Duration) -> Reply<Compacted> {
+    pub(super) fn compacted(
+        &self,
+        broker: BrokerId,
+        topics: &[Topic],
+        timeout: Duration,
+    ) -> Reply<Compacted> {
         let (reply, received) = oneshot::channel();
         let options = self.options(
             sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS,
             timeout,
             Waiting::Compacted(reply),
         );
+        options.send_to(broker);
         let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
         // SAFETY: the names outlive the calls, which copy them; each resource is destroyed once.
         unsafe {
@@ -334,10 +352,15 @@ impl Queries {
         received
     }
 
-    /// Makes librdkafka look a topic's leaders up again; blocks for `timeout` at most. Whether it
-    /// succeeded shows in the next answer.
-    pub(super) fn refresh_leaders(&self, topic: &Topic, timeout: Duration) {
-        let _refreshed = self.client.fetch_metadata(Some(topic.as_str()), timeout);
+    /// The brokers there are, asked of any of them; blocks for `timeout` at most. As a by-product
+    /// librdkafka learns anew who leads the topic's partitions.
+    pub(super) fn brokers(&self, topic: &Topic, timeout: Duration) -> Result<Vec<BrokerId>, Fault> {
+        let metadata = self.client.fetch_metadata(Some(topic.as_str()), timeout);
+        let metadata = metadata.map_err(|error| Fault {
+            code: error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
+            reason: error.to_string(),
+        })?;
+        Ok(metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id).collect())
     }
 
     /// Waits up to `timeout` for what the brokers or librdkafka say, hands one reply to whoever
@@ -687,7 +710,10 @@ impl Event {
                 sys::RD_KAFKA_EVENT_LOG => {
                     let (mut facility, mut text, mut level) = (ptr::null(), ptr::null(), 0);
                     sys::rd_kafka_event_log(event, &mut facility, &mut text, &mut level);
-                    Some(Notice::Log(level, owned_text(text)?))
+                    let (facility, text) = (owned_text(facility), owned_text(text)?);
+                    // Of a worse failure an error tells as well.
+                    let closed = facility.as_deref() == Some("FAIL") && level > LOG_ERR;
+                    Some(if closed { closed_connection(&text) } else { Notice::Log(level, text) })
                 }
                 _ => None,
             }
@@ -837,6 +863,24 @@ impl Drop for Event {
     }
 }
 
+impl Options {
+    /// Sends the request to this broker. Without it librdkafka sends it to the controller, which may
+    /// be a broker that is gone, and of which the mock cluster has none.
+    fn send_to(&self, broker: BrokerId) {
+        let mut error = [0; 256];
+        // SAFETY: the options are alive, and the buffer's length is passed along. A number that is
+        // no broker's makes the request time out.
+        unsafe {
+            sys::rd_kafka_AdminOptions_set_broker(
+                self.0,
+                broker,
+                error.as_mut_ptr(),
+                error.len(),
+            );
+        }
+    }
+}
+
 impl Drop for Options {
     fn drop(&mut self) {
         // SAFETY: the options are ours; requests have copied them.
@@ -961,6 +1005,13 @@ fn last_error_if(failed: bool) -> Result<(), Fault> {
     }
 }
 
+/// A connection was closed, as a log line tells it: `[thrd:…]: kafka:9092/1: Disconnected …`.
+fn closed_connection(line: &str) -> Notice {
+    let text = line.split_once("]: ").map_or(line, |(_, text)| text);
+    let code = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TRANSPORT;
+    Notice::Fault(Fault::new(code, Some(text.to_owned())))
+}
+
 fn unexpected() -> Fault {
     Fault::new(
         sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__BAD_MSG,
@@ -979,4 +1030,52 @@ fn millis(duration: Duration) -> i32 {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    /// The demo stands on librdkafka's mock cluster, which does not know every request.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_mock_cluster_answers_what_the_demo_needs() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("uploads", 2, 1).unwrap();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers());
+        let queries = Arc::new(Queries::new(&config).unwrap());
+        let open = Arc::new(AtomicBool::new(true));
+        let thread = std::thread::spawn({
+            let (queries, open) = (Arc::clone(&queries), Arc::clone(&open));
+            move || {
+                while open.load(Ordering::Acquire) {
+                    let _notice = queries.serve(Duration::from_millis(100));
+                }
+            }
+        });
+        let (topic, patience) = (Topic::from("uploads"), Duration::from_secs(5));
+        let topics = [topic.clone()];
+        let places = [(topic.clone(), 0), (topic.clone(), 1)];
+        let asked = Arc::clone(&queries);
+        let brokers = tokio::task::spawn_blocking(move || asked.brokers(&topic, patience));
+        let brokers = brokers.await.unwrap().unwrap();
+        let layouts = queries.layouts(brokers[0], &topics, patience).await.unwrap().unwrap();
+        assert_eq!(layouts[0].1.as_ref().unwrap().partitions, 2);
+        let compacted = queries.compacted(brokers[0], &topics, patience).await.unwrap();
+        assert_ne!(compacted.map_err(|fault| fault.kind()), Err(super::super::error::Kind::Silent));
+        for end in [End::Start, End::LastStable, End::HighWatermark] {
+            let offsets = queries.offsets(&places, end, patience).await.unwrap().unwrap();
+            assert!(offsets.iter().all(|(_, _, offset)| *offset == Ok(0)), "{end:?}: {offsets:?}");
+        }
+        let group = Group::from("thumbnails");
+        let committed = queries.committed(&group, Some(&places), patience).await.unwrap().unwrap();
+        assert!(committed.iter().all(|(_, _, offset)| *offset == Ok(None)), "{committed:?}");
+        open.store(false, Ordering::Release);
+        queries.wake();
+        thread.join().unwrap();
+    }
 }

@@ -4,16 +4,18 @@
 //! - `follower`: the way of a poll · `lag`: its arithmetic
 //! - `clusters`, `cluster`: what is asked of the brokers · `rounds`: once for all who ask together
 //! - `tail`: a topic as it has been read · `index`: what was found, `record`: what a selection sees of it · `reader`, `threads`: the reading
+//! - `bare`: a yardstick for benchmarks
 //! - `librdkafka`: what rust-rdkafka does not wrap · `trouble`, `error`: what can go wrong
 //!
 //! A message is a record that a consumer under `read_committed` is given: commit markers, aborted,
 //! compacted and deleted records are none.
 
+pub mod bare;
 mod cluster;
 mod clusters;
 mod error;
 mod follower;
-mod index;
+pub mod index;
 mod lag;
 mod librdkafka;
 pub mod names;

@@ -113,18 +113,25 @@ impl<'m> Body<'m> {
 
     /// What stands at a path.
     pub(super) fn find(&self, path: &BodyPath) -> Found<'m> {
+        self.find_counting(path).0
+    }
+
+    /// What stands at a path, and about how many bytes it took to find it once the outermost members
+    /// have been read, which happens once for all.
+    pub(super) fn find_counting(&self, path: &BodyPath) -> (Found<'m>, usize) {
         let mut outermost = self.outermost.lock().unwrap_or_else(PoisonError::into_inner);
         if let Outermost::Unread = *outermost {
             *outermost = Outermost::of(self.bytes);
         }
-        let (first, others) = match path.0.split_first() {
-            Some((first, others)) => (outermost.step(first), others),
-            None => (outermost.whole(), &[][..]),
-        };
-        others.iter().fold(first, |found, step| match found {
-            Found::Value(json) => json.step(step),
-            Found::Absent | Found::Nowhere => Found::Nowhere,
-        })
+        let Some((first, others)) = path.0.split_first() else { return (outermost.whole(), 0) };
+        let mut found = outermost.step(first);
+        let mut passed = outermost.members_read();
+        for step in others {
+            let Found::Value(json) = found else { return (Found::Nowhere, passed) };
+            passed += json.text().len();
+            found = json.step(step);
+        }
+        (found, passed)
     }
 }
 
@@ -144,6 +151,14 @@ impl<'m> Outermost<'m> {
         match self {
             Outermost::Unread | Outermost::NoText => Found::Nowhere,
             Outermost::Other(json) | Outermost::Object { json, .. } => Found::Value(*json),
+        }
+    }
+
+    fn members_read(&self) -> usize {
+        match self {
+            Outermost::Object { read, .. } => read.len(),
+            Outermost::Other(json) => json.text().len(),
+            Outermost::Unread | Outermost::NoText => 0,
         }
     }
 

@@ -186,9 +186,9 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::message::tests::Sample;
-    use super::super::part::Selection;
     use super::*;
+    use crate::selection::message::tests::Sample;
+    use crate::selection::part::Selection;
 
     /// A selection as a trigger writes it; an empty text is an absent key.
     fn selection(types: &str, from: &str, filter: &str) -> Selection {

@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-use super::certificates::{Authority, Identity};
+use super::certificates::{Authority, Identity, Locked};
 use super::cluster::{Cluster, Shape};
 use super::node::Properties;
 use super::ports;
@@ -46,6 +46,8 @@ pub struct Security {
     pub wrong_ca: String,
     /// What [`Listener::Mtls`] takes.
     pub client: Identity,
+    /// What [`Listener::Mtls`] takes as well, with a key under a password.
+    pub locked: Locked,
     /// What [`Listener::Mtls`] refuses: a certificate of the wrong authority.
     pub stranger: Identity,
     /// May do everything. Known to all three mechanisms.
@@ -226,6 +228,7 @@ fn secure() -> (Security, Shape) {
         ca: authority.cert(),
         wrong_ca: other.cert(),
         client: authority.issue("client", &[]),
+        locked: authority.issue_locked("client"),
         stranger: other.issue("client", &[]),
         user,
         outcast,

@@ -19,11 +19,13 @@
 //! | `node.rs` | one Kafka process: its properties, start and end |
 //! | `cluster.rs` | nodes that belong together; the tests kill, stop and restart them |
 //! | `broker.rs` | a cluster of one: shared by a binary, secured, or a test's own |
+//! | `rights.rs` | what a user of a secured broker may do |
 //! | `certificates.rs` | authorities and certificates as PEM |
 //! | `client.rs` | the harness's own clients of a cluster |
 //! | `topics.rs`, `messages.rs`, `groups.rs` | what a test does through them |
 //! | `wire.rs` | Kafka's protocol, where librdkafka is too slow |
 //! | `requests.rs` | which requests a broker has answered |
+//! | `proxy.rs` | what stands before a broker, or in its place, and misbehaves |
 
 #![allow(
     dead_code,
@@ -41,16 +43,21 @@ mod install;
 mod messages;
 mod node;
 mod ports;
+mod proxy;
 mod requests;
+mod rights;
 mod sift;
 mod topics;
 mod wire;
 
 pub use broker::{Broker, Listener, Security, User};
-pub use certificates::{Authority, Identity};
+pub use certificates::{Authority, Identity, Locked};
 pub use client::Client;
 pub use cluster::Cluster;
 pub use groups::Commit;
 pub use messages::{Message, Transaction};
+pub use ports::free as free_port;
+pub use proxy::{LIST_OFFSETS, Mute, Proxy, Replies};
 pub use requests::{Request, Requests};
+pub use rights::{Operation, Resource};
 pub use sift::{Poll, Sift, Trigger};

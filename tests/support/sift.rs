@@ -69,11 +69,8 @@ impl Sift {
 
     /// A trigger with the least it needs; 1 message a Job, as many as there are messages.
     pub fn trigger(&self, bootstrap: &str, group: &str, topic: &str) -> Trigger {
-        let trigger = Trigger {
-            sift: self.clone(),
-            name: "job".to_owned(),
-            metadata: HashMap::new(),
-        };
+        let trigger =
+            Trigger { sift: self.clone(), name: "job".to_owned(), metadata: HashMap::new() };
         trigger
             .with("scalerAddress", "keda-sift.keda:9090")
             .with("source", "kafka")

@@ -17,6 +17,8 @@ pub enum Api {
     FindCoordinator,
     /// Version 0; the request is nothing but its header.
     Versions,
+    /// Version 1.
+    CreateAcls,
 }
 
 /// A connection to a broker; requests go one after another.
@@ -40,6 +42,7 @@ impl Api {
             Self::OffsetCommit => (8, 2),
             Self::FindCoordinator => (10, 0),
             Self::Versions => (18, 0),
+            Self::CreateAcls => (30, 1),
         }
     }
 }
@@ -73,6 +76,10 @@ impl Connection {
 }
 
 impl Body {
+    pub fn int8(self, value: i8) -> Self {
+        self.bytes(&value.to_be_bytes())
+    }
+
     pub fn int16(self, value: i16) -> Self {
         self.bytes(&value.to_be_bytes())
     }

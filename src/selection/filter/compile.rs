@@ -16,7 +16,7 @@ use cel::{Context, Env, ExecutionError, Value};
 use regex::{Regex, RegexBuilder};
 use thiserror::Error;
 
-use super::super::body::{BodyPath, Step};
+use crate::selection::body::{BodyPath, Step};
 
 /// The longest filter, in bytes: far more than anyone writes by hand, and parsed within milliseconds.
 const MAX_LENGTH: usize = 4096;
@@ -27,10 +27,7 @@ const MAX_NESTING: u16 = 32;
 /// How deep the tree may be, in which `a + b + c` is three levels. The evaluation recurses for each.
 const MAX_DEPTH: usize = 64;
 
-/// How often a loop may name its variable: each time can copy what it stands for.
-const MAX_LOOP_USES: usize = 32;
-
-/// How large a compiled pattern may be, in bytes; `\w{50}` fits.
+/// How large a compiled pattern may be, in bytes; `\w{20}` fits.
 const MAX_PATTERN_SIZE: usize = 1 << 20;
 
 /// What every message has.
@@ -98,14 +95,6 @@ pub enum FilterError {
         /// Where the inner one stands.
         place: Place,
     },
-    /// A loop whose variable is used too often.
-    #[error(
-        "the loop around {place} names its variable too often; give it at most {MAX_LOOP_USES} times"
-    )]
-    LongLoop {
-        /// The use that is too many.
-        place: Place,
-    },
     /// A pattern that is no regular expression, or is not known beforehand.
     #[error("the pattern of matches at {place} {reason}")]
     Pattern {
@@ -150,6 +139,8 @@ pub(super) struct Program {
     /// Its names are `@` and the index of a look-up, and variables of loops.
     pub(super) expression: IdedExpr,
     pub(super) lookups: Vec<Lookup>,
+    /// How many parts of the tree the largest loop evaluates for each element; 1 without a loop.
+    pub(super) loop_size: usize,
     /// The functions: the standard library, and one for each pattern.
     pub(super) functions: Context<'static, 'static>,
 }
@@ -161,14 +152,10 @@ struct Walk {
     lookups: Vec<Lookup>,
     functions: Context<'static, 'static>,
     patterns: usize,
-    the_loop: Option<Loop>,
-}
-
-/// The loop that the walk is in.
-struct Loop {
-    /// The names it declares: its variable first, then what it gathers. None yet in its range.
-    names: Vec<String>,
-    uses: usize,
+    /// The names that the loop around declares: its variable, and what it gathers. None yet in its range.
+    the_loop: Option<Vec<String>>,
+    loop_size: usize,
+    largest_loop: usize,
 }
 
 /// Compiles the text of a filter.
@@ -189,10 +176,12 @@ pub(super) fn compile(
         functions: Context::with_env(Arc::clone(&LIBRARY)),
         patterns: 0,
         the_loop: None,
+        loop_size: 0,
+        largest_loop: 1,
     };
     walk.visit(&mut expression, 0)?;
-    let Walk { lookups, functions, .. } = walk;
-    Ok(Program { expression, lookups, functions })
+    let Walk { lookups, functions, largest_loop: loop_size, .. } = walk;
+    Ok(Program { expression, lookups, loop_size, functions })
 }
 
 impl Walk {
@@ -200,6 +189,7 @@ impl Walk {
         if depth > MAX_DEPTH {
             return Err(FilterError::TooDeep { place: self.place(node.id) });
         }
+        self.loop_size += weight(&node.expr);
         if let Some(lookup) = self.lookup(&node.expr) {
             node.expr = Expr::Ident(self.name(lookup));
             return Ok(());
@@ -233,20 +223,12 @@ impl Walk {
 
     /// A name that is no look-up: a variable of the loop, or a type.
     fn visit_name(&mut self, name: &str, id: u64) -> Result<(), FilterError> {
-        let place = self.place(id);
-        if let Some(the_loop) = &mut self.the_loop
-            && let Some(index) = the_loop.names.iter().position(|held| held == name)
-        {
-            the_loop.uses += usize::from(index == 0);
-            let long = the_loop.uses > MAX_LOOP_USES;
-            return if long { Err(FilterError::LongLoop { place }) } else { Ok(()) };
-        }
-        if is_type(name) {
+        if self.is_of_loop(name) || is_type(name) {
             return Ok(());
         }
         let known: Vec<&str> = VARIABLES.iter().chain(self.source_variables).copied().collect();
         let known = known.join(", ");
-        Err(FilterError::UndeclaredVariable { name: clipped(name), place, known })
+        Err(FilterError::UndeclaredVariable { name: clipped(name), place: self.place(id), known })
     }
 
     fn visit_call(
@@ -281,14 +263,15 @@ impl Walk {
             return Err(FilterError::NestedLoop { place: self.place(id) });
         }
         // In its range a loop counts as one already, so that none can work on the result of another.
-        self.the_loop = Some(Loop { names: Vec::new(), uses: 0 });
+        self.the_loop = Some(Vec::new());
         self.visit(&mut parts.iter_range, depth)?;
         self.visit(&mut parts.accu_init, depth)?;
-        self.the_loop =
-            Some(Loop { names: vec![parts.iter_var.clone(), parts.accu_var.clone()], uses: 0 });
+        self.the_loop = Some(vec![parts.iter_var.clone(), parts.accu_var.clone()]);
+        self.loop_size = 0;
         self.visit(&mut parts.loop_cond, depth)?;
         self.visit(&mut parts.loop_step, depth)?;
         self.visit(&mut parts.result, depth)?;
+        self.largest_loop = self.largest_loop.max(self.loop_size);
         self.the_loop = None;
         Ok(())
     }
@@ -411,13 +394,9 @@ impl Walk {
                     expr = &of.expr;
                 }
                 Expr::Ident(name) => {
-                    let of_loop = self
-                        .the_loop
-                        .as_ref()
-                        .is_some_and(|the_loop| the_loop.names.contains(name));
                     path.reverse();
                     // A leading dot says: not the loop's variable, the message's.
-                    return (!of_loop).then(|| (name.trim_start_matches('.'), path));
+                    return (!self.is_of_loop(name)).then(|| (name.trim_start_matches('.'), path));
                 }
                 _ => return None,
             }
@@ -434,6 +413,10 @@ impl Walk {
         format!("@{index}")
     }
 
+    fn is_of_loop(&self, name: &str) -> bool {
+        self.the_loop.iter().flatten().any(|held| held == name)
+    }
+
     fn place(&self, id: u64) -> Place {
         let start = self.source.offset_for(id).map_or(0, |(start, _)| start as usize);
         Place::of(&self.source.source, start)
@@ -441,20 +424,26 @@ impl Walk {
 }
 
 impl Place {
-    /// The place of the character at `offset`, counted in characters.
+    /// The place of the byte at `offset`.
     fn of(text: &str, offset: usize) -> Self {
-        let before = text.chars().take(offset);
-        let (mut line, mut column) = (1, 1);
-        for character in before {
-            (line, column) = if character == '\n' { (line + 1, 1) } else { (line, column + 1) };
-        }
-        Place { line, column }
+        let before = text.get(..offset).unwrap_or(text);
+        let last_line = before.rsplit('\n').next().unwrap_or_default();
+        Place { line: before.matches('\n').count() + 1, column: last_line.chars().count() + 1 }
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+/// What a part of the tree, those within it aside, adds to the cost of evaluating it once.
+fn weight(expr: &Expr) -> usize {
+    match expr {
+        Expr::Literal(LiteralValue::String(text)) => 1 + text.inner().len() / 16,
+        Expr::Literal(LiteralValue::Bytes(bytes)) => 1 + bytes.inner().len() / 16,
+        _ => 1,
     }
 }
 

@@ -14,20 +14,22 @@ use cel::context::VariableResolver;
 use cel::{Context, Value};
 use chrono::{DateTime, Datelike};
 
-use super::super::body::Found;
-use super::super::event_type::utf8;
-use super::super::json::{Json, Kind};
-use super::super::judge::Record;
-use super::super::message::Variable;
 use super::compile::{Lookup, Program};
+use crate::selection::body::{BodyPath, Found};
+use crate::selection::event_type::utf8;
+use crate::selection::json::{Json, Kind};
+use crate::selection::judge::Record;
+use crate::selection::message::Variable;
 
-/// How many bytes one evaluation may look up, the same ones twice counted twice.
+/// What one evaluation may look up, in bytes, those passed over on the way included, and the same ones
+/// twice counted twice.
 ///
-/// With the bounds on a filter this bounds what an evaluation can cost, in time and in memory.
-const MAX_LOOKED_UP: usize = 4 << 20;
+/// This bounds what an evaluation can cost, in time and in memory. So each byte counts for as many as
+/// there are parts in the filter's largest loop, all of which may be evaluated for it.
+const MAX_LOOKED_UP: usize = 2 << 20;
 
-/// How many bytes each byte of a list or an object counts for: it is built in full, and small values
-/// take many times their text.
+/// What each byte of a list or an object counts for at least: it is built in full, and small values take
+/// many times their text.
 const BUILT: usize = 16;
 
 /// How deep lists and objects that are built may stand in each other: building them recurses.
@@ -35,17 +37,16 @@ const MAX_NESTING: usize = 128;
 
 /// What a filter asks of one message, and how much it has been told.
 struct Asked<'a, 'm> {
-    lookups: &'a [Lookup],
+    program: &'a Program,
     record: &'a Record<'m>,
     event_type: &'a str,
-    /// Bytes looked up so far. Atomic only because the interpreter wants a resolver that is shared.
+    /// What was looked up so far. Atomic only because the interpreter wants a resolver that is shared.
     looked_up: AtomicUsize,
 }
 
 /// Whether the program holds; `None` where it fails or gives no boolean.
 pub(super) fn holds(program: &Program, record: &Record<'_>, event_type: &str) -> Option<bool> {
-    let asked =
-        Asked { lookups: &program.lookups, record, event_type, looked_up: AtomicUsize::new(0) };
+    let asked = Asked { program, record, event_type, looked_up: AtomicUsize::new(0) };
     let functions: &Context<'_, '_> = &program.functions;
     let mut scope = functions.new_inner_scope();
     scope.set_variable_resolver(&asked);
@@ -56,12 +57,14 @@ pub(super) fn holds(program: &Program, record: &Record<'_>, event_type: &str) ->
 impl VariableResolver for Asked<'_, '_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         let index: usize = variable.strip_prefix('@')?.parse().ok()?;
-        self.answer(self.lookups.get(index)?).map(CowVal::Owned)
+        self.answer(self.program.lookups.get(index)?).map(CowVal::Owned)
     }
 }
 
 impl<'a, 'm> Asked<'a, 'm> {
     fn answer(&self, lookup: &Lookup) -> Option<Box<dyn Val + 'a>> {
+        // A loop goes on after a failure, in case a later element decides; it must find nothing more.
+        self.spend(0)?;
         let message = self.record.message;
         match lookup {
             Lookup::EventType => self.text(self.event_type.into()),
@@ -74,13 +77,13 @@ impl<'a, 'm> Asked<'a, 'm> {
             Lookup::Headers => self.headers(),
             Lookup::Header(name) => self.text(utf8(message.header(name)?)?),
             Lookup::HasHeader(name) => boolean(message.header(name).and_then(utf8).is_some()),
-            Lookup::Body(path) => self.json(self.record.body.find(path).value()?),
-            Lookup::HasBody(path) => match self.record.body.find(path) {
+            Lookup::Body(path) => self.json(self.find(path)?.value()?),
+            Lookup::HasBody(path) => match self.find(path)? {
                 Found::Value(_) => boolean(true),
                 Found::Absent => boolean(false),
                 Found::Nowhere => None,
             },
-            Lookup::OptionalBody(path) => Some(Box::new(match self.record.body.find(path) {
+            Lookup::OptionalBody(path) => Some(Box::new(match self.find(path)? {
                 Found::Value(json) => CelOptional::of(self.json(json)?),
                 Found::Absent => CelOptional::none(),
                 Found::Nowhere => return None,
@@ -93,13 +96,19 @@ impl<'a, 'm> Asked<'a, 'm> {
     }
 
     fn text(&self, text: Cow<'a, str>) -> Option<Box<dyn Val + 'a>> {
-        self.spend(text.len())?;
+        self.spend(text.len() * self.program.loop_size)?;
         Some(Box::new(CelString::from(text)))
     }
 
+    fn find(&self, path: &BodyPath) -> Option<Found<'a>> {
+        let (found, passed) = self.record.body.find_counting(path);
+        self.spend(passed)?;
+        Some(found)
+    }
+
     fn json(&self, json: Json<'a>) -> Option<Box<dyn Val + 'a>> {
-        let built = matches!(json.kind()?, Kind::List | Kind::Object);
-        self.spend(json.text().len() * if built { BUILT } else { 1 })?;
+        let least = if matches!(json.kind()?, Kind::List | Kind::Object) { BUILT } else { 1 };
+        self.spend(json.text().len() * self.program.loop_size.max(least))?;
         value(json, 0)
     }
 
@@ -113,11 +122,11 @@ impl<'a, 'm> Asked<'a, 'm> {
                 headers.insert(name.to_owned().into(), Box::new(CelString::from(value.to_owned())));
             }
         });
-        self.spend(bytes * BUILT)?;
+        self.spend(bytes * self.program.loop_size.max(BUILT))?;
         Some(Box::new(CelMap::from(headers)))
     }
 
-    /// Counts bytes looked up; `None` once they are too many.
+    /// Counts what was looked up; `None` once it is too much.
     fn spend(&self, bytes: usize) -> Option<()> {
         let before = self.looked_up.fetch_add(bytes, Ordering::Relaxed);
         (before + bytes <= MAX_LOOKED_UP).then_some(())
@@ -175,6 +184,8 @@ fn number<'m>(text: &str) -> Option<Box<dyn Val + 'm>> {
     if let Ok(uint) = text.parse::<u64>() {
         return Some(Box::new(CelUInt::from(uint)));
     }
-    let double: f64 = text.parse().ok()?;
-    double.is_finite().then(|| Box::new(CelDouble::from(double)) as _)
+    // What Rust reads as a number and JSON does not, such as `-inf`, ends in a letter or a dot.
+    let double: f64 =
+        text.parse().ok().filter(|_| text.ends_with(|last: char| last.is_ascii_digit()))?;
+    Some(Box::new(CelDouble::from(double)))
 }
