@@ -191,35 +191,35 @@ impl ExternalScaler for Constant {
     type StreamMetricSpecStream = Stream<GetMetricSpecResponse>;
 
     async fn is_active(
-        &self,
+        self: Arc<Self>,
         _: Request<ScaledObjectRef>,
     ) -> Result<Response<IsActiveResponse>, Status> {
         Ok(Response::new(IsActiveResponse { result: true }))
     }
 
     async fn get_metric_spec(
-        &self,
+        self: Arc<Self>,
         _: Request<ScaledObjectRef>,
     ) -> Result<Response<GetMetricSpecResponse>, Status> {
         Ok(Response::new(GetMetricSpecResponse::default()))
     }
 
     async fn get_metrics(
-        &self,
+        self: Arc<Self>,
         _: Request<GetMetricsRequest>,
     ) -> Result<Response<GetMetricsResponse>, Status> {
         Ok(Response::new(GetMetricsResponse::default()))
     }
 
     async fn stream_is_active(
-        &self,
+        self: Arc<Self>,
         _: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
         Err(Status::unimplemented("it answers a constant"))
     }
 
     async fn stream_metric_spec(
-        &self,
+        self: Arc<Self>,
         _: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
         Err(Status::unimplemented("it answers a constant"))

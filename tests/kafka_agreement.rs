@@ -2,11 +2,13 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use support::{Broker, Message, Sift, Trigger};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How many messages are produced at a time.
@@ -31,69 +33,95 @@ fn message(offset: i64) -> Message {
 
 /// An offset that only rises, before and after the broker has been told.
 struct Progress {
-    begun: watch::Sender<i64>,
+    begun: AtomicI64,
     done: watch::Sender<i64>,
 }
 
 impl Progress {
     fn new() -> Self {
-        Self { begun: watch::Sender::new(0), done: watch::Sender::new(0) }
+        Self { begun: AtomicI64::new(0), done: watch::Sender::new(0) }
+    }
+
+    fn begin(&self, offset: i64) {
+        self.begun.store(offset, Ordering::SeqCst);
+    }
+
+    fn end(&self, offset: i64) {
+        self.done.send_replace(offset);
+    }
+
+    fn begun(&self) -> i64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    fn done(&self) -> i64 {
+        *self.done.borrow()
     }
 }
 
-struct Traffic<'a> {
-    broker: &'a Broker,
-    topic: &'a str,
+/// What is produced and committed on one topic, by tasks that end with their set.
+struct Traffic {
+    broker: &'static Broker,
+    topic: &'static str,
     produced: Progress,
     committed: Progress,
-    over: AtomicBool,
 }
 
-impl<'a> Traffic<'a> {
-    fn on(broker: &'a Broker, topic: &'a str) -> Self {
+impl Traffic {
+    /// A topic with so many messages, of which the group has read none.
+    async fn on(topic: &'static str, messages: i64) -> Arc<Self> {
+        let broker = Broker::shared();
+        broker.topic(topic).create().await;
         let (produced, committed) = (Progress::new(), Progress::new());
-        Self { broker, topic, produced, committed, over: AtomicBool::new(false) }
+        let traffic = Self { broker, topic, produced, committed };
+        traffic.produce_up_to(messages).await;
+        traffic.commit_up_to(0).await;
+        Arc::new(traffic)
     }
 
-    /// Produces until it is over.
-    async fn produce(&self) {
-        while !self.over.load(Ordering::Relaxed) {
-            self.produce_up_to(*self.produced.done.borrow() + BATCH).await;
+    /// Produces as fast as it can.
+    async fn produce(self: Arc<Self>) {
+        loop {
+            self.produce_up_to(self.produced.done() + BATCH).await;
         }
     }
 
-    async fn produce_up_to(&self, end: i64) {
-        let from = *self.produced.done.borrow();
-        self.produced.begun.send_replace(end);
-        self.broker.produce_all(self.topic, (from..end).map(message)).await;
-        self.produced.done.send_replace(end);
-    }
-
-    /// Commits all that is produced, a stride at a time, until it is over.
-    async fn commit(&self) {
+    /// Commits all that is produced, a stride at a time.
+    async fn commit(self: Arc<Self>) {
         let mut produced = self.produced.done.subscribe();
-        while !self.over.load(Ordering::Relaxed) {
-            let next = *self.committed.done.borrow() + STRIDE;
+        loop {
+            let next = self.committed.done() + STRIDE;
             let end = *produced.wait_for(|end| *end >= next).await.unwrap();
             self.commit_up_to(end).await;
         }
     }
 
+    async fn produce_up_to(&self, end: i64) {
+        let from = self.produced.done();
+        self.produced.begin(end);
+        self.broker.produce_all(self.topic, (from..end).map(message)).await;
+        self.produced.end(end);
+    }
+
     async fn commit_up_to(&self, offset: i64) {
-        self.committed.begun.send_replace(offset);
+        self.committed.begin(offset);
         self.broker.commit(self.topic, self.topic, [(0, offset)]).await;
-        self.committed.done.send_replace(offset);
+        self.committed.end(offset);
     }
 
     /// The value, which must lie between what waited at the least and at the most while the call was under way.
     async fn poll(&self, trigger: &Trigger) -> i64 {
-        let (produced, committed) =
-            (*self.produced.done.borrow(), *self.committed.done.borrow());
+        let (produced, committed) = (self.produced.done(), self.committed.done());
         let value = trigger.count().await;
-        let least = matches(produced) - matches(*self.committed.begun.borrow());
-        let most = matches(*self.produced.begun.borrow()) - matches(committed);
+        let least = matches(produced) - matches(self.committed.begun());
+        let most = matches(self.produced.begun()) - matches(committed);
         assert!((least..=most).contains(&value), "{value} is not in {least}..={most}");
         value
+    }
+
+    /// What waits while nothing moves.
+    fn truth(&self) -> i64 {
+        matches(self.produced.done()) - matches(self.committed.done())
     }
 
     fn trigger(&self, sift: &Sift) -> Trigger {
@@ -103,102 +131,73 @@ impl<'a> Traffic<'a> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_replies_of_a_poll_agree_and_tell_of_its_own_time_while_messages_come_and_go() {
-    let broker = Broker::shared();
-    broker.topic("agreement").create().await;
-    let traffic = Traffic::on(broker, "agreement");
-    traffic.commit_up_to(0).await;
+    let traffic = Traffic::on("agreement", 0).await;
     let sift = Sift::start().await;
     let trigger = traffic.trigger(&sift).with("activationLagThreshold", &ACTIVATION.to_string());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(Arc::clone(&traffic).produce());
+    tasks.spawn(Arc::clone(&traffic).commit());
 
-    let polls = async {
-        let (mut idle, mut active, mut highest) = (0, 0, 0);
-        for poll in 0.. {
-            let value = traffic.poll(&trigger).await;
-            let replied = Instant::now();
-            let said = trigger.active().await.unwrap();
-            if replied.elapsed() < SOON {
-                assert_eq!(said, value > ACTIVATION, "poll {poll}: {value}");
-                *(if said { &mut active } else { &mut idle }) += 1;
-            }
-            highest = highest.max(value);
-            // Hundreds of polls, and enough of either kind that an answer of another moment would have been caught.
-            if poll >= 500 && idle >= 50 && active >= 50 {
-                break;
-            }
-            assert!(poll < 20_000, "{idle} polls idle, {active} active");
+    let (mut idle, mut active) = (0, 0);
+    // Hundreds of polls, and enough of either kind that an answer of another moment would have been caught.
+    while idle + active < 500 || idle.min(active) < 50 {
+        let value = traffic.poll(&trigger).await;
+        let replied = Instant::now();
+        let said = trigger.active().await.unwrap();
+        if replied.elapsed() < SOON {
+            assert_eq!(said, value > ACTIVATION, "{value}");
+            *(if said { &mut active } else { &mut idle }) += 1;
         }
-        traffic.over.store(true, Ordering::Relaxed);
-        // The one that commits waits for more.
-        (idle, active, highest)
-    };
-    let traffic_ends = async {
-        tokio::select! {
-            () = traffic.commit() => {}
-            () = until_over(&traffic) => {}
-        }
-    };
-    let ((idle, active, highest), (), ()) = tokio::join!(polls, traffic.produce(), traffic_ends);
-    eprintln!("{idle} idle, {active} active, at most {highest}, of {}", *traffic.produced.done.borrow());
-
-    // When all is quiet the truth is one number.
-    traffic.commit_up_to(*traffic.produced.done.borrow() - 7).await;
-    assert_eq!(traffic.poll(&trigger).await, matches(*traffic.produced.done.borrow()) - matches(*traffic.committed.done.borrow()));
-}
-
-async fn until_over(traffic: &Traffic<'_>) {
-    let mut produced = traffic.produced.done.subscribe();
-    while !traffic.over.load(Ordering::Relaxed) {
-        produced.changed().await.unwrap();
+        assert!(idle + active < 20_000, "{idle} polls idle, {active} active");
     }
+
+    tasks.shutdown().await;
+    // What was cut short may have reached the broker or not; from here on all is known.
+    let end = traffic.broker.offsets(traffic.topic)[0].1;
+    traffic.produced.begin(end);
+    traffic.produced.end(end);
+    traffic.commit_up_to(end - 7).await;
+    assert_eq!(traffic.poll(&trigger).await, traffic.truth());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_messages_only_come_the_value_never_falls() {
-    let broker = Broker::shared();
-    broker.topic("rising").create().await;
-    let traffic = Traffic::on(broker, "rising");
-    traffic.commit_up_to(0).await;
+    let traffic = Traffic::on("rising", 0).await;
     let sift = Sift::start().await;
     let trigger = traffic.trigger(&sift);
-    let polls = async {
-        let (mut last, mut rises) = (0, 0);
-        while rises < 200 {
-            let value = traffic.poll(&trigger).await;
-            assert!(value >= last, "{value} after {last}");
-            rises += usize::from(value > last);
-            last = value;
-        }
-        traffic.over.store(true, Ordering::Relaxed);
-    };
-    tokio::join!(polls, traffic.produce());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(Arc::clone(&traffic).produce());
+    let (mut last, mut rises) = (0, 0);
+    while rises < 200 {
+        let value = traffic.poll(&trigger).await;
+        assert!(value >= last, "{value} after {last}");
+        rises += usize::from(value > last);
+        last = value;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_messages_are_only_consumed_the_value_never_rises() {
     const ALL: i64 = 20_000;
-    let broker = Broker::shared();
-    broker.topic("falling").create().await;
-    let traffic = Traffic::on(broker, "falling");
-    traffic.produce_up_to(ALL).await;
-    traffic.commit_up_to(0).await;
+    let traffic = Traffic::on("falling", ALL).await;
     let sift = Sift::start().await;
     let trigger = traffic.trigger(&sift);
-    let commits = async {
-        for offset in (0..=ALL).step_by(50) {
-            traffic.commit_up_to(offset).await;
+    let mut last = traffic.poll(&trigger).await;
+    let mut tasks = JoinSet::new();
+    tasks.spawn({
+        let traffic = Arc::clone(&traffic);
+        async move {
+            for offset in (0..=ALL).step_by(50) {
+                traffic.commit_up_to(offset).await;
+            }
         }
-        traffic.over.store(true, Ordering::Relaxed);
-    };
-    let polls = async {
-        let (mut last, mut falls) = (matches(ALL), 0);
-        while !traffic.over.load(Ordering::Relaxed) {
-            let value = traffic.poll(&trigger).await;
-            assert!(value <= last, "{value} after {last}");
-            falls += usize::from(value < last);
-            last = value;
-        }
-        assert!(falls > 20, "polled at {falls} different moments");
-    };
-    tokio::join!(commits, polls);
-    assert_eq!(traffic.poll(&trigger).await, 0);
+    });
+    let mut falls = 0;
+    while last > 0 {
+        let value = traffic.poll(&trigger).await;
+        assert!(value <= last, "{value} after {last}");
+        falls += usize::from(value < last);
+        last = value;
+    }
+    assert!(falls > 20, "polled at {falls} different moments");
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use keda_sift::scaler::proto::ScaledObjectRef;
 use support::{
-    Broker, Commit, LIST_OFFSETS, Listener, Message, Mute, Proxy, Replies, Sift, Trigger,
-    free_port,
+    Broker, Commit, LIST_OFFSETS, Listener, Message, Mute, Proxy, Replies, Sift, Trigger, free_port,
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -45,11 +44,8 @@ async fn fill(broker: &Broker) {
         broker.topic(&topic(n)).create().await;
         broker.produce_all(&topic(n), (0..MESSAGES).map(|_| Message::of_type("a"))).await;
     }
-    let commit = |n| Commit {
-        group: group(n),
-        topic: topic(n),
-        offsets: vec![(0, committed(n) as i64)],
-    };
+    let commit =
+        |n| Commit { group: group(n), topic: topic(n), offsets: vec![(0, committed(n) as i64)] };
     broker.commit_all((0..GROUPS).map(commit)).await;
 }
 

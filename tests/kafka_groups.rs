@@ -226,7 +226,7 @@ async fn commits_between_polls_are_each_in_the_next_answer() {
     let sift = Sift::start().await;
     let trigger = sift.trigger(broker.bootstrap(), TOPIC, TOPIC);
     let selecting = trigger.clone().with("eventType", "a");
-    for committed in 0..=200 {
+    for committed in (0..=200).step_by(5) {
         broker.commit(TOPIC, TOPIC, [(0, committed), (1, 200 - committed)]).await;
         let (all, of_a) = tokio::join!(trigger.count(), selecting.count());
         assert_eq!((all, of_a), (200, 200), "at {committed}");

@@ -2,14 +2,9 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use support::{Broker, Listener, Message, Operation, Poll, Resource, Sift, Trigger, User};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use support::{Broker, Listener, Message, Operation, Poll, Proxy, Resource, Sift, Trigger, User};
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
@@ -18,6 +13,9 @@ const MEASURE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What an answer may take that waits for no timeout, on a machine with much else to do.
 const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// Kafka's number of what carries a login.
+const SASL_AUTHENTICATE: i16 = 36;
 
 /// How a trigger of a row gets in, or does not.
 type Keys<'a> = &'a [(&'a str, &'a str)];
@@ -81,7 +79,7 @@ async fn every_way_in_gives_the_count() {
     let (client, locked) = (&security.client, &security.locked);
     let (cert, key) = (("certFromEnv", client.cert.as_str()), ("keyFromEnv", client.key.as_str()));
     let locked_cert = ("certFromEnv", locked.cert.as_str());
-    let locked_key = ("keyFromEnv", locked.key.as_str());
+    let locked_key = ("keyFromEnv", locked.key);
     let unsafe_ssl = ("brokerUnsafeSsl", "true");
 
     let rows: &[(&str, Listener, Keys<'_>)] = &[
@@ -128,15 +126,17 @@ async fn who_is_refused_reads_why_at_once_and_the_right_secret_is_let_in_right_a
     let [cert, key] = certificate(&security.client);
     let [stranger, strangers_key] = certificate(&security.stranger);
     let locked_cert = ("certFromEnv", security.locked.cert.as_str());
-    let locked_key = ("keyFromEnv", security.locked.key.as_str());
+    let locked_key = ("keyFromEnv", security.locked.key);
     let unlock = ("keyPasswordFromEnv", security.locked.password);
 
     // What is refused, what is let in, and what the user reads.
     type Row<'a> = (&'a str, Listener, Keys<'a>, Keys<'a>, Code, &'a [&'a str]);
     let login = ["refused the connection", "check sasl, usernameFromEnv and passwordFromEnv"];
-    let trust = ["certificate verify failed", "give the CA of the brokers' certificate as caFromEnv"];
+    let trust =
+        ["certificate verify failed", "give the CA of the brokers' certificate as caFromEnv"];
     let client = ["alert", "give a certificate that the brokers trust as certFromEnv"];
-    let settings = ["connection settings do not work", "key", "keyPasswordFromEnv that opens the key"];
+    let settings =
+        ["connection settings do not work", "key", "keyPasswordFromEnv that opens the key"];
     let (unauthenticated, invalid) = (Code::Unauthenticated, Code::InvalidArgument);
     let rows: &[Row<'_>] = &[
         (
@@ -257,21 +257,33 @@ async fn who_is_refused_reads_why_at_once_and_the_right_secret_is_let_in_right_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_login_is_tried_again_at_each_poll_and_at_no_other_time() {
+async fn a_refused_login_is_tried_anew_at_each_poll_and_given_up_between_them() {
     let guarded = Guarded::topic("tried").await;
-    let door = Door::to(guarded.broker.bootstrap_on(Listener::SaslPlaintext)).await;
+    let listener = guarded.broker.bootstrap_on(Listener::SaslPlaintext);
+    let port = listener.rsplit(':').next().and_then(|port| port.parse().ok());
+    let proxy = Proxy::before(port.expect("a port")).await;
     let user = guarded.broker.security().user;
+    let guarded = Guarded { sift: Sift::start().await, ..guarded };
     let keys = [SCRAM_256, username(user), ("passwordFromEnv", "guessed")];
-    let trigger = guarded.at(&door.address, &keys);
+    let trigger = guarded.at(&proxy.bootstrap(), &keys);
 
     refused_at_once(&trigger, "first").await;
-    let first = door.opened();
-    assert!(first > 0);
-    // A handle that goes on reconnects once a second; that it does not is only seen by waiting.
-    sleep(Duration::from_secs(3)).await;
-    assert_eq!(door.opened(), first, "a login that locks the account, asked for by nobody");
+    let first = until_no_more_logins(&proxy).await;
     refused_at_once(&trigger, "second").await;
-    assert!(door.opened() > first, "the second answer is the first one's");
+    assert!(until_no_more_logins(&proxy).await > first, "the second answer is the first one's");
+}
+
+/// How many messages of logins there were, once no more come. A handle that is left alone tries about once a second, for ever.
+async fn until_no_more_logins(proxy: &Proxy) -> usize {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    loop {
+        let before = proxy.asked(SASL_AUTHENTICATE);
+        sleep(Duration::from_secs(3)).await;
+        if proxy.asked(SASL_AUTHENTICATE) == before {
+            return before;
+        }
+        assert!(Instant::now() < deadline, "logins go on that nobody asks for");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,7 +299,10 @@ async fn a_login_without_rights_reads_which_are_missing_until_it_has_them() {
     let denied = async |trigger: &Trigger, what: &str| {
         let (code, told) = refused_at_once(trigger, what).await;
         assert_eq!(code, Code::PermissionDenied, "{told}");
-        assert!(told.contains(what) && told.contains("grant the login Read on the topic"), "{told}");
+        assert!(
+            told.contains(what) && told.contains("grant the login Read on the topic"),
+            "{told}"
+        );
         assert!(told.contains("authorization failed"), "{told}");
     };
     denied(&records, "the offsets of topic rights").await;
@@ -314,48 +329,15 @@ async fn who_comes_to_the_wrong_port_is_told_what_to_change() {
     let sift = Sift::start_with(Duration::from_secs(2), Duration::from_secs(900)).await;
     let impatient = Guarded { sift, ..guarded };
     let rows: &[(&str, Listener, Keys<'_>, &str)] = &[
-        ("no TLS where there is", Listener::Ssl, &[], "give tls: enable"),
+        ("no TLS where there is", Listener::Ssl, &[], "give tls and sasl"),
         ("TLS where there is none", Listener::SaslPlaintext, &[TLS, ca], "leave out tls"),
-        ("no login where one is asked for", Listener::SaslPlaintext, &[], "sasl"),
-        ("a login without TLS", Listener::SaslSsl, &[PLAIN, user, pass], "give tls: enable"),
-        ("TLS without a login", Listener::SaslSsl, &[TLS, ca], "sasl"),
+        ("no login where one is asked for", Listener::SaslPlaintext, &[], "give tls and sasl"),
+        ("a login without TLS", Listener::SaslSsl, &[PLAIN, user, pass], "give tls and sasl"),
+        ("TLS without a login", Listener::SaslSsl, &[TLS, ca], "give tls and sasl"),
     ];
     for (name, listener, keys, word) in rows {
         let (code, told) = impatient.on(*listener, keys).error().await;
         assert_eq!(code, Code::Unavailable, "{name}: {told}");
         assert!(told.contains(word), "{name}: no {word:?} in {told:?}");
-    }
-}
-
-/// A port in front of another, which counts who comes. It ends with the test.
-struct Door {
-    address: String,
-    opened: Arc<AtomicUsize>,
-    _serving: JoinSet<()>,
-}
-
-impl Door {
-    async fn to(target: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address").to_string();
-        let opened = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&opened);
-        let mut serving = JoinSet::new();
-        serving.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((mut from, _)) = listener.accept().await {
-                count.fetch_add(1, Ordering::SeqCst);
-                let target = target.clone();
-                connections.spawn(async move {
-                    let mut to = TcpStream::connect(target).await?;
-                    copy_bidirectional(&mut from, &mut to).await
-                });
-            }
-        });
-        Self { address, opened, _serving: serving }
-    }
-
-    fn opened(&self) -> usize {
-        self.opened.load(Ordering::SeqCst)
     }
 }

@@ -110,7 +110,8 @@ async fn every_place_of_a_type_counts_and_a_message_without_one_does_not() {
 async fn a_filter_counts_what_it_holds_for_and_not_what_it_fails_on() {
     const TOPIC: &str = "selection-filter";
     let broker = Broker::shared();
-    broker.topic(TOPIC).partitions(2).create().await;
+    // The messages' times lie years back.
+    broker.topic(TOPIC).partitions(2).config("retention.ms", "-1").create().await;
     // Offsets 0 to 9 in partition 0, 0 to 9 in partition 1.
     let messages = (0..20).map(|n| {
         Message::of_type(if n < 8 { "order.paid" } else { "order.sent" })

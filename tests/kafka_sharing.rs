@@ -125,7 +125,8 @@ async fn polls_that_arrive_together_share_one_request_for_the_ends_and_one_a_gro
 
     let requests = broker.requests().await;
     measure_together(&followers).await;
-    let warm = asked(&requests).await;eprintln!("{cold:?} {warm:?}");
+    let warm = asked(&requests).await;
+    eprintln!("{cold:?} {warm:?}");
     // One for the log starts and one for the ends, of all four partitions.
     assert_eq!(of(&warm, "LIST_OFFSETS"), 2, "{warm:?}");
     assert_eq!(of(&warm, "OFFSET_FETCH"), GROUPS, "{warm:?}");
@@ -193,8 +194,7 @@ async fn a_thousand_triggers_on_one_topic_share_one_tail_and_six_connections() {
         assert_eq!(asked.count().await, waiting(trigger) + 1);
     }
     let all = requests.all().await;
-    let fetches =
-        all.iter().filter(|request| request.api == "FETCH" && request.client == CLIENT);
+    let fetches = all.iter().filter(|request| request.api == "FETCH" && request.client == CLIENT);
     let tails: BTreeSet<_> = fetches.map(|request| &request.connection).collect();
     assert_eq!(tails.len(), 1, "{tails:?}");
     assert!(broker.connections() <= 6, "{} connections", broker.connections());
@@ -208,7 +208,8 @@ async fn what_nobody_polls_is_let_go_of_the_tail_with_its_last_trigger_and_all_w
     broker.produce("left", Message::of_type("a")).await;
     let sift = Sift::start_with(Duration::from_secs(10), Duration::from_secs(1)).await;
     // Offset arithmetic needs no tail.
-    let untailed = sift.trigger(broker.bootstrap(), "untailed", "left").with("countFrom", "offsets");
+    let untailed =
+        sift.trigger(broker.bootstrap(), "untailed", "left").with("countFrom", "offsets");
     assert_eq!(untailed.count().await, 1);
     assert_eq!(untailed.count().await, 1);
     let asking = broker.connections();

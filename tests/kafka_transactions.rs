@@ -57,7 +57,11 @@ async fn aborted_messages_never_count() {
         broker.produce(TOPIC, Message::of_type("a").key("k")).await;
         trigger.until(round + 1, |before| before == round).await;
         assert_eq!(of_type.count().await, round + 1);
-        assert_eq!(by_key.count().await, 1, "the aborted have no key, so they would be a second one");
+        assert_eq!(
+            by_key.count().await,
+            1,
+            "the aborted have no key, so they would be a second one"
+        );
     }
     // A plain record, and three times an aborted transaction of 3 with its marker and a plain record.
     by_offsets(&trigger).until(16, |_| false).await;

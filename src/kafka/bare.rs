@@ -49,7 +49,7 @@ impl Pair {
     /// Where either gets no answer.
     pub async fn ask(&self) {
         let ends = self.queries.offsets(&self.places, End::LastStable, PATIENCE);
-        let committed = self.queries.committed(&self.group, Some(&self.places), PATIENCE);
+        let committed = self.queries.committed(&self.group, Some(&self.places));
         ends.await.expect("a reply").expect("the ends");
         committed.await.expect("a reply").expect("the committed offsets");
     }

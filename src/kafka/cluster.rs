@@ -6,7 +6,7 @@
 //! a question would wait behind the tail's long-polling fetch.
 //!
 //! A cluster that refuses our login is [spent](Cluster::is_spent): the next call makes a new one, so
-//! that a refusal is never remembered.
+//! that a refusal is never remembered. So is one that has owed a group's offsets for a minute.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use secrecy::ExposeSecret;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::error::{Error, Kind};
 use super::librdkafka::{
@@ -43,6 +43,10 @@ const POLICY_STALE_AFTER: Duration = Duration::from_secs(30);
 /// How long a broker may take to say what topics look like before another one is asked.
 const NEXT_BROKER_AFTER: Duration = Duration::from_secs(1);
 
+/// How long a group's offsets may be owed before the handle is given up. Shorter outages end with
+/// the answer.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+
 /// How long the thread that hands out replies waits for one before it looks whether it is to end.
 const SERVE: Duration = Duration::from_secs(1);
 
@@ -56,6 +60,9 @@ pub(super) struct Cluster {
     tasks: Tasks,
     /// Brokers that may be asked what each of them knows; the last one is.
     brokers: Mutex<Vec<BrokerId>>,
+    /// Whether a request has been out for so long that the handle is of no more use.
+    stuck: AtomicBool,
+    /// Topics whose leaders have answered, as they then looked.
     layouts: Mutex<HashMap<Topic, Layout>>,
     policies: Mutex<HashMap<Topic, (Instant, bool)>>,
     bounds: Mutex<HashMap<BoundsKind, Arc<Rounds<BTreeSet<Topic>, BoundsAnswer>>>>,
@@ -108,7 +115,10 @@ impl Cluster {
         patience: Duration,
         threads: &Arc<Threads>,
     ) -> Result<Arc<Cluster>, Error> {
-        let asking = client_config(config);
+        let mut asking = client_config(config);
+        // A connection that has gone silent is given up in time for the next poll.
+        let silence = patience.clamp(Duration::from_secs(1), Duration::from_secs(60));
+        asking.set("socket.timeout.ms", silence.as_millis().to_string());
         let queries = Queries::new(&asking).map_err(|error| Error::config(&error))?;
         let queries = Arc::new(queries);
         let trouble = Arc::new(Trouble::new());
@@ -140,6 +150,7 @@ impl Cluster {
             trouble,
             tasks: Tasks::default(),
             brokers: Mutex::default(),
+            stuck: AtomicBool::new(false),
             layouts: Mutex::default(),
             policies: Mutex::default(),
             bounds: Mutex::default(),
@@ -152,7 +163,7 @@ impl Cluster {
 
     /// Whether this cluster is of no more use, so that the next call must make another.
     pub(super) fn is_spent(&self) -> bool {
-        self.trouble.is_refused()
+        self.trouble.refusal().is_some() || self.stuck.load(Ordering::Acquire)
     }
 
     /// The log start and end offsets of a topic's partitions, asked after this call came.
@@ -317,7 +328,11 @@ impl Cluster {
             biased;
             answer = timeout_at(deadline, answer) => match answer {
                 Ok(Some(answer)) => Ok(answer),
-                Ok(None) => Err(self.ended()),
+                // Whoever was told first has ended what others wait for.
+                Ok(None) => Err(match self.trouble.refusal() {
+                    Some(fault) => self.error(&fault, what()),
+                    None => self.ended(),
+                }),
                 Err(_) => Err(Error::Unreachable {
                     cluster: self.label.clone(),
                     reason: self.why_silent("no answer in time".to_owned()),
@@ -388,12 +403,10 @@ impl Cluster {
             }
         }
         if !changed.is_empty() {
-            lock(&self.layouts)
-                .extend(changed.iter().map(|(topic, layout)| (topic.clone(), *layout)));
-            let left = deadline.saturating_duration_since(Instant::now());
-            ends.extend(self.ends_of(&changed, end, left).await);
+            let left = || deadline.saturating_duration_since(Instant::now());
+            self.learn_leaders(changed.keys().cloned().collect(), left()).await;
+            ends.extend(self.ends_of(&changed, end, left()).await);
         }
-        let mut stale = Vec::new();
         for (topic, layout) in known {
             let mut bounds = match ends.remove(&topic) {
                 Some(Ok(ends)) => Ok(Bounds { layout, compacted: false, asked, ends }),
@@ -404,17 +417,16 @@ impl Cluster {
                 Ok(bounds) => bounds.compacted = policies.contains(&topic),
                 Err(fault) if fault.kind() == Kind::Missing => {
                     // It exists, so its leaders are not where librdkafka thinks.
-                    stale.push(topic.clone());
                     fault.code = rdkafka::types::RDKafkaErrorCode::LeaderNotAvailable;
                 }
                 Err(_) => {}
             }
+            let mut layouts = lock(&self.layouts);
+            match &bounds {
+                Ok(_) => layouts.insert(topic.clone(), layout),
+                Err(_) => layouts.remove(&topic),
+            };
             answer.insert(topic, bounds.map(Arc::new));
-        }
-        if let Some(topic) = stale.first() {
-            // What the brokers are does not matter here, nor whether this succeeds: the next question
-            // shows.
-            let _brokers = self.ask_brokers(topic, timeout).await;
         }
         Arc::new(answer)
     }
@@ -430,8 +442,12 @@ impl Cluster {
         if places.is_some_and(<[_]>::is_empty) {
             return Ok(Arc::default());
         }
-        let reply = self.queries.committed(group, places, self.patience);
-        let committed: Committed = received(reply).await?;
+        let reply = received(self.queries.committed(group, places));
+        let Ok(committed) = timeout(STUCK_AFTER, reply).await else {
+            self.stuck.store(true, Ordering::Release);
+            return Err(Fault::unanswered());
+        };
+        let committed: Committed = committed?;
         self.trouble.clear();
         let mut offsets = CommittedOffsets::new();
         for (topic, partition, offset) in committed {
@@ -468,6 +484,22 @@ impl Cluster {
         let broker = brokers.last().copied().ok_or_else(Fault::unanswered);
         *lock(&self.brokers) = brokers;
         broker
+    }
+
+    /// Has librdkafka learn who leads the partitions of these topics. Whether it did shows when they
+    /// are asked: ListOffsets would look leaders up itself, but on the caller's thread, where a reply
+    /// that comes at the same moment has it use what another thread has freed.
+    async fn learn_leaders(&self, topics: Vec<Topic>, timeout: Duration) {
+        let queries = Arc::clone(&self.queries);
+        let deadline = Instant::now() + timeout;
+        let learnt = self.tasks.spawn_blocking(move || {
+            for topic in topics {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let _brokers = queries.brokers(&topic, left);
+            }
+        });
+        // It fails only where the process ends.
+        drop(learnt.await);
     }
 
     /// The brokers there are; librdkafka learns anew who leads the topic's partitions.

@@ -11,6 +11,9 @@ const TLS_ALERT: &str = ": SSL alert number ";
 
 const CHECK_LOGIN: &str = "check sasl, usernameFromEnv and passwordFromEnv";
 
+const WANTS_MORE: &str =
+    "where that stays, this port wants TLS or a login: give tls and sasl, or another port";
+
 /// Where librdkafka's advice begins, and ours in its place.
 const ADVICE: &[(&str, &str)] = &[
     (
@@ -18,9 +21,12 @@ const ADVICE: &[(&str, &str)] = &[
         "give the CA of the brokers' certificate as caFromEnv, and servers by a name in it",
     ),
     (TLS_ALERT, "give a certificate that the brokers trust as certFromEnv, with keyFromEnv"),
-    (": connecting to a PLAINTEXT", "this port may not speak TLS: leave out tls, or give another"),
-    (": requesting ApiVersion", "this port may want TLS: give tls: enable, or another port"),
-    (": verify that security.protocol", "this port may want sasl, or TLS: give it, or another port"),
+    (
+        ": connecting to a PLAINTEXT",
+        "this port does not speak TLS: leave out tls, or give another port",
+    ),
+    (": connection closed by peer", WANTS_MORE),
+    (": SSL connection closed by peer", WANTS_MORE),
 ];
 
 /// librdkafka's settings that a trigger's parameters make, with their names.

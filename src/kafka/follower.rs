@@ -105,8 +105,9 @@ impl Follower {
         let cluster = self.cluster()?;
         let measured = self.measure_on(&cluster, deadline, purpose).await;
         if cluster.is_spent() {
-            // Kept until the next poll, its handles would go on to log in and be refused, which
-            // locks accounts.
+            // Its handles would go on to log in and be refused until the next poll, which locks
+            // accounts. Whoever else waits for this cluster is refused as well.
+            cluster.end();
             let mut memory = self.memory();
             if memory.cluster.as_ref().is_some_and(|held| Arc::ptr_eq(held, &cluster)) {
                 memory.leave();
@@ -318,7 +319,14 @@ impl Follower {
             for (index, (place, waiting)) in offsets.places.iter().zip(waiting).enumerate() {
                 match waiting {
                     _ if place.topic != *topic => {}
-                    Waiting::Fixed(count) => all.counts[index] = *count,
+                    Waiting::Fixed(count) => {
+                        all.counts[index] = *count;
+                        // Set, not measured: there are no keys to tell apart.
+                        if let Some((every, moving)) = &mut all.keys {
+                            *every += count;
+                            *moving += count;
+                        }
+                    }
                     Waiting::From(from) => {
                         let seen = seen.get(topic).and_then(|seen| seen.get(&place.partition));
                         at.push(index);

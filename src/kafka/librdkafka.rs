@@ -37,6 +37,9 @@ use super::names::{Group, Offset, Partition, Topic};
 /// The syslog level of errors; the higher, the milder.
 const LOG_ERR: i32 = 3;
 
+/// The longest time-out that librdkafka takes for a request.
+const LONGEST: Duration = Duration::from_secs(3_600);
+
 /// A failure as librdkafka or a broker states it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
@@ -250,18 +253,22 @@ impl Queries {
 
     /// Asks for a group's committed offsets (OffsetFetch), of these partitions or, with `None`, of
     /// every partition that it has one for.
+    ///
+    /// There is no time-out: librdkafka 2.12 forgets the request when it times out before the
+    /// coordinator is known, but not the look-up of that coordinator, which then uses freed memory
+    /// (its issue 3663). Who does not want to wait any more drops the reply; dropping the handle
+    /// ends the request safely.
     pub(super) fn committed(
         &self,
         group: &Group,
         partitions: Option<&[(Topic, Partition)]>,
-        timeout: Duration,
     ) -> Reply<Committed> {
         let (reply, received) = oneshot::channel();
         let list = partitions.map(|partitions| PartitionList::new(partitions, -1001));
         let group = c_string(group.as_str());
         let options = self.options(
             sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
-            timeout,
+            LONGEST,
             Waiting::Committed(reply),
         );
         // SAFETY: everything pointed to is alive during the calls, which copy it; the request
@@ -1072,7 +1079,7 @@ mod tests {
             assert!(offsets.iter().all(|(_, _, offset)| *offset == Ok(0)), "{end:?}: {offsets:?}");
         }
         let group = Group::from("thumbnails");
-        let committed = queries.committed(&group, Some(&places), patience).await.unwrap().unwrap();
+        let committed = queries.committed(&group, Some(&places)).await.unwrap().unwrap();
         assert!(committed.iter().all(|(_, _, offset)| *offset == Ok(None)), "{committed:?}");
         open.store(false, Ordering::Release);
         queries.wake();

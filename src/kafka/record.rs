@@ -22,8 +22,9 @@ impl Message for KafkaMessage<'_> {
         self.record.key()
     }
 
+    /// Records have no subject but that of CloudEvents.
     fn subject(&self) -> Option<&str> {
-        None
+        str::from_utf8(self.record.header("ce_subject")?).ok()
     }
 
     fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {

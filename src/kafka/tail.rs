@@ -355,6 +355,15 @@ impl Log {
             let selected = things.get_mut(slot.0 as usize).and_then(Option::as_mut);
             if let Some(selected) = selected.filter(|selected| selected.since <= version) {
                 selected.unjudged += 1;
+                if selected.unjudged == 1 {
+                    // Once a thing, as a flood of such records must not flood the log.
+                    tracing::warn!(
+                        topic = %self.topic,
+                        partition = seat.partition(),
+                        before = position,
+                        "a record cannot be judged: it lacks what a trigger selects by, and does not count"
+                    );
+                }
             }
         }
         drop(state);

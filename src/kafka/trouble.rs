@@ -44,9 +44,9 @@ impl Trouble {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a broker has refused us, or we it.
-    pub(super) fn is_refused(&self) -> bool {
-        self.refused.borrow().is_some()
+    /// How a broker has refused us, or we it, if it has come to that.
+    pub(super) fn refusal(&self) -> Option<Fault> {
+        self.refused.borrow().clone()
     }
 
     /// Resolves when a broker refuses us, or we it.

@@ -139,6 +139,11 @@ impl Cluster {
         }
     }
 
+    /// Starts a node again without waiting for anything, for where another one stays away.
+    pub fn revive(&self, node: usize) {
+        self.nodes()[node].restart();
+    }
+
     /// Where clients find a node, as `host:port`.
     pub fn address(&self, node: usize) -> String {
         format!("127.0.0.1:{}", self.ports[node])
@@ -158,6 +163,15 @@ impl Cluster {
     pub fn leader(&self, topic: &str, partition: i32) -> Option<usize> {
         let leader = self.client.leaders(topic).get(usize::try_from(partition).ok()?).copied()?;
         usize::try_from(leader).ok()?.checked_sub(1)
+    }
+
+    /// The nodes that keep a copy of a partition, counted from 0, whether they run or not.
+    pub fn replicas(&self, topic: &str, partition: i32) -> Vec<usize> {
+        self.client
+            .replicas(topic, partition)
+            .into_iter()
+            .filter_map(|id| usize::try_from(id).ok()?.checked_sub(1))
+            .collect()
     }
 
     /// The nodes, for this folder alone.

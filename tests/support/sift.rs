@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use keda_sift::kafka::{Kafka, Options};
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
-use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
+use keda_sift::scaler::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
 use keda_sift::scaler::{self, Scaler, Sources};
 use keda_sift::server::{self, Listener, Listeners, Shutdown};
 use tokio::time::{Instant, sleep};
@@ -110,19 +110,32 @@ impl Trigger {
         }
     }
 
+    /// What `GetMetricSpec` says.
+    pub async fn spec(&self) -> MetricSpec {
+        let mut client = self.sift.client.clone();
+        let reply = client.get_metric_spec(self.reference()).await;
+        let mut specs = reply.expect("a spec, whatever the metadata").into_inner().metric_specs;
+        assert_eq!(specs.len(), 1, "one trigger, one spec: {specs:?}");
+        specs.remove(0)
+    }
+
     /// What `GetMetrics` says.
-    pub async fn value(&self) -> Result<i64, Status> {
+    pub async fn metric(&self) -> Result<MetricValue, Status> {
         let mut client = self.sift.client.clone();
         let request = GetMetricsRequest {
             scaled_object_ref: Some(self.reference()),
             metric_name: String::new(),
         };
-        let reply = client.get_metrics(request).await?.into_inner();
-        let [value] = &*reply.metric_values else {
-            panic!("one trigger, one value: {reply:?}");
-        };
-        assert_eq!(value.metric_value as f64, value.metric_value_float);
-        Ok(value.metric_value)
+        let mut values = client.get_metrics(request).await?.into_inner().metric_values;
+        assert_eq!(values.len(), 1, "one trigger, one value: {values:?}");
+        Ok(values.remove(0))
+    }
+
+    /// The value that `GetMetrics` says.
+    pub async fn value(&self) -> Result<i64, Status> {
+        let metric = self.metric().await?;
+        assert_eq!(metric.metric_value as f64, metric.metric_value_float);
+        Ok(metric.metric_value)
     }
 
     /// What `IsActive` says.

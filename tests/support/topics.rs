@@ -185,6 +185,15 @@ impl Client {
         leaders(&self.reader.fetch_metadata(Some(topic), PATIENCE).expect("the cluster answers"))
     }
 
+    /// The ids of the nodes that keep a copy of a partition.
+    pub(super) fn replicas(&self, topic: &str, partition: i32) -> Vec<i32> {
+        let metadata =
+            self.reader.fetch_metadata(Some(topic), PATIENCE).expect("the cluster answers");
+        let mut partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+        let partition = partitions.find(|known| known.id() == partition);
+        partition.expect("the partition is there").replicas().to_vec()
+    }
+
     /// Waits for a condition, and fails the test if it does not come true.
     pub async fn until(&self, condition: impl Fn(&Self) -> bool, what: &str) {
         let deadline = Instant::now() + PATIENCE;
@@ -195,7 +204,17 @@ impl Client {
     }
 
     fn bounds(&self, topic: &str, partition: i32) -> (i64, i64) {
-        self.reader.fetch_watermarks(topic, partition, PATIENCE).expect("the cluster answers")
+        const NOT_YET: KafkaError =
+            KafkaError::MetadataFetch(RDKafkaErrorCode::NotLeaderForPartition);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.reader.fetch_watermarks(topic, partition, PATIENCE) {
+                Ok(bounds) => return bounds,
+                // The node has yet to hear that it leads.
+                Err(error) if error == NOT_YET && Instant::now() < deadline => {}
+                Err(error) => panic!("the bounds of {topic} {partition} are not told: {error}"),
+            }
+        }
     }
 
     /// Whether each of so many partitions has a leader.
