@@ -9,7 +9,7 @@ use super::report::{Goal, Report, resident};
 
 const PARTITIONS: u64 = 4;
 
-pub fn run(report: &mut Report) {
+pub(crate) fn run(report: &mut Report) {
     println!("memory: matches as the index keeps them, and the server as it starts");
     let dense = grown_by(|| {
         let fill = |_| filled(0..10_000_000 / PARTITIONS);
@@ -40,7 +40,7 @@ fn one_in_a_hundred(records: u64, seed: u64) -> impl Iterator<Item = u64> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        state % 100 == 0
+        state.is_multiple_of(100)
     })
 }
 
@@ -55,10 +55,10 @@ fn grown_by(make: impl FnOnce() -> Vec<Matches>) -> f64 {
 }
 
 /// `keda-sift serve` on free ports; killed when dropped.
-pub struct Server(pub Child, pub String);
+pub(crate) struct Server(pub(crate) Child, pub(crate) String);
 
 impl Server {
-    pub fn start() -> Server {
+    pub(crate) fn start() -> Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_keda-sift"))
             .args(["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
             .args(["--log-format", "json", "--measure-timeout", "30s"])

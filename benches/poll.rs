@@ -12,7 +12,7 @@ use super::support::{Broker, Message, Sift};
 const ROUNDS: usize = 5;
 const POLLS: usize = 200;
 
-pub async fn run(report: &mut Report) {
+pub(crate) async fn run(report: &mut Report) {
     println!("poll: GetMetricSpec and GetMetrics with a selection, {ROUNDS} rounds of {POLLS}");
     let broker = Broker::for_benchmarks();
     for partitions in [1, 10, 100, 1_000] {

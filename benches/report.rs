@@ -4,7 +4,7 @@ use std::fmt;
 
 /// All figures of a run.
 #[derive(Default)]
-pub struct Report(Vec<Line>);
+pub(crate) struct Report(Vec<Line>);
 
 struct Line {
     name: String,
@@ -15,19 +15,19 @@ struct Line {
 
 /// What a figure is to be.
 #[derive(Clone, Copy)]
-pub enum Goal {
+pub(crate) enum Goal {
     AtLeast(f64),
     AtMost(f64),
 }
 
 impl Report {
-    pub fn add(&mut self, name: impl Into<String>, figure: f64, unit: &'static str, goal: Goal) {
+    pub(crate) fn add(&mut self, name: impl Into<String>, figure: f64, unit: &'static str, goal: Goal) {
         let line = Line { name: name.into(), figure, unit, goal };
         println!("  {line}");
         self.0.push(line);
     }
 
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         println!("\nresults");
         for line in &self.0 {
             println!("{line}");
@@ -48,20 +48,20 @@ impl fmt::Display for Line {
 }
 
 /// The middle one.
-pub fn median(mut figures: Vec<f64>) -> f64 {
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }
 
 /// The one that this share of the figures does not exceed.
-pub fn quantile(figures: &mut [f64], share: f64) -> f64 {
+pub(crate) fn quantile(figures: &mut [f64], share: f64) -> f64 {
     figures.sort_by(f64::total_cmp);
     let at = (figures.len() as f64 * share) as usize;
     figures[at.min(figures.len() - 1)]
 }
 
 /// Memory that a process has resident, in MB.
-pub fn resident(process: u32) -> f64 {
+pub(crate) fn resident(process: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");
     let kilobytes = line.split_whitespace().nth(1).and_then(|size| size.parse::<f64>().ok());

@@ -25,7 +25,7 @@ const ROUNDS: usize = 5;
 
 type Scaler = ExternalScalerClient<Channel>;
 
-pub async fn run(report: &mut Report) {
+pub(crate) async fn run(report: &mut Report) {
     println!("rpc: {TRIGGERS} triggers with a group each over {TOPICS} topics");
     let broker = Broker::for_benchmarks();
     for topic in 0..TOPICS {

@@ -579,7 +579,7 @@ mod tests {
             );
         }
         let told = message(&[(&format!("a\n{}", "b".repeat(100_000)), "hunter2")], |reader| {
-            reader.accept(&known)
+            reader.accept(&known);
         });
         assert!(
             told.starts_with("a bbbb")

@@ -92,7 +92,6 @@ async fn ten_thousand_polls_at_once_are_answered_as_fast_with_five_hundred_on_de
     let mute = Mute::start().await;
     let nobody = format!("127.0.0.1:{}", free_port());
     let (living, lost) = burst(broker, &[nobody, mute.bootstrap()]).await;
-    eprintln!("normal {normal:?}, beside dead ones {living:?}, the dead ones {lost:?}");
     let bound = 2 * normal + Duration::from_secs(1);
     assert!(living < bound, "{living:?}, and {normal:?} without dead clusters");
     assert!(lost < MEASURE_TIMEOUT + SLACK, "{lost:?}");

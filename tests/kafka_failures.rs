@@ -12,7 +12,7 @@ use tokio::task::{JoinSet, block_in_place};
 use tokio::time::Instant;
 use tonic::Code;
 
-const MEASURE_TIMEOUT: Duration = Duration::from_secs(3);
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What an answer may take beyond the measure timeout, on a machine where brokers are being started.
 const SLACK: Duration = Duration::from_millis(1_500);
@@ -107,9 +107,7 @@ impl Watch {
 
     async fn end(mut self) -> Seen {
         self.over.send_replace(true);
-        let seen = self.polls.join_next().await.expect("one task").expect("polls that held");
-        eprintln!("{seen:?}");
-        seen
+        self.polls.join_next().await.expect("one task").expect("polls that held")
     }
 }
 
@@ -148,6 +146,7 @@ async fn unavailable(trigger: &Trigger) -> String {
     let (code, why) = trigger.error().await;
     assert_eq!(code, Code::Unavailable, "{why}");
     assert!(asked.elapsed() < MEASURE_TIMEOUT + SLACK, "{:?}", asked.elapsed());
+    // What was said before the error is no answer any more.
     assert_eq!(trigger.active().await.unwrap_err().code(), Code::Unavailable);
     why
 }
@@ -226,13 +225,11 @@ async fn a_topic_whose_only_replica_is_dead_does_not_hold_up_the_others() {
     beside.until(9, |_| false).await;
 
     // Once it is known that there is no answer for it, it is nobody else's trouble.
-    let why = unavailable(&lonely).await;
-    eprintln!("lonely: {why}");
+    unavailable(&lonely).await;
     let watch = Watch::over(&lonely, 9);
     let slowest = slowest(&beside, 9, 300).await;
     let seen = watch.end().await;
     assert_eq!(seen.answered, 0, "{seen:?}");
-    eprintln!("beside: {slowest:?}");
     assert!(slowest < PROMPT, "{slowest:?} beside a topic that cannot be had");
 
     three.restart(victim);
@@ -261,7 +258,7 @@ async fn a_cluster_that_cannot_be_reached_is_unavailable_and_found_when_it_is_th
         for _ in 0..2 {
             reasons.insert(unavailable(&reached).await);
         }
-        eprintln!("{reasons:?}");
+        assert_eq!(reasons.len(), 1, "the same words for the same cause: {reasons:?}");
         for why in &reasons {
             assert!(why.contains("cannot be reached"), "{why}");
             assert!(why.contains("Connection refused"), "{why}");
@@ -326,7 +323,7 @@ async fn connections_cut_in_the_middle_of_a_reply_never_make_a_count_wrong() {
     proxy.replies(Replies::CutOneIn(7));
     let cut = trigger(&sift, &proxy.bootstrap(), "cut");
     let mut truth = 3 * 99;
-    for produced in 0..15 {
+    for produced in 0..8 {
         let watch = Watch::over(&cut, truth);
         let before = proxy.cut();
         broker.until(|_| proxy.cut() > before + 1, "two more replies are cut").await;

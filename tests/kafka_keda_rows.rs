@@ -9,6 +9,9 @@ mod support;
 use support::{Broker, Message, Poll, Sift, Trigger};
 use tonic::Code;
 
+/// What a row of a table adds to a trigger.
+type Keys<'a> = &'a [(&'a str, &'a str)];
+
 /// What waits for a group in each partition of a topic, and what KEDA makes of it.
 #[derive(Clone, Copy)]
 struct Keda<'a> {
@@ -235,7 +238,7 @@ async fn a_partition_without_a_committed_offset_counts_as_its_policy_says() {
     let trigger = trigger.with("allowIdleConsumers", "true");
     let (latest, earliest) = (("offsetResetPolicy", "latest"), ("offsetResetPolicy", "earliest"));
     let zero = ("scaleToZeroOnInvalidOffset", "true");
-    let rows: &[(&str, &[(&str, &str)], i64)] = &[
+    let rows: &[(&str, Keys<'_>, i64)] = &[
         // 3, and 1 each for partitions 1 and 2: a consumer that comes will commit.
         ("latest is the default", &[], 5),
         ("latest", &[latest], 5),

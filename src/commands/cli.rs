@@ -17,7 +17,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     Demo(demo::Args),
 }
 
@@ -25,7 +25,7 @@ impl Cli {
     /// Runs the command to its end. What went wrong is on standard error by then.
     pub fn run(self) -> ExitCode {
         match self.command {
-            Command::Serve(args) => serve::run(args),
+            Command::Serve(args) => serve::run(*args),
             Command::Demo(args) => demo::run(&args),
         }
     }

@@ -118,7 +118,7 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
         Ending::Clean => info!("ended: every call was answered"),
         Ending::Cancelled => warn!(?grace, "ended: calls were cancelled after the grace period"),
         Ending::Abandoned => {
-            warn!(?grace, "ended: connections were dropped after the grace period")
+            warn!(?grace, "ended: connections were dropped after the grace period");
         }
         Ending::Broken => {}
     }

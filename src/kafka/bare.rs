@@ -27,7 +27,9 @@ impl Pair {
     /// Where no handle can be made.
     pub fn open(bootstrap: &str, group: &str, topic: &str, partitions: Partition) -> Pair {
         let config = ClusterConfig::plain(bootstrap).expect("bootstrap servers");
-        let queries = Arc::new(Queries::new(&client_config(&config)).expect("a handle"));
+        let mut client = client_config(&config);
+        client.set("group.id", group);
+        let queries = Arc::new(Queries::new(&client).expect("a handle"));
         let threads = Threads::default();
         let served = Arc::downgrade(&queries);
         threads.spawn("bare", move || {

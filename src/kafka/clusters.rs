@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::cluster::Cluster;
 use super::error::Error;
 use super::follower::Follower;
+use super::names::Group;
 use super::security::ClusterConfig;
 use super::threads::Threads;
 use super::trigger::KafkaTrigger;
@@ -81,14 +82,20 @@ impl Kafka {
 
 impl Clusters {
     /// The cluster of these settings: the one there is, if it is of use, or a new one.
-    pub(super) fn get(&self, config: &ClusterConfig) -> Result<Arc<Cluster>, Error> {
+    ///
+    /// A new one looks `group` up as a matter of form.
+    pub(super) fn get(
+        &self,
+        config: &ClusterConfig,
+        group: &Group,
+    ) -> Result<Arc<Cluster>, Error> {
         let mut known = self.lock();
         known.retain(|_, cluster| cluster.strong_count() > 0);
         let cluster = known.get(config).and_then(Weak::upgrade);
         if let Some(cluster) = cluster.filter(|cluster| !cluster.is_spent()) {
             return Ok(cluster);
         }
-        let cluster = Cluster::new(config, self.options.request_timeout, &self.threads)?;
+        let cluster = Cluster::new(config, group, self.options.request_timeout, &self.threads)?;
         known.insert(config.clone(), Arc::downgrade(&cluster));
         Ok(cluster)
     }

@@ -162,7 +162,7 @@ impl Follower {
             }
             memory.leave();
         }
-        let cluster = self.clusters.get(&self.trigger.cluster)?;
+        let cluster = self.clusters.get(&self.trigger.cluster, &self.trigger.group)?;
         memory.cluster = Some(Arc::clone(&cluster));
         Ok(cluster)
     }

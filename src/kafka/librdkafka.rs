@@ -198,9 +198,11 @@ impl Queries {
     /// A handle with its threads running; it connects when first asked.
     ///
     /// # Errors
-    /// What librdkafka finds wrong with the settings. Not reaching a broker is no error here.
+    /// What librdkafka finds wrong with the settings. Not reaching a broker is no error here. The
+    /// settings must have a `group.id`: an offset request that meets a coordinator which has moved
+    /// uses the handle's own group without looking whether it has one (librdkafka issue 5040).
     pub(super) fn new(config: &ClientConfig) -> Result<Queries, KafkaError> {
-        let client = open(config, RDKafkaType::RD_KAFKA_PRODUCER)?;
+        let client = open(config, RDKafkaType::RD_KAFKA_CONSUMER)?;
         Ok(Queries {
             queue: main_queue(&client),
             client,
@@ -755,8 +757,10 @@ impl Event {
                 .map(|info| {
                     let place = &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*info);
                     let (topic, partition, answer) = read_place(place);
-                    let answer = answer
-                        .and_then(|offset| Offset::try_from(offset).map_err(|_| unexpected()));
+                    // A leader that could not be asked leaves a negative offset and no error.
+                    let answer = answer.and_then(|offset| {
+                        Offset::try_from(offset).map_err(|_| Fault::unanswered())
+                    });
                     (topic, partition, answer)
                 })
                 .collect())
@@ -1053,7 +1057,7 @@ mod tests {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("uploads", 2, 1).unwrap();
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", cluster.bootstrap_servers());
+        config.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "g");
         let queries = Arc::new(Queries::new(&config).unwrap());
         let open = Arc::new(AtomicBool::new(true));
         let thread = std::thread::spawn({

@@ -2,7 +2,7 @@
 //!
 //! - `trigger`, `security`, `names`: what a trigger says
 //! - `follower`: the way of a poll · `lag`: its arithmetic
-//! - `clusters`, `cluster`: what is asked of the brokers · `rounds`: once for all who ask together
+//! - `clusters`, `cluster`, `asking`: what is asked of the brokers · `rounds`: once for all who ask together
 //! - `tail`: a topic as it has been read · `index`: what was found, `record`: what a selection sees of it · `reader`, `threads`: the reading
 //! - `bare`: a yardstick for benchmarks
 //! - `librdkafka`: what rust-rdkafka does not wrap · `trouble`, `error`: what can go wrong
@@ -10,6 +10,7 @@
 //! A message is a record that a consumer under `read_committed` is given: commit markers, aborted,
 //! compacted and deleted records are none.
 
+mod asking;
 pub mod bare;
 mod cluster;
 mod clusters;

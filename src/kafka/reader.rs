@@ -234,8 +234,12 @@ impl Work {
                 idle_since = Instant::now();
             }
             let batch = self.fetcher.poll(BATCH, WAIT);
+            let mut changes = Vec::new();
             for (topic, partition, run) in batch.runs() {
-                self.judge(topic, partition, run);
+                changes.extend(self.judge(topic, partition, run));
+            }
+            for (topic, partition, change) in changes {
+                self.change(topic, partition, change);
             }
         }
     }
@@ -273,11 +277,15 @@ impl Work {
         }
     }
 
-    /// Judges one partition's share of a batch, outside any lock, and hands in what was found.
-    fn judge(&mut self, topic: &str, partition: Partition, run: &[Delivered]) {
-        let Some(reading) = self.readings.get(topic).and_then(|topic| topic.get(&partition)) else {
-            return;
-        };
+    /// Judges one partition's share of a batch, outside any lock, and hands in what was found; gives
+    /// what to do with the partition after the batch.
+    fn judge(
+        &mut self,
+        topic: &str,
+        partition: Partition,
+        run: &[Delivered],
+    ) -> Option<(Topic, Partition, Change)> {
+        let reading = self.readings.get(topic)?.get(&partition)?;
         let log = Arc::clone(&reading.seat.log);
         let tail;
         let judging = match &reading.pass {
@@ -308,28 +316,24 @@ impl Work {
                 Delivery::Fault(fault) => log.fail(&reading.seat, fault),
             }
         }
-        let Some(mut reached) = reached else {
-            return;
+        let mut reached = reached?;
+        let Some((until, _)) = &reading.pass else {
+            log.append(&reading.seat, judging.version, reached, &self.found, &self.unjudged);
+            return None;
         };
-        match &reading.pass {
-            None => {
-                log.append(&reading.seat, judging.version, reached, &self.found, &self.unjudged);
-            }
-            Some((until, _)) => {
-                if run.last().is_some_and(|last| matches!(last.read(), Delivery::End(_))) {
-                    // Nothing more is there, whatever was when the pass began.
-                    reached = reached.max(*until);
-                }
-                let next = log.append_earlier(&reading.seat, reached, &self.found);
-                let over = !log.wants(&reading.seat);
-                let topic = log.topic().clone();
-                match next {
-                    Some(next) => self.change(topic, partition, Change::Read(next)),
-                    None if over => self.change(topic, partition, Change::Stop),
-                    None => {}
-                }
-            }
+        if run.last().is_some_and(|last| matches!(last.read(), Delivery::End(_))) {
+            // Nothing more is there, whatever was when the pass began.
+            reached = reached.max(*until);
         }
+        let change = match log.append_earlier(&reading.seat, reached, &self.found) {
+            Some(next) => Change::Read(next),
+            None if !log.wants(&reading.seat) => Change::Stop,
+            None => return None,
+        };
+        // The batch may hold more of this partition, from beyond the pass that is over. It must not
+        // be taken for what the next pass reads.
+        self.readings.get_mut(topic)?.remove(&partition);
+        Some((log.topic().clone(), partition, change))
     }
 }
 

@@ -163,6 +163,8 @@ struct Tail {
     /// By slot.
     matches: HashMap<Slot, Matches>,
     lost: Option<Instant>,
+    /// When the log start was last found to have passed the beginning of a pass.
+    cut: Option<Instant>,
     fault: Option<Fault>,
     /// From where on a slot's matches are wanted, where they do not reach that far back.
     wanted: HashMap<Slot, Offset>,
@@ -421,6 +423,7 @@ impl Log {
             } else if gone && tail.pass.as_ref().is_some_and(|pass| pass.run == seat.run()) {
                 // The stretch is no longer there; polls that come with the new log start say what
                 // they want of the rest.
+                tail.cut = Some(Instant::now());
                 tail.pass = None;
                 tail.wanted.clear();
             }
@@ -542,9 +545,7 @@ impl State {
         if let Some(tail) = self.partitions.get(&need.partition) {
             let truncated = need.end < need.seen.min(tail.position);
             let trimmed = need.start > tail.position;
-            if let Some(at) = tail.lost
-                && at >= view.asked
-            {
+            if tail.lost.max(tail.cut).is_some_and(|at| at >= view.asked) {
                 return Err(Progress::Outdated);
             }
             if tail.lost.is_some() || truncated || trimmed {
@@ -562,6 +563,7 @@ impl State {
                 position,
                 matches: HashMap::new(),
                 lost: None,
+                cut: None,
                 fault: None,
                 wanted: HashMap::new(),
                 pass: None,
@@ -573,9 +575,13 @@ impl State {
             let by_key = things[slot.0 as usize].as_ref().is_some_and(Selected::by_key);
             let matches = tail.matches.entry(*slot);
             let matches = matches.or_insert_with(|| Matches::new(position, by_key));
-            if view.compacted && matches.count(need.from).count > 0 {
+            if view.compacted {
+                let known = matches.count(need.from);
                 let last = tail.read_again.entry(*slot).or_insert(view.asked);
-                if last.elapsed() > COMPACTED_STALE_AFTER {
+                if !known.complete {
+                    // Being read: beginning anew for each who asks meanwhile would never end.
+                    *last = view.asked.max(*last);
+                } else if known.count > 0 && view.asked > *last + COMPACTED_STALE_AFTER {
                     *last = Instant::now();
                     matches.drop_before(tail.position);
                 }

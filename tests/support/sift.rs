@@ -9,7 +9,8 @@ use keda_sift::kafka::{Kafka, Options};
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
 use keda_sift::scaler::{self, Scaler, Sources};
-use keda_sift::server::{self, Listener, Listeners, Shutdown};
+use keda_sift::server::{self, Ending, Listener, Listeners, Shutdown};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -22,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Sift {
     pub client: ExternalScalerClient<Channel>,
     pub address: SocketAddr,
+    /// Ends with the last clone.
+    _server: Arc<JoinSet<Ending>>,
 }
 
 /// A trigger as a user writes it.
@@ -55,7 +58,8 @@ impl Sift {
         let sources = Sources::new(Kafka::new(Options { request_timeout: measure_timeout }));
         let options = scaler::Options { measure_timeout, forget_after };
         let scaler = Arc::new(Scaler::new(sources, options, shutdown.stop()));
-        tokio::spawn(server::serve(
+        let mut servers = JoinSet::new();
+        servers.spawn(server::serve(
             Listeners { grpc, http },
             scaler,
             shutdown,
@@ -64,7 +68,8 @@ impl Sift {
         ));
         let channel = Channel::from_shared(format!("http://{address}")).expect("a URL");
         let channel = channel.connect().await.expect("the scaler listens");
-        Sift { client: ExternalScalerClient::new(channel), address }
+        let _server = Arc::new(servers);
+        Sift { client: ExternalScalerClient::new(channel), address, _server }
     }
 
     /// A trigger with the least it needs; 1 message a Job, as many as there are messages.
