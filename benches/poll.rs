@@ -1,10 +1,17 @@
 //! What one poll takes on an idle machine, against the bare pair of broker calls that it needs, side
-//! by side in flight; from 1 to 1,000 partitions.
+//! by side in flight; from 1 to 1,000 partitions. The service is called in this process: what gRPC
+//! adds is the `rpc` benchmark's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use keda_sift::kafka::bare::Pair;
+use keda_sift::kafka::{Kafka, Options};
+use keda_sift::scaler::proto::external_scaler_server::ExternalScaler as _;
+use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
+use keda_sift::scaler::{self, Scaler, Sources, Stop};
 use tokio::time::Instant;
+use tonic::Request;
 
 use super::report::{Goal, Report, median};
 use super::support::{Broker, Message, Sift};
@@ -23,7 +30,9 @@ pub(crate) async fn run(report: &mut Report) {
         broker.commit("poll", &topic, (0..partitions).map(|partition| (partition, 0))).await;
         let sift = Sift::start().await;
         let trigger = sift.trigger(broker.bootstrap(), "poll", &topic).with("eventType", "wanted");
-        assert_eq!(trigger.count().await, 1_000);
+        let trigger = trigger.reference();
+        let scaler = scaler();
+        poll(&scaler, &trigger).await;
         let pair = Pair::open(broker.bootstrap(), "poll", &topic, partitions);
         pair.ask().await;
 
@@ -32,9 +41,7 @@ pub(crate) async fn run(report: &mut Report) {
             let (mut poll, mut bare) = (Vec::new(), Vec::new());
             for _ in 0..POLLS {
                 let begun = Instant::now();
-                let spec = sift.client.clone().get_metric_spec(trigger.reference()).await;
-                assert!(spec.is_ok());
-                assert_eq!(trigger.count().await, 1_000);
+                self::poll(&scaler, &trigger).await;
                 poll.push(millis(begun.elapsed()));
                 let begun = Instant::now();
                 pair.ask().await;
@@ -53,6 +60,24 @@ pub(crate) async fn run(report: &mut Report) {
             report.add("poll of 1 partition", poll, "ms", Goal::AtMost(0.35));
         }
     }
+}
+
+fn scaler() -> Arc<Scaler> {
+    let patience = Duration::from_secs(10);
+    let sources = Sources::new(Kafka::new(Options { request_timeout: patience }));
+    let options = scaler::Options { measure_timeout: patience, forget_after: 90 * patience };
+    Arc::new(Scaler::new(sources, options, Stop::default()))
+}
+
+async fn poll(scaler: &Arc<Scaler>, trigger: &ScaledObjectRef) {
+    let spec = Arc::clone(scaler).get_metric_spec(Request::new(trigger.clone())).await;
+    assert!(spec.is_ok());
+    let request = GetMetricsRequest {
+        scaled_object_ref: Some(trigger.clone()),
+        metric_name: String::new(),
+    };
+    let value = Arc::clone(scaler).get_metrics(Request::new(request)).await.expect("a count");
+    assert_eq!(value.get_ref().metric_values[0].metric_value, 1_000);
 }
 
 fn millis(time: Duration) -> f64 {

@@ -144,8 +144,8 @@ async fn records_deleted_past_the_tail_do_not_stop_it() {
 /// What a topic is made again with.
 struct Again {
     name: &'static str,
-    /// How many messages of type `a` it holds then.
-    messages: usize,
+    /// How many messages of type `b` it holds then, and how many of type `a` after them.
+    messages: (usize, usize),
     /// What the group has committed in the new one: what is left of the old one, or nothing.
     committed: Option<i64>,
     /// What counts under `earliest`; under `latest`; under `latest` of type `a`.
@@ -154,25 +154,16 @@ struct Again {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_made_again_counts_as_the_new_one() {
-    // The old one has 10 messages, of which the group has read 4.
+    // The old one has 10 messages of type a, of which the group has read 4.
+    let again = |name, messages, committed, expected| Again { name, messages, committed, expected };
     let rows = [
-        Again { name: "shorter", messages: 3, committed: None, expected: [3, 1, 3] },
-        Again { name: "longer", messages: 25, committed: None, expected: [25, 1, 25] },
-        Again { name: "as-long", messages: 10, committed: None, expected: [10, 1, 10] },
-        Again { name: "empty", messages: 0, committed: None, expected: [0, 1, 0] },
-        Again {
-            name: "shorter-than-committed",
-            messages: 3,
-            committed: Some(8),
-            expected: [3, 1, 3],
-        },
-        Again { name: "shorter-committed", messages: 6, committed: Some(4), expected: [2, 2, 2] },
-        Again {
-            name: "longer-committed",
-            messages: 25,
-            committed: Some(4),
-            expected: [21, 21, 21],
-        },
+        again("shorter", (1, 2), None, [3, 1, 2]),
+        again("longer", (23, 2), None, [25, 1, 2]),
+        again("as-long", (8, 2), None, [10, 1, 2]),
+        again("empty", (0, 0), None, [0, 1, 0]),
+        again("shorter-than-committed", (1, 2), Some(8), [3, 1, 2]),
+        again("shorter-committed", (4, 2), Some(4), [2, 2, 2]),
+        again("longer-committed", (23, 2), Some(4), [21, 21, 2]),
     ];
     let broker = Broker::shared();
     let sift = Sift::start().await;
@@ -205,7 +196,9 @@ async fn a_topic_made_again_counts_as_the_new_one() {
                 assert!(Instant::now() < deadline, "{topic}: the group's offsets are still there");
                 sleep(Duration::from_millis(20)).await;
             }
-            broker.produce_all(&topic, of_type("a", *messages)).await;
+            broker
+                .produce_all(&topic, of_type("b", messages.0).chain(of_type("a", messages.1)))
+                .await;
             if let Some(committed) = committed {
                 broker.commit(&topic, &topic, [(0, *committed)]).await;
             }

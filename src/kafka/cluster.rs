@@ -43,10 +43,6 @@ const POLICY_STALE_AFTER: Duration = Duration::from_secs(30);
 /// How long a broker may take to say what topics look like before another one is asked.
 const NEXT_BROKER_AFTER: Duration = Duration::from_secs(1);
 
-/// How long a group's offsets may be owed before the handle is given up. Shorter outages end with
-/// the answer.
-const STUCK_AFTER: Duration = Duration::from_secs(60);
-
 /// A cluster with its connections.
 pub(super) struct Cluster {
     label: String,
@@ -417,18 +413,20 @@ impl Cluster {
     }
 
     async fn ask_committed(&self, group: &Group, wanted: Wanted) -> CommittedAnswer {
-        let places: Vec<(Topic, Partition)> = {
+        let places_of_topics: Vec<(Topic, Partition)> = {
             let layouts = lock(&self.layouts);
             let count = |topic| layouts.get(topic).map_or(0, |layout| layout.partitions);
             let places = wanted.topics.iter();
             places.flat_map(|topic| (0..count(topic)).map(|p| (topic.clone(), p))).collect()
         };
-        let places = (!wanted.all).then_some(&*places);
+        let places = (!wanted.all).then_some(&*places_of_topics);
         if places.is_some_and(<[_]>::is_empty) {
             return Ok(Arc::default());
         }
         let handle = self.asking.handle();
-        let reply = timeout(STUCK_AFTER, received(handle.committed(group, places))).await;
+        // A request may wait for a coordinator that is gone for good. A third of a poll's patience
+        // leaves time to ask anew.
+        let reply = timeout(self.patience / 3, received(handle.committed(group, places))).await;
         let committed: Committed = match reply.unwrap_or_else(|_| Err(Fault::unanswered())) {
             Ok(committed) => committed,
             Err(fault) => {
@@ -439,7 +437,12 @@ impl Cluster {
             }
         };
         self.trouble.clear();
+        // All that the group has was listed, so what is not there is known to be absent.
+        let absent = places_of_topics.into_iter().filter(|_| wanted.all);
         let mut offsets = CommittedOffsets::new();
+        for (topic, partition) in absent {
+            offsets.entry(topic).or_default().insert(partition, None);
+        }
         for (topic, partition, offset) in committed {
             offsets.entry(topic).or_default().insert(partition, offset?);
         }
@@ -480,12 +483,11 @@ impl Cluster {
     /// are asked: ListOffsets would look leaders up itself, but on the caller's thread, where a reply
     /// that comes at the same moment has it use what another thread has freed.
     async fn learn_leaders(&self, topics: Vec<Topic>, timeout: Duration) {
-        let queries = self.asking.handle();
+        let handle = self.asking.handle();
         let deadline = Instant::now() + timeout;
         let learnt = self.tasks.spawn_blocking(move || {
             for topic in topics {
-                let left = deadline.saturating_duration_since(Instant::now());
-                let _brokers = queries.brokers(&topic, left);
+                let _brokers = handle.brokers_until(&topic, deadline);
             }
         });
         // It fails only where the process ends.
@@ -494,8 +496,9 @@ impl Cluster {
 
     /// The brokers there are; librdkafka learns anew who leads the topic's partitions.
     async fn ask_brokers(&self, topic: &Topic, timeout: Duration) -> Result<Vec<BrokerId>, Fault> {
-        let (queries, topic) = (self.asking.handle(), topic.clone());
-        let asked = self.tasks.spawn_blocking(move || queries.brokers(&topic, timeout));
+        let (handle, topic) = (self.asking.handle(), topic.clone());
+        let deadline = Instant::now() + timeout;
+        let asked = self.tasks.spawn_blocking(move || handle.brokers_until(&topic, deadline));
         asked.await.unwrap_or_else(|_| Err(Fault::ended()))
     }
 
@@ -544,12 +547,12 @@ impl Cluster {
                 return BTreeSet::new();
             };
             let compacted = received(self.asking.handle().compacted(broker, &unknown, timeout)).await;
-            let compacted = compacted.unwrap_or_default();
-            let mut policies = lock(&self.policies);
-            policies.extend(unknown.into_iter().map(|topic| {
-                let is_compacted = compacted.contains(&topic);
-                (topic, (now, is_compacted))
-            }));
+            // Without an answer what was known before stands, and the next round asks again.
+            if let Ok(compacted) = compacted {
+                let is_compacted = |topic: &Topic| compacted.contains(topic);
+                let known = unknown.into_iter().map(|topic| (is_compacted(&topic), topic));
+                lock(&self.policies).extend(known.map(|(is, topic)| (topic, (now, is))));
+            }
         }
         let policies = lock(&self.policies);
         let compacted = |topic: &&Topic| policies.get(*topic).is_some_and(|(_, is)| *is);
