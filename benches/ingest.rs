@@ -11,8 +11,8 @@ use keda_sift::kafka::{Kafka, Options, Purpose};
 use keda_sift::trigger::{Source, Trigger};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::Instant;
 
@@ -62,7 +62,12 @@ pub(crate) async fn run(report: &mut Report) {
         }
     }
     for (Kind { name, goal, .. }, ratios) in kinds.iter().zip(ratios) {
-        report.add(format!("ingest {name}, of a bare consumer"), median(ratios), "", Goal::AtLeast(*goal));
+        report.add(
+            format!("ingest {name}, of a bare consumer"),
+            median(ratios),
+            "",
+            Goal::AtLeast(*goal),
+        );
     }
 }
 
@@ -78,10 +83,12 @@ fn fill(bootstrap: &str) {
     let padding = "x".repeat(900);
     for n in 0..RECORDS {
         let kind = if n % 10 == 0 { "wanted" } else { "other" };
-        let body = format!(r#"{{"id":{n},"note":"{padding}","data":{{"amount":{n},"kind":"{kind}"}}}}"#);
+        let body =
+            format!(r#"{{"id":{n},"note":"{padding}","data":{{"amount":{n},"kind":"{kind}"}}}}"#);
         let headers = OwnedHeaders::new().insert(Header { key: "ce_type", value: Some(kind) });
         let partition = i32::try_from(n).expect("it fits") % PARTITIONS;
-        let mut record = BaseRecord::<(), _>::to(TOPIC).partition(partition).payload(&body).headers(headers);
+        let mut record =
+            BaseRecord::<(), _>::to(TOPIC).partition(partition).payload(&body).headers(headers);
         while let Err((KafkaError::MessageProduction(_), again)) = producer.send(record) {
             producer.poll(Duration::from_millis(10));
             record = again;

@@ -1,7 +1,7 @@
 //! What waiting matches and an idle server take.
 
-use std::process::{Child, Command, Stdio};
 use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 
 use keda_sift::kafka::index::Matches;
 

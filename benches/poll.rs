@@ -72,10 +72,8 @@ fn scaler() -> Arc<Scaler> {
 async fn poll(scaler: &Arc<Scaler>, trigger: &ScaledObjectRef) {
     let spec = Arc::clone(scaler).get_metric_spec(Request::new(trigger.clone())).await;
     assert!(spec.is_ok());
-    let request = GetMetricsRequest {
-        scaled_object_ref: Some(trigger.clone()),
-        metric_name: String::new(),
-    };
+    let request =
+        GetMetricsRequest { scaled_object_ref: Some(trigger.clone()), metric_name: String::new() };
     let value = Arc::clone(scaler).get_metrics(Request::new(request)).await.expect("a count");
     assert_eq!(value.get_ref().metric_values[0].metric_value, 1_000);
 }

@@ -21,7 +21,13 @@ pub(crate) enum Goal {
 }
 
 impl Report {
-    pub(crate) fn add(&mut self, name: impl Into<String>, figure: f64, unit: &'static str, goal: Goal) {
+    pub(crate) fn add(
+        &mut self,
+        name: impl Into<String>,
+        figure: f64,
+        unit: &'static str,
+        goal: Goal,
+    ) {
         let line = Line { name: name.into(), figure, unit, goal };
         println!("  {line}");
         self.0.push(line);

@@ -11,8 +11,8 @@ use keda_sift::scaler::proto::{
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tonic::transport::{Channel, Server as Tonic};
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Server as Tonic};
 use tonic::{Request, Response, Status};
 
 use super::memory::Server;
@@ -31,7 +31,8 @@ pub(crate) async fn run(report: &mut Report) {
     for topic in 0..TOPICS {
         let topic = format!("rpc-{topic}");
         broker.topic(&topic).partitions(1).create().await;
-        let messages = (0..100).map(|n| Message::of_type(if n % 2 == 0 { "wanted" } else { "other" }));
+        let messages =
+            (0..100).map(|n| Message::of_type(if n % 2 == 0 { "wanted" } else { "other" }));
         broker.produce_all(&topic, messages).await;
     }
     let commits = (0..TRIGGERS).map(|n| Commit {
@@ -103,7 +104,11 @@ fn trigger(bootstrap: &str, n: usize) -> ScaledObjectRef {
     ];
     let metadata: HashMap<String, String> =
         metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    ScaledObjectRef { name: format!("job-{n}"), namespace: "bench".to_owned(), scaler_metadata: metadata }
+    ScaledObjectRef {
+        name: format!("job-{n}"),
+        namespace: "bench".to_owned(),
+        scaler_metadata: metadata,
+    }
 }
 
 async fn connect(address: &str) -> Scaler {
@@ -112,7 +117,8 @@ async fn connect(address: &str) -> Scaler {
 }
 
 async fn measure(mut scaler: Scaler, trigger: ScaledObjectRef) {
-    let request = GetMetricsRequest { scaled_object_ref: Some(trigger), metric_name: String::new() };
+    let request =
+        GetMetricsRequest { scaled_object_ref: Some(trigger), metric_name: String::new() };
     let reply = scaler.get_metrics(request).await.expect("a count").into_inner();
     assert_eq!(reply.metric_values[0].metric_value, 25);
 }

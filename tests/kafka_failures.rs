@@ -89,7 +89,13 @@ impl Watch {
                 let asked = Instant::now();
                 match trigger.value().await {
                     Ok(value) => {
-                        assert_eq!(value, truth, "after {} answers", seen.answered);
+                        // A poll that has run out of time says what is known by then.
+                        let late = asked.elapsed() >= MEASURE_TIMEOUT && value < truth;
+                        assert!(
+                            value == truth || late,
+                            "{value} for {truth} after {} answers",
+                            seen.answered
+                        );
                         seen.answered += 1;
                     }
                     Err(status) => {

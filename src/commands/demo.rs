@@ -36,7 +36,8 @@ const TOPIC: &str = "uploads";
 const PARTITIONS: i32 = 3;
 
 /// Event types with how many a second there are, in tenths.
-const EVENTS: &[(&str, u32)] = &[("image.uploaded", 40), ("image.replaced", 10), ("video.uploaded", 5)];
+const EVENTS: &[(&str, u32)] =
+    &[("image.uploaded", 40), ("image.replaced", 10), ("video.uploaded", 5)];
 
 /// ScaledJobs, the types each handles, how many messages a Job takes, and after how many seconds its
 /// group has done all that waits; 0 is never.
@@ -64,8 +65,13 @@ pub(super) struct Args {
     once: bool,
 
     /// Where to serve, for grpcurl. With --once any free port will do.
-    #[arg(long, env = "SIFT_GRPC_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9090",
-          default_value_if("once", "true", "127.0.0.1:0"))]
+    #[arg(
+        long,
+        env = "SIFT_GRPC_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9090",
+        default_value_if("once", "true", "127.0.0.1:0")
+    )]
     grpc_listen: SocketAddr,
 }
 
@@ -286,7 +292,13 @@ impl Stage {
             .collect();
         let mut table = Table::new();
         table.load_style(UTF8_HORIZONTAL_ONLY);
-        table.set_header(["ScaledJob", "event types", "backlog", "messages a Job", "Jobs KEDA would start"]);
+        table.set_header([
+            "ScaledJob",
+            "event types",
+            "backlog",
+            "messages a Job",
+            "Jobs KEDA would start",
+        ]);
         for column in table.column_iter_mut().skip(2) {
             column.set_cell_alignment(CellAlignment::Right);
         }

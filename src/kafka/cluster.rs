@@ -19,9 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::asking::Asking;
 use super::error::{Error, Kind};
-use super::librdkafka::{
-    BrokerId, Committed, End, Fault, Layout, Layouts, Offsets, Reply,
-};
+use super::librdkafka::{BrokerId, Committed, End, Fault, Layout, Layouts, Offsets, Reply};
 use super::names::{Group, Offset, Partition, Topic};
 use super::reader::{Reader, Reading};
 use super::rounds::{Rounds, Tasks};
@@ -546,7 +544,8 @@ impl Cluster {
             let Ok(broker) = self.any_broker(topics, timeout).await else {
                 return BTreeSet::new();
             };
-            let compacted = received(self.asking.handle().compacted(broker, &unknown, timeout)).await;
+            let compacted =
+                received(self.asking.handle().compacted(broker, &unknown, timeout)).await;
             // Without an answer what was known before stands, and the next round asks again.
             if let Ok(compacted) = compacted {
                 let is_compacted = |topic: &Topic| compacted.contains(topic);

@@ -84,11 +84,7 @@ impl Clusters {
     /// The cluster of these settings: the one there is, if it is of use, or a new one.
     ///
     /// A new one looks `group` up as a matter of form.
-    pub(super) fn get(
-        &self,
-        config: &ClusterConfig,
-        group: &Group,
-    ) -> Result<Arc<Cluster>, Error> {
+    pub(super) fn get(&self, config: &ClusterConfig, group: &Group) -> Result<Arc<Cluster>, Error> {
         let mut known = self.lock();
         known.retain(|_, cluster| cluster.strong_count() > 0);
         let cluster = known.get(config).and_then(Weak::upgrade);

@@ -28,8 +28,13 @@ use super::tail::{FollowerId, Log, Need, Progress, Thing, View};
 use super::trigger::{CountBy, CountFrom, KafkaTrigger};
 use crate::backlog::Backlog;
 
-/// How long to wait before asking again about a topic that was made again or truncated.
+/// How long to wait before asking again when answers do not fit together.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// How long a committed offset must have stood lower than it was, or have been gone, before that is
+/// believed. A coordinator that has just moved to another broker answers, without an error, with what
+/// it knows to be replicated there, which may be less than what it knew before (Kafka 4.1).
+const BELIEVE_AFTER: Duration = Duration::from_secs(1);
 
 /// A live trigger's hold on its cluster and tails, and what is remembered of it between polls.
 /// Dropping it lets go.
@@ -46,6 +51,13 @@ struct Memory {
     first_seen: HashMap<Topic, FirstSeen>,
     /// The committed offsets of the last poll.
     committed: HashMap<(Topic, Partition), Offset>,
+    standing: HashMap<(Topic, Partition), Standing>,
+}
+
+/// Where a group was last known to stand, and since when it is said to stand further back.
+struct Standing {
+    committed: Offset,
+    back_since: Option<Instant>,
 }
 
 /// The trigger's place on a topic that is tailed.
@@ -127,6 +139,7 @@ impl Follower {
         loop {
             let seen = self.positions(&topics);
             let Some(offsets) = self.ask(cluster, &topics, &mut suspects, deadline).await? else {
+                sleep(ASK_AGAIN_AFTER).await;
                 continue;
             };
             let waiting = self.waiting(&offsets);
@@ -234,6 +247,7 @@ impl Follower {
         suspects: &mut HashMap<(Topic, Partition), Offset>,
         places: &mut Vec<Place>,
     ) -> bool {
+        let mut memory = self.memory();
         let mut fit = true;
         for (partition, (start, end)) in (0..).zip(&bounds.ends) {
             // Without a topic of its own, a trigger's limitation has nothing to apply to.
@@ -251,6 +265,7 @@ impl Follower {
                 continue;
             };
             let place = (topic.clone(), partition);
+            fit &= memory.believes(&place, committed);
             if let Some(offset) = committed.filter(|offset| offset > end) {
                 match suspects.insert(place, offset) {
                     Some(before) if before > *end => committed = None,
@@ -459,6 +474,29 @@ impl Memory {
                 cluster.leave(&followed.log, followed.id);
             }
         }
+    }
+
+    /// Whether a committed offset can be taken as true: it is no further back than it was, or has been
+    /// for long enough.
+    fn believes(&mut self, place: &(Topic, Partition), committed: Option<Offset>) -> bool {
+        let Some(standing) = self.standing.get_mut(place) else {
+            if let Some(committed) = committed {
+                let standing = Standing { committed, back_since: None };
+                self.standing.insert(place.clone(), standing);
+            }
+            return true;
+        };
+        if committed.is_none_or(|committed| committed < standing.committed) {
+            let since = *standing.back_since.get_or_insert_with(Instant::now);
+            if since.elapsed() < BELIEVE_AFTER {
+                return false;
+            }
+        }
+        match committed {
+            Some(committed) => *standing = Standing { committed, back_since: None },
+            None => drop(self.standing.remove(place)),
+        }
+        true
     }
 
     /// Notes where a topic's partitions end, if this is the first time.

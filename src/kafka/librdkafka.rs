@@ -882,12 +882,7 @@ impl Options {
         // SAFETY: the options are alive, and the buffer's length is passed along. A number that is
         // no broker's makes the request time out.
         unsafe {
-            sys::rd_kafka_AdminOptions_set_broker(
-                self.0,
-                broker,
-                error.as_mut_ptr(),
-                error.len(),
-            );
+            sys::rd_kafka_AdminOptions_set_broker(self.0, broker, error.as_mut_ptr(), error.len());
         }
     }
 }
