@@ -180,6 +180,7 @@ where
 /// A service that answers the same whatever it is asked; gives its address.
 async fn constant() -> String {
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let incoming = incoming.with_nodelay(Some(true));
     let address = incoming.local_addr().expect("an address").to_string();
     let service = ExternalScalerServer::new(Constant);
     #[expect(clippy::disallowed_methods, reason = "it ends with the benchmark")]

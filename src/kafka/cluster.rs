@@ -15,6 +15,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use secrecy::ExposeSecret;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::asking::Asking;
@@ -35,6 +36,10 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// time that grows with the square of it.
 const PARTITIONS_A_CALL: usize = 100;
 
+/// How many polls ask at a time; what a poll holds meanwhile is what a burst takes of memory. Far more
+/// than a broker answers at once, so that waiting for one's turn costs nothing.
+const ASKING_AT_ONCE: usize = 2_000;
+
 /// How long a topic's cleanup policy is taken to stay as it was.
 const POLICY_STALE_AFTER: Duration = Duration::from_secs(30);
 
@@ -46,6 +51,7 @@ pub(super) struct Cluster {
     label: String,
     patience: Duration,
     asking: Asking,
+    turns: Semaphore,
     trouble: Arc<Trouble>,
     tasks: Tasks,
     /// Brokers that may be asked what each of them knows; the last one is.
@@ -128,6 +134,7 @@ impl Cluster {
             label: config.label(),
             patience,
             asking,
+            turns: Semaphore::new(ASKING_AT_ONCE),
             trouble,
             tasks: Tasks::default(),
             brokers: Mutex::default(),
@@ -144,6 +151,15 @@ impl Cluster {
     /// Whether this cluster is of no more use, so that the next call must make another.
     pub(super) fn is_spent(&self) -> bool {
         self.trouble.refusal().is_some()
+    }
+
+    /// A poll's turn to ask, until it is dropped.
+    ///
+    /// # Errors
+    /// When it does not come by the deadline.
+    pub(super) async fn turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Error> {
+        let turn = async { self.turns.acquire().await.ok() };
+        self.before(deadline, || "a turn to ask".to_owned(), turn).await
     }
 
     /// The log start and end offsets of a topic's partitions, asked after this call came.

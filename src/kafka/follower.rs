@@ -138,7 +138,10 @@ impl Follower {
         let mut suspects = HashMap::new();
         loop {
             let seen = self.positions(&topics);
-            let Some(offsets) = self.ask(cluster, &topics, &mut suspects, deadline).await? else {
+            let turn = cluster.turn(deadline).await?;
+            let offsets = Box::pin(self.ask(cluster, &topics, &mut suspects, deadline)).await?;
+            drop(turn);
+            let Some(offsets) = offsets else {
                 sleep(ASK_AGAIN_AFTER).await;
                 continue;
             };
