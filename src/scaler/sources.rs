@@ -22,7 +22,7 @@ pub struct Sources {
 
 /// One trigger's hold on its source; dropping it lets go of what nobody else needs.
 pub(crate) enum Follower {
-    Kafka(kafka::Follower),
+    Kafka(Box<kafka::Follower>),
     #[cfg(test)]
     Scripted(Arc<Script>),
 }
@@ -51,7 +51,9 @@ impl Sources {
             return Follower::Scripted(Arc::clone(script));
         }
         match source {
-            Source::Kafka(trigger) => Follower::Kafka(self.kafka.follow(Arc::clone(trigger))),
+            Source::Kafka(trigger) => {
+                Follower::Kafka(Box::new(self.kafka.follow(Arc::clone(trigger))))
+            }
         }
     }
 
