@@ -271,16 +271,16 @@ async fn a_value_of_megabytes_is_complained_of_in_one_short_line() {
     assert!(told.metric.message().len() <= EVENT_BYTES);
 }
 
-/// A scaler for thousands of cases, and what to wait on it with.
-fn scaler() -> &'static (Runtime, ExternalScalerClient<Channel>) {
-    static SCALER: OnceLock<(Runtime, ExternalScalerClient<Channel>)> = OnceLock::new();
+/// A scaler for thousands of cases, kept alive, and what to wait on it with.
+fn scaler() -> &'static (Runtime, ExternalScalerClient<Channel>, Sift) {
+    static SCALER: OnceLock<(Runtime, ExternalScalerClient<Channel>, Sift)> = OnceLock::new();
     SCALER.get_or_init(|| {
         let runtime = Runtime::new().expect("a runtime");
         let sift = runtime.block_on(Sift::start());
         let endpoint = Endpoint::from_shared(format!("http://{}", sift.address)).expect("a URL");
         let _inside = runtime.enter();
         let client = ExternalScalerClient::new(endpoint.connect_lazy());
-        (runtime, client)
+        (runtime, client, sift)
     })
 }
 
@@ -381,7 +381,7 @@ fn value() -> impl Strategy<Value = String> {
 }
 
 fn answered(metadata: &HashMap<String, String>) -> TestCaseResult {
-    let (runtime, client) = scaler();
+    let (runtime, client, _) = scaler();
     let told = runtime.block_on(told(&mut client.clone(), metadata));
     prop_assert!(!told.spec.metric_name.is_empty() && told.spec.target_size > 0);
     for status in [&told.metric, &told.active] {
