@@ -136,13 +136,19 @@ impl Follower {
     ) -> Result<Measured, Error> {
         let topics = self.topics(cluster, deadline).await?;
         let mut suspects = HashMap::new();
+        let mut again = false;
         loop {
             let seen = self.positions(&topics);
             let turn = cluster.turn(deadline).await?;
             let offsets = Box::pin(self.ask(cluster, &topics, &mut suspects, deadline)).await?;
             drop(turn);
             let Some(offsets) = offsets else {
-                sleep(ASK_AGAIN_AFTER).await;
+                // The first time at once, since a topic that was not known yet is now; polls that came
+                // together stay together.
+                if again {
+                    sleep(ASK_AGAIN_AFTER).await;
+                }
+                again = true;
                 continue;
             };
             let waiting = self.waiting(&offsets);
