@@ -85,9 +85,10 @@ struct Row {
 
 /// The embedded Kafka and what goes on in it.
 struct Stage {
-    cluster: MockCluster<'static, DefaultProducerContext>,
+    // Clients before their broker, as they are dropped in this order.
     producer: BaseProducer,
     groups: Vec<(Arc<BaseConsumer>, u64)>,
+    cluster: MockCluster<'static, DefaultProducerContext>,
     begun: Instant,
     written: Vec<u64>,
 }
@@ -105,7 +106,9 @@ pub(super) fn run(args: &Args) -> ExitCode {
 }
 
 fn try_run(args: &Args) -> Result<(), Box<dyn Error>> {
-    telemetry::init(Targets::new().with_default(LevelFilter::ERROR), LogFormat::Text)?;
+    // Not what librdkafka says when the embedded broker ends before its clients.
+    let ours = Targets::new().with_target("keda_sift", LevelFilter::ERROR);
+    telemetry::init(ours, LogFormat::Text)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let shown = runtime.block_on(show(args));
     runtime.shutdown_background();
@@ -172,7 +175,7 @@ impl Stage {
             groups.push((Arc::new(consumer), *every));
         }
         let written = vec![0; EVENTS.len()];
-        Ok(Stage { cluster, producer, groups, begun: Instant::now(), written })
+        Ok(Stage { producer, groups, cluster, begun: Instant::now(), written })
     }
 
     /// Writes events, commits for groups, and shows the table, every second or once.
