@@ -7,7 +7,7 @@
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -15,6 +15,7 @@ use rdkafka::error::KafkaError;
 use tokio::time::Instant;
 
 use super::librdkafka::{BrokerId, Fault, Notice, Queries};
+use super::lock::lock;
 use super::names::Topic;
 use super::threads::Threads;
 use super::trouble::Trouble;
@@ -78,7 +79,7 @@ impl Asking {
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<Handle>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.current)
     }
 }
 

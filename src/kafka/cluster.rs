@@ -9,7 +9,7 @@
 //! that a refusal is never remembered.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::asking::Asking;
 use super::error::{Error, Kind};
 use super::librdkafka::{BrokerId, Committed, End, Fault, Layout, Layouts, Offsets, Reply};
+use super::lock::lock;
 use super::names::{Group, Offset, Partition, Topic};
 use super::reader::{Reader, Reading};
 use super::rounds::{Rounds, Tasks};
@@ -371,7 +372,7 @@ impl Cluster {
         let asked = Instant::now();
         let layouts = self.layouts_of(&topics, timeout);
         let policies = self.policies_of(&topics, timeout);
-        let (layouts, policies, ends) =
+        let (layouts, policies, mut ends) =
             tokio::join!(layouts, policies, self.ends_of(&known, end, timeout));
         let layouts = match layouts {
             Ok(layouts) => layouts,
@@ -381,7 +382,6 @@ impl Cluster {
             }
         };
         self.trouble.clear();
-        let mut ends = ends;
         // Topics that are new, or not as they were, are asked again with the layout they have.
         let mut changed = HashMap::new();
         for (topic, layout) in layouts {
@@ -641,8 +641,4 @@ fn reading_config(mut client: ClientConfig) -> ClientConfig {
     // Closes the connection that only served to find the brokers; the others are never idle.
     client.set("connections.max.idle.ms", "10000");
     client
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,12 +1,13 @@
 //! All clusters that triggers name, each once.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use super::cluster::Cluster;
 use super::error::Error;
 use super::follower::Follower;
+use super::lock::lock;
 use super::names::Group;
 use super::security::ClusterConfig;
 use super::threads::Threads;
@@ -97,6 +98,6 @@ impl Clusters {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ClusterConfig, Weak<Cluster>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -23,6 +23,7 @@ use super::clusters::{Clusters, Measured, Purpose};
 use super::error::Error;
 use super::lag::{self, PartitionLag, Waiting};
 use super::librdkafka::{End, Layout};
+use super::lock::lock;
 use super::names::{Offset, Partition, Topic};
 use super::tail::{FollowerId, Log, Need, Progress, Thing, View};
 use super::trigger::{CountBy, CountFrom, KafkaTrigger};
@@ -465,7 +466,7 @@ impl Follower {
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.memory)
     }
 }
 

@@ -19,6 +19,7 @@ mod follower;
 pub mod index;
 mod lag;
 mod librdkafka;
+mod lock;
 pub mod names;
 mod reader;
 mod record;

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::index::KeyHash;
 use super::librdkafka::{Delivered, Delivery, Fetcher, Notice, Waker};
+use super::lock::lock;
 use super::names::{Offset, Partition, Topic};
 use super::record::KafkaMessage;
 use super::tail::{Found, Judging, Log};
@@ -346,8 +347,4 @@ fn hash(key: Option<&[u8]>) -> KeyHash {
     let mut half = [0; 16];
     half.copy_from_slice(&digest[..16]);
     KeyHash::from_be_bytes(half)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,12 +5,14 @@
 //! answer never tells of a time before its question. A caller that goes away ends nothing: requests
 //! belong to the cluster's tasks.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::lock::lock;
 
 /// The requests of one kind, for wants of type `W`, answered by an `A` that all share.
 pub(super) struct Rounds<W, A>(Mutex<State<W, A>>);
@@ -91,7 +93,7 @@ impl<W: Default + Send + 'static, A: Clone + Send + 'static> Rounds<W, A> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<W, A>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

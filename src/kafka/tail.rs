@@ -23,7 +23,7 @@
 //! - KIP-516: a topic that is made again has another id
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use super::error::Kind;
 use super::index::{KeyHash, Matches};
 use super::librdkafka::{Fault, Layout};
+use super::lock::lock;
 use super::names::{Offset, Partition, Topic};
 use super::reader::{Reading, Seat};
 use crate::selection::{Judge, Part, Slot};
@@ -443,7 +444,7 @@ impl Log {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

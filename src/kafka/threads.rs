@@ -4,8 +4,10 @@
 //! handle lives and dies on a thread of ours; whoever made the handle tells the thread to end, and
 //! this joins it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread::{Builder, JoinHandle};
+
+use super::lock::lock;
 
 /// The threads of one [`Kafka`](super::Kafka).
 #[derive(Default)]
@@ -14,7 +16,7 @@ pub(super) struct Threads(Mutex<Vec<JoinHandle<()>>>);
 impl Threads {
     pub(super) fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) {
         let thread = Builder::new().name(name.to_owned()).spawn(work);
-        let mut threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut threads = lock(&self.0);
         threads.retain(|thread| !thread.is_finished());
         match thread {
             Ok(thread) => threads.push(thread),
@@ -25,7 +27,7 @@ impl Threads {
 
     /// Waits for the threads, which must have been told to end. Blocks.
     pub(super) fn join(&self) {
-        let threads = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *lock(&self.0));
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a kafka thread panicked");

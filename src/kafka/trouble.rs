@@ -3,12 +3,13 @@
 //! A refused login or certificate ends the wait of all at once: KEDA asks again with the secret read
 //! anew only after an error. Any other complaint may pass, and is only remembered.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use tokio::sync::watch;
 
 use super::error::Kind;
 use super::librdkafka::Fault;
+use super::lock::lock;
 
 /// The complaints of one cluster.
 pub(super) struct Trouble {
@@ -28,7 +29,7 @@ impl Trouble {
             return;
         }
         // "All brokers down" follows on the complaint that says why.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         if last.is_none() || fault.code != rdkafka::types::RDKafkaErrorCode::AllBrokersDown {
             *last = Some(fault);
         }
@@ -36,12 +37,12 @@ impl Trouble {
 
     /// Something was answered: what was complained of before is over.
     pub(super) fn clear(&self) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.last) = None;
     }
 
     /// The last complaint that may pass.
     pub(super) fn last(&self) -> Option<Fault> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.last).clone()
     }
 
     /// How a broker has refused us, or we it, if it has come to that.
