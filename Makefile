@@ -6,24 +6,24 @@
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-demo: ## build, start an embedded Kafka and the scaler, show a live table until Ctrl-C
+demo: ## build, start an embedded Kafka, a stand-in for Service Bus and the scaler; show a live table until Ctrl-C
 	@scripts/prepare build
-	cargo run --locked --quiet -- demo $(ARGS)
+	cargo run --locked --quiet --example demo -- $(ARGS)
 
 test: ## run every test, those on a real Apache Kafka too
 	@scripts/prepare build test
 	cargo test --locked --doc
-	cargo test --locked $(or $(ARGS),--tests)
+	cargo test --locked $(or $(ARGS),--workspace --tests)
 
 lint: ## check the format, clippy and the docs; warnings are errors
 	@scripts/prepare build lint
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 
 format: ## format the code
 	@scripts/prepare lint
-	cargo fmt
+	cargo fmt --all
 
 bench: ## run the benchmarks; each prints a ratio to a yardstick measured beside it
 	@scripts/prepare build test

@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use keda_sift::kafka::{Kafka, Options, Purpose};
+use keda_sift::backlog::Purpose;
+use keda_sift::kafka::{Kafka, Options};
 use keda_sift::trigger::{Source, Trigger};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;

@@ -4,11 +4,15 @@
 //! `make bench` runs all, `make bench ARGS='-- poll rpc'` some. The last lines say of each figure
 //! whether its goal is met.
 
+mod bare_link;
 mod ingest;
 mod memory;
+mod namespace;
+mod peek;
 mod poll;
 mod report;
 mod rpc;
+mod service_bus_poll;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -19,6 +23,9 @@ fn main() {
         std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    if wanted == [namespace::ARGUMENT] {
+        return runtime.block_on(namespace::serve());
+    }
     let mut report = Report::default();
     if runs("memory") {
         memory::run(&mut report);
@@ -31,6 +38,12 @@ fn main() {
     }
     if runs("rpc") {
         runtime.block_on(rpc::run(&mut report));
+    }
+    if runs("peek") {
+        runtime.block_on(peek::run(&mut report));
+    }
+    if runs("service_bus_poll") {
+        runtime.block_on(service_bus_poll::run(&mut report));
     }
     report.print();
 }

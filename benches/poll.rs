@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keda_sift::kafka::bare::Pair;
-use keda_sift::kafka::{Kafka, Options};
 use keda_sift::scaler::proto::external_scaler_server::ExternalScaler as _;
 use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
-use keda_sift::scaler::{self, Scaler, Sources, Stop};
+use keda_sift::scaler::{self, Scaler, Stop};
 use tokio::time::Instant;
 use tonic::Request;
 
 use super::report::{Goal, Report, median};
-use super::support::{Broker, Message, Sift};
+use super::support::{Broker, Message, Settings, Sift};
 
 const ROUNDS: usize = 5;
 const POLLS: usize = 200;
@@ -32,7 +31,7 @@ pub(crate) async fn run(report: &mut Report) {
         let trigger = sift.trigger(broker.bootstrap(), "poll", &topic).with("eventType", "wanted");
         let trigger = trigger.reference();
         let scaler = scaler();
-        poll(&scaler, &trigger).await;
+        assert_eq!(poll(&scaler, &trigger).await, 1_000);
         let pair = Pair::open(broker.bootstrap(), "poll", &topic, partitions);
         pair.ask().await;
 
@@ -41,7 +40,7 @@ pub(crate) async fn run(report: &mut Report) {
             let (mut poll, mut bare) = (Vec::new(), Vec::new());
             for _ in 0..POLLS {
                 let begun = Instant::now();
-                self::poll(&scaler, &trigger).await;
+                assert_eq!(self::poll(&scaler, &trigger).await, 1_000);
                 poll.push(millis(begun.elapsed()));
                 let begun = Instant::now();
                 pair.ask().await;
@@ -62,22 +61,24 @@ pub(crate) async fn run(report: &mut Report) {
     }
 }
 
-fn scaler() -> Arc<Scaler> {
+/// A scaler in this process.
+pub(crate) fn scaler() -> Arc<Scaler> {
     let patience = Duration::from_secs(10);
-    let sources = Sources::new(Kafka::new(Options { request_timeout: patience }));
+    let sources = Settings { measure_timeout: patience, ..Settings::default() }.sources();
     let options = scaler::Options { measure_timeout: patience, forget_after: 90 * patience };
     Arc::new(Scaler::new(sources, options, Stop::default()))
 }
 
-async fn poll(scaler: &Arc<Scaler>, trigger: &ScaledObjectRef) {
+/// The value that one poll gives.
+pub(crate) async fn poll(scaler: &Arc<Scaler>, trigger: &ScaledObjectRef) -> i64 {
     let spec = Arc::clone(scaler).get_metric_spec(Request::new(trigger.clone())).await;
     assert!(spec.is_ok());
     let request =
         GetMetricsRequest { scaled_object_ref: Some(trigger.clone()), metric_name: String::new() };
     let value = Arc::clone(scaler).get_metrics(Request::new(request)).await.expect("a count");
-    assert_eq!(value.get_ref().metric_values[0].metric_value, 1_000);
+    value.get_ref().metric_values[0].metric_value
 }
 
-fn millis(time: Duration) -> f64 {
+pub(crate) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }

@@ -14,6 +14,25 @@ pub enum Backlog {
     AtLeast(NonZeroU64),
 }
 
+/// What a measurement is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The metric's value: a poll, which the next poll may be compared with.
+    Metric,
+    /// Only whether the trigger is active.
+    Activity,
+}
+
+/// What was measured at one moment. KEDA's value is `metric`; the trigger is active when `activity`
+/// is above its activation threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measured {
+    /// What waits, bounded as the trigger says.
+    pub metric: Backlog,
+    /// What waits, whatever the metric leaves out.
+    pub activity: Backlog,
+}
+
 impl Backlog {
     /// The number to report: messages, of a lower bound the bound itself.
     pub fn count(self) -> u64 {

@@ -23,10 +23,16 @@ pub mod scaler;
 pub mod trigger;
 
 pub mod kafka;
+pub mod service_bus;
+
+pub mod identity;
 
 pub mod selection;
 
 pub mod backlog;
+mod lock;
 pub mod metadata;
+mod rounds;
+pub mod web;
 
 pub mod telemetry;

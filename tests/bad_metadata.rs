@@ -183,28 +183,97 @@ async fn what_this_version_does_not_have_is_said_so_with_what_it_has() {
     let complete = [("bootstrapServers", "a:1"), ("consumerGroup", "jobs")];
     let rows = [
         (("sasl", "gssapi"), "sasl: \"gssapi\" is not supported by this version; give none or"),
-        (("sasl", "oauthbearer"), "sasl: \"oauthbearer\" is not supported by this version; give"),
         (("sasl", "aws_msk_iam"), "sasl: \"aws_msk_iam\" is not supported by this version; give"),
-        (("sasl", "azure_workload"), "sasl: \"azure_workload\" is not supported by this version;"),
         (
             ("triggerAuthentication", "auth"),
             "triggerAuthentication: \"auth\" is not supported by this version; give its parameters",
-        ),
-        (
-            ("source", "azure-servicebus"),
-            "source: \"azure-servicebus\" is not supported by this version; give kafka",
         ),
     ];
     for (row, expected) in rows {
         let message = complaints(&sift, &[&complete[..], &[row]].concat()).await;
         assert!(message.starts_with(expected), "no {expected:?} in {message:?}");
     }
+    let complete = [("queueName", "orders"), ("namespace", "shop")];
+    for key in ["serviceAccountName", "triggerAuthentication"] {
+        let message = complaints(&sift, &[&complete[..], &[(key, "a")]].concat()).await;
+        let expected = format!("{key}: \"a\" is not supported by this version; give ");
+        assert!(message.starts_with(&expected), "no {expected:?} in {message:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_complaint_of_service_bus_comes_at_once_too() {
+    let sift = Sift::start().await;
+    let message = complaints(
+        &sift,
+        &[
+            ("source", "azure-servicebus"),
+            ("queueName", "../orders"),
+            ("namespace", "shop.evil.example"),
+            ("messageCount", "0"),
+            ("operation", "min"),
+            ("countFrom", "management"),
+            ("eventType", "order.paid"),
+            ("transport", "tcp"),
+            ("cloud", "AzureGermanCloud"),
+        ],
+    )
+    .await;
+    let expected = [
+        r#"cloud: "AzureGermanCloud" is not known; give AzurePublicCloud or "#,
+        r#"countFrom: "management" does not go with eventType, which needs messages read; give"#,
+        r#"messageCount: "0" is too small; give 1 or more"#,
+        r#"operation: "min" is not known; give sum or max or avg"#,
+        r#"queueName: "../orders" is not a name; give letters, digits, "#,
+        r#"transport: "tcp" is not known; give amqp or websocket"#,
+    ];
+    let told: Vec<&str> = message.split(" | ").collect();
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.starts_with(expected), "no {expected:?} in {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_connection_string_names_its_part_and_shows_no_key() {
+    let sift = Sift::start().await;
+    let key = "SharedAccessKeyName=jobs;SharedAccessKey=hunter2-correct-horse";
+    let rows = [
+        (key.to_owned(), "has no Endpoint; give"),
+        (format!("Endpoint=shop;{key}"), "has an Endpoint that is not sb://<host>/; give"),
+        (
+            format!("Endpoint=sb://shop/;{key};hunter2"),
+            "has a part that is no <name>=<value>; give",
+        ),
+        (format!("Endpoint=sb://shop/;{key};{key}"), "has SharedAccessKeyName twice; give"),
+        (
+            "Endpoint=sb://shop/;SharedAccessKey=hunter2".to_owned(),
+            "has no SharedAccessKeyName; give",
+        ),
+        (
+            "Endpoint=sb://shop/;SharedAccessSignature=hunter2".to_owned(),
+            "has a SharedAccessSignature that is",
+        ),
+        (
+            format!("Endpoint=sb://shop/;{key};EntityPath=other"),
+            "has an EntityPath that queueName is not",
+        ),
+    ];
+    for (connection, expected) in rows {
+        for name in ["connection", "connectionFromEnv"] {
+            let rows = [("queueName", "orders"), (name, connection.as_str())];
+            let message = complaints(&sift, &rows).await;
+            let expected = format!("{name}: its value {expected}");
+            assert!(message.starts_with(&expected), "no {expected:?} in {message:?}");
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
 }
 
 #[tokio::test]
 async fn nothing_at_all_is_answered_with_what_to_begin_with() {
     let sift = Sift::start().await;
-    let expected = "source: is missing; give kafka, and bootstrapServers with it";
+    let expected = "source: is missing; give kafka or azure-servicebus, or a key that tells: bootstrapServers, queueName or topicName";
     assert_eq!(complaints(&sift, &[]).await, expected);
     let mut client = sift.client.clone();
     let nobody = client.get_metrics(GetMetricsRequest::default()).await.unwrap_err();
@@ -320,6 +389,9 @@ fn key() -> impl Strategy<Value = String> {
         "key",
         "keyPassword",
         "saslTokenProvider",
+        "scopes",
+        "oauthTokenEndpointUri",
+        "oauthExtensions",
         "keytab",
         "awsRegion",
         "brokerUnsafeSsl",
@@ -327,6 +399,16 @@ fn key() -> impl Strategy<Value = String> {
         "queueName",
         "topicName",
         "subscriptionName",
+        "useRegex",
+        "operation",
+        "messageCount",
+        "activationMessageCount",
+        "cloud",
+        "endpointSuffix",
+        "identityId",
+        "identityTenantId",
+        "transport",
+        "serviceAccountName",
     ]);
     let known = (known, any::<bool>())
         .prop_map(|(key, env)| if env { format!("{key}FromEnv") } else { key.to_owned() });
@@ -353,6 +435,10 @@ fn value() -> impl Strategy<Value = String> {
         "1.0.0",
         "offsets",
         "keys",
+        "sessions",
+        "peek",
+        "../$Resources/queues",
+        "Private",
         "header:kind",
         "body:a[0].b",
         "a,b.*",
@@ -408,11 +494,14 @@ proptest! {
         secrets in prop::collection::vec(prop::sample::select(vec!["passwordFromEnv", "usernameFromEnv", "caFromEnv", "keyFromEnv", "topicFromEnv", "filterFromEnv", "pasword"]), 0..3),
         // Neither leads to a broker: without servers there is nothing to ask.
         servers in prop::sample::select(vec![None, Some(""), Some("kafka"), Some("kafka:0"), Some("ssl://kafka:9092")]),
+        // Nor does any of these to a namespace.
+        namespace in prop::sample::select(vec![None, Some(""), Some("a@b"), Some("a/b"), Some("a.example"), Some("a:1"), Some("\u{202e}")]),
     ) {
         let mut metadata = metadata;
         metadata.extend(secrets.into_iter().map(|key| (key.to_owned(), SECRET.to_owned())));
         metadata.remove("bootstrapServersFromEnv");
         metadata.extend(servers.map(|servers| ("bootstrapServers".to_owned(), servers.to_owned())));
+        metadata.extend(namespace.map(|namespace| ("namespace".to_owned(), namespace.to_owned())));
         answered(&metadata)?;
     }
 }

@@ -14,6 +14,8 @@ const README: &str = include_str!("../README.md");
 const PARAMETERS: &str = include_str!("../docs/parameters.md");
 
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nTWFya2Vy\n-----END CERTIFICATE-----\n";
+const CONNECTION: &str =
+    "Endpoint=sb://shop.servicebus.windows.net/;SharedAccessKeyName=jobs;SharedAccessKey=c2VjcmV0";
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\nTWFya2Vy\n-----END PRIVATE KEY-----\n";
 
 /// A table's heading and what stands in backticks below it, both of the first column.
@@ -24,33 +26,56 @@ struct Table {
 
 type Metadata = HashMap<String, String>;
 
-/// What a trigger needs, so that a row beside it is judged on its own.
-fn complete() -> Metadata {
-    let rows = [
+/// What a trigger of each source needs, so that a row beside it is judged on its own. A connection string
+/// takes the place of a namespace.
+fn complete() -> [Metadata; 3] {
+    let kafka = [
         ("source", "kafka"),
         ("bootstrapServers", "kafka:9092"),
         ("consumerGroup", "jobs"),
         ("topic", "uploads"),
         ("username", "me"),
         ("password", "secret"),
+        ("oauthTokenEndpointUri", "https://login.example/oauth2/token"),
+        ("tls", "enable"),
     ];
-    rows.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+    let by_identity = [
+        ("source", "azure-servicebus"),
+        ("namespace", "shop"),
+        ("queueName", "orders"),
+        ("endpointSuffix", "servicebus.example.com"),
+    ];
+    let by_key =
+        [("source", "azure-servicebus"), ("connection", CONNECTION), ("queueName", "orders")];
+    let owned = |rows: &[(&str, &str)]| {
+        rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    [owned(&kafka), owned(&by_identity), owned(&by_key)]
 }
 
 fn complaints(metadata: &Metadata) -> Vec<String> {
     Trigger::decode(metadata).err().map_or_else(Vec::new, |invalid| invalid.complaints().to_vec())
 }
 
-/// What there is to complain of when a row is added to a complete trigger.
-fn complaints_beside(key: &str, value: &str) -> Vec<String> {
-    let mut metadata = complete();
-    metadata.insert(key.to_owned(), value.to_owned());
-    complaints(&metadata)
+/// What there is to complain of when rows are added to a complete trigger, of each source.
+fn complaints_beside(rows: &Metadata) -> [Vec<String>; 3] {
+    complete().map(|mut metadata| {
+        // The same key from the environment takes the place of the one that is there.
+        metadata.retain(|key, _| !rows.contains_key(&format!("{key}FromEnv")));
+        metadata.extend(rows.clone());
+        complaints(&metadata)
+    })
 }
 
+fn row(key: &str, value: &str) -> Metadata {
+    [(key.to_owned(), value.to_owned())].into()
+}
+
+/// Whether a source has a parameter of this name.
 fn is_key(name: &str) -> bool {
     let unknown = format!("{name}: is not a parameter");
-    !complaints_beside(name, "1").iter().any(|told| told.starts_with(&unknown))
+    let told = complaints_beside(&row(name, "1"));
+    told.iter().any(|told| !told.iter().any(|told| told.starts_with(&unknown)))
 }
 
 fn tables(page: &str) -> Vec<Table> {
@@ -103,7 +128,7 @@ fn keys_in_the_source() -> BTreeSet<String> {
     texts.into_iter().filter(may_be_key).filter(|text| is_key(text)).collect()
 }
 
-/// The metadata of each trigger that a page shows, with the line that it begins at.
+/// The metadata of each trigger that a page shows, or rows of one, with the line that they begin at.
 fn examples(page: &str) -> Vec<(usize, Metadata)> {
     let lines: Vec<&str> = page.lines().collect();
     let begins = lines.iter().enumerate().filter(|(_, line)| **line == "```yaml");
@@ -120,8 +145,7 @@ fn examples(page: &str) -> Vec<(usize, Metadata)> {
             examples.push((begin + at + 4, mapping(of_trigger)));
         }
         if triggers.is_empty() {
-            let rows = complete().into_iter().chain(mapping(block));
-            examples.push((begin + 2, rows.collect()));
+            examples.push((begin + 2, mapping(block)));
         }
     }
     examples
@@ -147,6 +171,7 @@ fn mapping(mut lines: &[&str]) -> Metadata {
         let (key, value) = line.trim().split_once(": ").expect("a row is `key: value`");
         let folded = if value == ">-" { indented_beyond(indent(line), rest) } else { &[] };
         let value = match key {
+            "connectionFromEnv" => CONNECTION.to_owned(),
             "caFromEnv" | "certFromEnv" => CERTIFICATE.to_owned(),
             "keyFromEnv" => KEY.to_owned(),
             _ if value == ">-" => {
@@ -199,8 +224,8 @@ fn every_value_that_a_table_lists_fits_its_key() {
         let key = heading.strip_prefix('`').and_then(|heading| heading.strip_suffix('`'));
         for (key, value) in key.iter().flat_map(|key| named.iter().map(move |value| (key, value))) {
             assert!(is_key(key), "{key} heads a table");
-            let told = complaints_beside(key, value);
-            assert!(told.is_empty(), "{key}: {value}: {told:?}");
+            let told = complaints_beside(&row(key, value));
+            assert!(told.iter().any(Vec::is_empty), "{key}: {value}: {told:?}");
             values += 1;
         }
     }
@@ -213,8 +238,12 @@ fn every_trigger_shown_decodes() {
         let examples = examples(text);
         assert!(examples.len() >= least, "{page}: {} examples", examples.len());
         for (line, metadata) in examples {
-            let told = complaints(&metadata);
-            assert!(told.is_empty(), "{page}, line {line}: {told:?}");
+            let told = if metadata.contains_key("scalerAddress") {
+                vec![complaints(&metadata)]
+            } else {
+                complaints_beside(&metadata).to_vec()
+            };
+            assert!(told.iter().any(Vec::is_empty), "{page}, line {line}: {told:?}");
         }
     }
 }

@@ -6,7 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use keda_sift::kafka::{Follower, Kafka, Options, Purpose};
+use keda_sift::backlog::Purpose;
+use keda_sift::kafka::{Follower, Kafka, Options};
 use keda_sift::trigger::{Source, Trigger};
 use support::{Broker, Commit, LIST_OFFSETS, Message, Proxy, Replies, Requests, Sift};
 use tokio::task::{JoinSet, unconstrained};

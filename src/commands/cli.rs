@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{demo, serve};
+use super::serve;
 
 /// A KEDA external scaler that counts the messages that matter: in a Kafka topic, only those of the
 /// types a Job handles.
@@ -18,7 +18,6 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
-    Demo(demo::Args),
 }
 
 impl Cli {
@@ -26,7 +25,6 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Serve(args) => serve::run(*args),
-            Command::Demo(args) => demo::run(&args),
         }
     }
 }

@@ -4,12 +4,10 @@
 //! |---|---|
 //! | `cli` | which commands there are |
 //! | `serve` | `keda-sift serve`: answers KEDA |
-//! | `demo` | `keda-sift demo`: shows it at work on an embedded Kafka |
 //! | `signals` | what tells a running command to end |
 //! | `duration` | how a length of time is written on the command line |
 
 mod cli;
-mod demo;
 mod duration;
 mod serve;
 mod signals;

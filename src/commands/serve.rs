@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +15,13 @@ use tracing_subscriber::filter::Targets;
 
 use super::duration::{parse, parse_positive};
 use super::signals::Signals;
+use crate::identity::{self, Hosts, Identities};
 use crate::kafka::{self, Kafka};
 use crate::scaler::{self, Scaler, Sources};
 use crate::server::{self, Ending, Listener, Listeners, Shutdown};
+use crate::service_bus::{self, ServiceBus};
 use crate::telemetry::{self, LogFormat};
+use crate::web::{self, Web};
 
 /// Answers KEDA over gRPC, until SIGTERM or Ctrl-C.
 ///
@@ -53,6 +57,17 @@ pub(super) struct Args {
     #[arg(long, env = "SIFT_FORGET_AFTER", value_name = "TIME", default_value = "15m",
           value_parser = parse_positive)]
     forget_after: Duration,
+
+    /// More hosts that may have tokens of an Azure identity, by the suffix of their names, such as
+    /// servicebus.cloudapi.de; Azure's own are allowed. A trigger says where its namespace is, and whoever
+    /// writes one must not have our token sent to a host of theirs.
+    #[arg(long, env = "SIFT_AZURE_ALLOW_SUFFIX", value_name = "SUFFIX", value_delimiter = ',')]
+    azure_allow_suffix: Vec<String>,
+
+    /// A file of certificate authorities to trust besides the system's, as PEM: those of a private cloud, or of
+    /// a proxy that looks into TLS. Not for Kafka, where a trigger has ca.
+    #[arg(long, env = "SIFT_AZURE_CA_FILE", value_name = "FILE")]
+    azure_ca_file: Option<PathBuf>,
 
     /// How long calls under way may take to finish after SIGTERM, such as 15s. Less than the Pod's
     /// terminationGracePeriodSeconds.
@@ -106,14 +121,22 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
     );
 
     let shutdown = Shutdown::new();
-    let kafka = Kafka::new(kafka::Options { request_timeout: args.measure_timeout });
-    let sources = Sources::new(kafka);
+    let request_timeout = args.measure_timeout;
+    let hosts = Hosts::new(&args.azure_allow_suffix)
+        .map_err(|error| format!("--azure-allow-suffix: {error}"))?;
+    let web = web(args.azure_ca_file.as_deref())?;
+    let identities = Identities::new(identity::Options::from_env(), &web);
+    let kafka = Kafka::new(kafka::Options { request_timeout });
+    let service_bus = service_bus::Options { request_timeout, hosts };
+    let service_bus = ServiceBus::new(service_bus, web, Arc::clone(&identities));
+    let sources = Sources::new(kafka, service_bus);
     let options =
         scaler::Options { measure_timeout: args.measure_timeout, forget_after: args.forget_after };
     let scaler = Arc::new(Scaler::new(sources, options, shutdown.stop()));
 
     let grace = args.grace_period;
     let ending = server::serve(listeners, scaler, shutdown, grace, signals.told()).await;
+    identities.shutdown().await;
     match ending {
         Ending::Clean => info!("ended: every call was answered"),
         Ending::Cancelled => warn!(?grace, "ended: calls were cancelled after the grace period"),
@@ -123,4 +146,11 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
         Ending::Broken => {}
     }
     Ok(ending)
+}
+
+fn web(ca: Option<&Path>) -> Result<Web, Box<dyn Error>> {
+    let said = |error: &dyn std::fmt::Display| format!("--azure-ca-file: {error}");
+    let ca = ca.map(std::fs::read_to_string).transpose().map_err(|error| said(&error))?;
+    let options = web::Options { ca, ..web::Options::default() };
+    Ok(Web::new(&options).map_err(|error| said(&error))?)
 }

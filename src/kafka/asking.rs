@@ -10,15 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use tokio::time::Instant;
 
-use super::librdkafka::{BrokerId, Fault, Notice, Queries};
-use super::lock::lock;
+use super::librdkafka::{BrokerId, Fault, HandleConfig, Notice, Queries};
 use super::names::Topic;
 use super::threads::Threads;
 use super::trouble::Trouble;
+use crate::lock::lock;
 
 /// How long the thread waits for a reply before it looks whether it is to end.
 const SERVE: Duration = Duration::from_secs(1);
@@ -31,7 +30,7 @@ const REPLACE_AFTER: Duration = Duration::from_millis(500);
 
 /// The handle of a cluster that asks, whichever it is now.
 pub(super) struct Asking {
-    config: ClientConfig,
+    config: HandleConfig,
     trouble: Arc<Trouble>,
     threads: Arc<Threads>,
     current: Mutex<Arc<Handle>>,
@@ -48,7 +47,7 @@ impl Asking {
     /// # Errors
     /// What librdkafka finds wrong with the settings.
     pub(super) fn new(
-        config: ClientConfig,
+        config: HandleConfig,
         trouble: Arc<Trouble>,
         threads: Arc<Threads>,
     ) -> Result<Asking, KafkaError> {
@@ -85,7 +84,7 @@ impl Asking {
 
 impl Handle {
     fn open(
-        config: &ClientConfig,
+        config: &HandleConfig,
         trouble: &Arc<Trouble>,
         threads: &Threads,
     ) -> Result<Arc<Handle>, KafkaError> {

@@ -29,7 +29,7 @@ impl Pair {
         let config = ClusterConfig::plain(bootstrap).expect("bootstrap servers");
         let mut client = client_config(&config);
         client.set("group.id", group);
-        let queries = Arc::new(Queries::new(&client).expect("a handle"));
+        let queries = Arc::new(Queries::new(&client.into()).expect("a handle"));
         let threads = Threads::default();
         let served = Arc::downgrade(&queries);
         threads.spawn("bare", move || {

@@ -19,16 +19,19 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::asking::Asking;
+use super::bearer::Bearer;
 use super::error::{Error, Kind};
-use super::librdkafka::{BrokerId, Committed, End, Fault, Layout, Layouts, Offsets, Reply};
-use super::lock::lock;
+use super::librdkafka::{
+    BrokerId, Committed, End, Fault, HandleConfig, Layout, Layouts, Offsets, Reply,
+};
 use super::names::{Group, Offset, Partition, Topic};
 use super::reader::{Reader, Reading};
-use super::rounds::{Rounds, Tasks};
 use super::security::ClusterConfig;
 use super::tail::{FollowerId, Log, Thing};
 use super::threads::Threads;
 use super::trouble::Trouble;
+use crate::lock::lock;
+use crate::rounds::{Rounds, Tasks};
 
 /// How soon a question is asked again that met brokers in motion.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -105,7 +108,7 @@ struct Wanted {
 }
 
 impl Cluster {
-    /// The cluster, not yet connected.
+    /// The cluster, not yet connected; `bearer` where its login is a token.
     ///
     /// # Errors
     /// [`Error::Config`] where librdkafka does not take the settings.
@@ -114,6 +117,7 @@ impl Cluster {
         group: &Group,
         patience: Duration,
         threads: &Arc<Threads>,
+        bearer: Option<Arc<Bearer>>,
     ) -> Result<Arc<Cluster>, Error> {
         let mut asking = client_config(config);
         // A connection that has gone silent is given up in time for the next poll.
@@ -124,6 +128,8 @@ impl Cluster {
         asking.set("group.id", group.as_str());
         let trouble = Arc::new(Trouble::new());
         let reading = reading_config(client_config(config));
+        let reading = HandleConfig { settings: reading, bearer: bearer.clone() };
+        let asking = HandleConfig { settings: asking, bearer: bearer.clone() };
         let asking = Asking::new(asking, Arc::clone(&trouble), Arc::clone(threads));
         let asking = asking.map_err(|error| Error::config(&error))?;
         let reader = |name| {
@@ -131,13 +137,17 @@ impl Cluster {
             Reader::new(name, reading.clone(), trouble, threads)
         };
         let (tail, second) = (reader("kafka-tail"), reader("kafka-second"));
+        let tasks = Tasks::default();
+        if let Some(bearer) = bearer {
+            tasks.spawn(bearer.keep());
+        }
         Ok(Arc::new(Cluster {
             label: config.label(),
             patience,
             asking,
             turns: Semaphore::new(ASKING_AT_ONCE),
             trouble,
-            tasks: Tasks::default(),
+            tasks,
             brokers: Mutex::default(),
             layouts: Mutex::default(),
             policies: Mutex::default(),

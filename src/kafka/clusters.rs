@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::bearer::{Bearer, Logins};
 use super::cluster::Cluster;
 use super::error::Error;
 use super::follower::Follower;
-use super::lock::lock;
 use super::names::Group;
 use super::security::ClusterConfig;
 use super::threads::Threads;
 use super::trigger::KafkaTrigger;
-use crate::backlog::Backlog;
+use crate::lock::lock;
 
 /// The Kafka source. Nothing connects before a trigger is measured.
 pub struct Kafka(Arc<Clusters>);
@@ -24,28 +26,10 @@ pub struct Options {
     pub request_timeout: Duration,
 }
 
-/// What a measurement is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// The metric's value: a poll, which the next poll may be compared with.
-    Metric,
-    /// Only whether the trigger is active.
-    Activity,
-}
-
-/// What was measured at one moment. KEDA's value is `metric`; the trigger is active when `activity`
-/// is above its activation threshold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Measured {
-    /// What waits, bounded as the trigger says.
-    pub metric: Backlog,
-    /// What waits, whatever the metric leaves out.
-    pub activity: Backlog,
-}
-
 /// The clusters that some follower holds.
 pub(super) struct Clusters {
     options: Options,
+    logins: Option<Logins>,
     threads: Arc<Threads>,
     known: Mutex<HashMap<ClusterConfig, Weak<Cluster>>>,
 }
@@ -57,9 +41,19 @@ impl Default for Options {
 }
 
 impl Kafka {
-    /// The source, without any cluster yet.
+    /// The source, without any cluster yet, and without logins by token.
     pub fn new(options: Options) -> Kafka {
-        Kafka(Arc::new(Clusters { options, threads: Arc::default(), known: Mutex::default() }))
+        Kafka::of(options, None)
+    }
+
+    /// The source, without any cluster yet.
+    pub fn with_logins(options: Options, logins: Logins) -> Kafka {
+        Kafka::of(options, Some(logins))
+    }
+
+    fn of(options: Options, logins: Option<Logins>) -> Kafka {
+        let threads = Arc::default();
+        Kafka(Arc::new(Clusters { options, logins, threads, known: Mutex::default() }))
     }
 
     /// Begins to follow a trigger, which connects when it is first measured.
@@ -82,17 +76,28 @@ impl Kafka {
 }
 
 impl Clusters {
-    /// The cluster of these settings: the one there is, if it is of use, or a new one.
+    /// The cluster of these settings: the one there is, if it is of use, or a new one, for whose token there is time
+    /// until `deadline`.
     ///
     /// A new one looks `group` up as a matter of form.
-    pub(super) fn get(&self, config: &ClusterConfig, group: &Group) -> Result<Arc<Cluster>, Error> {
-        let mut known = self.lock();
-        known.retain(|_, cluster| cluster.strong_count() > 0);
-        let cluster = known.get(config).and_then(Weak::upgrade);
-        if let Some(cluster) = cluster.filter(|cluster| !cluster.is_spent()) {
+    pub(super) async fn get(
+        &self,
+        config: &ClusterConfig,
+        group: &Group,
+        deadline: Instant,
+    ) -> Result<Arc<Cluster>, Error> {
+        if let Some(cluster) = of_use(&self.lock(), config) {
             return Ok(cluster);
         }
-        let cluster = Cluster::new(config, group, self.options.request_timeout, &self.threads)?;
+        let bearer = Bearer::of(config, self.logins.as_ref(), deadline).await?;
+        let mut known = self.lock();
+        known.retain(|_, cluster| cluster.strong_count() > 0);
+        // Another call may have made it meanwhile.
+        if let Some(cluster) = of_use(&known, config) {
+            return Ok(cluster);
+        }
+        let patience = self.options.request_timeout;
+        let cluster = Cluster::new(config, group, patience, &self.threads, bearer)?;
         known.insert(config.clone(), Arc::downgrade(&cluster));
         Ok(cluster)
     }
@@ -100,4 +105,11 @@ impl Clusters {
     fn lock(&self) -> MutexGuard<'_, HashMap<ClusterConfig, Weak<Cluster>>> {
         lock(&self.known)
     }
+}
+
+fn of_use(
+    known: &HashMap<ClusterConfig, Weak<Cluster>>,
+    config: &ClusterConfig,
+) -> Option<Arc<Cluster>> {
+    known.get(config).and_then(Weak::upgrade).filter(|cluster| !cluster.is_spent())
 }

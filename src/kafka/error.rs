@@ -5,11 +5,17 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::librdkafka::Fault;
 use super::names::{Group, Offset, Topic};
+use crate::identity::{self, HostError};
 
 /// How OpenSSL tells that the other side refused.
 const TLS_ALERT: &str = ": SSL alert number ";
 
+/// How a broker refuses a token (RFC 7628, section 3.2.2).
+const TOKEN_REFUSED: &str = "{\"status\":";
+
 const CHECK_LOGIN: &str = "check sasl, usernameFromEnv and passwordFromEnv";
+
+const CHECK_CLIENT: &str = "check the client's rights and scopes";
 
 const WANTS_MORE: &str =
     "where that stays, this port wants TLS or a login: give tls and sasl, or another port";
@@ -110,6 +116,23 @@ pub enum Error {
         /// The broker's word.
         reason: String,
     },
+    /// The token that is to let in cannot be had.
+    #[error(transparent)]
+    Token(#[from] identity::Error),
+    /// A token of the scaler's must not go to these servers.
+    #[error(transparent)]
+    Untrusted(#[from] HostError),
+    /// The operator says which hosts tokens may be fetched from.
+    #[error(
+        "oauthTokenEndpointUri: the operator does not allow {host:?}; give an endpoint at another host, or have this one allowed with --oauth-allow-host"
+    )]
+    EndpointNotAllowed {
+        /// The endpoint's host.
+        host: String,
+    },
+    /// This scaler was started without anyone who fetches tokens.
+    #[error("sasl: this scaler cannot fetch tokens, so give another one")]
+    NoTokens,
     /// librdkafka does not take the settings that the trigger's parameters make.
     #[error(
         "the trigger's connection settings do not work: {reason}; give caFromEnv, certFromEnv and keyFromEnv as PEM, and keyPasswordFromEnv that opens the key"
@@ -199,6 +222,11 @@ impl Fault {
         // Such as `LISTCONSUMERGROUPOFFSETS worker coordinator request failed: `.
         let text = text.split_once("request failed: ").map_or(text, |(_, rest)| rest);
         let (said, advice) = match self.code {
+            Code::Authentication | Code::SaslAuthenticationFailed
+                if text.contains(TOKEN_REFUSED) =>
+            {
+                (text, Some(CHECK_CLIENT))
+            }
             Code::Authentication | Code::SaslAuthenticationFailed => (text, Some(CHECK_LOGIN)),
             _ => ADVICE
                 .iter()
@@ -236,6 +264,11 @@ mod tests {
                 Code::Authentication,
                 "sasl_ssl://a:1/bootstrap: SASL authentication error: Invalid username (after 9ms in state AUTH_REQ)",
                 "SASL authentication error: Invalid username; check sasl, usernameFromEnv and passwordFromEnv",
+            ),
+            (
+                Code::Authentication,
+                "sasl_ssl://a:1/bootstrap: SASL authentication error: {\"status\":\"invalid_token\"} (after 9ms)",
+                "SASL authentication error: {\"status\":\"invalid_token\"}; check the client's rights and scopes",
             ),
             (Code::AllBrokersDown, "1/1 brokers are down", "1/1 brokers are down"),
         ];

@@ -19,15 +19,15 @@ use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::cluster::{Bounds, Cluster, CommittedOffsets};
-use super::clusters::{Clusters, Measured, Purpose};
+use super::clusters::Clusters;
 use super::error::Error;
 use super::lag::{self, PartitionLag, Waiting};
 use super::librdkafka::{End, Layout};
-use super::lock::lock;
 use super::names::{Offset, Partition, Topic};
 use super::tail::{FollowerId, Log, Need, Progress, Thing, View};
 use super::trigger::{CountBy, CountFrom, KafkaTrigger};
-use crate::backlog::Backlog;
+use crate::backlog::{Backlog, Measured, Purpose};
+use crate::lock::lock;
 
 /// How long to wait before asking again when answers do not fit together.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -115,7 +115,7 @@ impl Follower {
     /// [`Error`] where the number cannot be had by the deadline. A group that does not exist, or has
     /// nothing committed, is no error: `offsetResetPolicy` says what waits for it.
     pub async fn measure(&self, deadline: Instant, purpose: Purpose) -> Result<Measured, Error> {
-        let cluster = self.cluster()?;
+        let cluster = self.cluster(deadline).await?;
         let measured = self.measure_on(&cluster, deadline, purpose).await;
         if cluster.is_spent() {
             // Its handles would go on to log in and be refused until the next poll, which locks
@@ -177,15 +177,17 @@ impl Follower {
     }
 
     /// The cluster, which is made if there is none, or none of use.
-    fn cluster(&self) -> Result<Arc<Cluster>, Error> {
-        let mut memory = self.memory();
-        if let Some(cluster) = &memory.cluster {
-            if !cluster.is_spent() {
-                return Ok(Arc::clone(cluster));
-            }
-            memory.leave();
+    async fn cluster(&self, deadline: Instant) -> Result<Arc<Cluster>, Error> {
+        if let Some(cluster) = self.memory().cluster_of_use() {
+            return Ok(cluster);
         }
-        let cluster = self.clusters.get(&self.trigger.cluster, &self.trigger.group)?;
+        let trigger = &self.trigger;
+        let cluster = self.clusters.get(&trigger.cluster, &trigger.group, deadline).await?;
+        let mut memory = self.memory();
+        // Another call may have come by one meanwhile.
+        if let Some(cluster) = memory.cluster_of_use() {
+            return Ok(cluster);
+        }
         memory.cluster = Some(Arc::clone(&cluster));
         Ok(cluster)
     }
@@ -477,6 +479,14 @@ impl Drop for Follower {
 }
 
 impl Memory {
+    /// The cluster, unless it is of no more use: then it is let go of.
+    fn cluster_of_use(&mut self) -> Option<Arc<Cluster>> {
+        if self.cluster.as_ref().is_some_and(|cluster| cluster.is_spent()) {
+            self.leave();
+        }
+        self.cluster.clone()
+    }
+
     /// Lets go of the cluster and of every topic followed on it.
     fn leave(&mut self) {
         if let Some(cluster) = self.cluster.take() {

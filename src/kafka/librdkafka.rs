@@ -23,20 +23,25 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaType};
 use rdkafka_sys as sys;
+use secrecy::ExposeSecret as _;
 use tokio::sync::oneshot;
 
-use super::lock::lock;
+use super::bearer::Bearer;
 use super::names::{Group, Offset, Partition, Topic};
+use crate::lock::lock;
 
 /// The syslog level of errors; the higher, the milder.
 const LOG_ERR: i32 = 3;
+
+/// What librdkafka calls us in its own log; brokers go by the token.
+const PRINCIPAL: &CStr = c"keda-sift";
 
 /// The longest time-out that librdkafka takes for a request.
 const LONGEST: Duration = Duration::from_secs(3_600);
@@ -96,11 +101,27 @@ pub(super) enum Notice {
     Log(i32, String),
 }
 
+/// What a handle is made with.
+#[derive(Clone)]
+pub(super) struct HandleConfig {
+    /// librdkafka's settings.
+    pub(super) settings: ClientConfig,
+    /// Who has the token, where the login is one.
+    pub(super) bearer: Option<Arc<Bearer>>,
+}
+
+/// The token that a handle was last given. Whoever waits on the handle gives it the next one.
+struct Given {
+    bearer: Option<Arc<Bearer>>,
+    version: AtomicU64,
+}
+
 /// A handle that asks a cluster for offsets.
 pub(super) struct Queries {
     // Declared before the client: a queue must go before its handle.
     queue: Queue,
     client: Client<Quiet>,
+    given: Given,
     waiting: Mutex<HashMap<u64, Waiting>>,
     next: AtomicU64,
 }
@@ -154,6 +175,7 @@ struct FetcherInner {
     records: Queue,
     notices: Queue,
     client: Client<Quiet>,
+    given: Given,
 }
 
 struct Queue(NonNull<sys::rd_kafka_queue_t>);
@@ -195,6 +217,60 @@ impl Fault {
     }
 }
 
+impl From<ClientConfig> for HandleConfig {
+    fn from(settings: ClientConfig) -> HandleConfig {
+        HandleConfig { settings, bearer: None }
+    }
+}
+
+impl Given {
+    /// Gives the handle a token that is newer than its own.
+    fn renew(&self, client: &Client<Quiet>) {
+        if let Err(reason) = self.give(client) {
+            tracing::debug!(reason, "librdkafka does not take a token");
+        }
+    }
+
+    fn give(&self, client: &Client<Quiet>) -> Result<(), String> {
+        let Some(bearer) = &self.bearer else {
+            return Ok(());
+        };
+        let version = bearer.version();
+        if self.version.swap(version, Ordering::AcqRel) == version {
+            return Ok(());
+        }
+        let token = bearer.token();
+        let secret = c_string(token.secret.expose_secret());
+        let life = token.expires.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let expires = i64::try_from(life.as_millis()).unwrap_or(i64::MAX);
+        let extensions = bearer.extensions().iter();
+        let extensions: Vec<CString> =
+            extensions.flat_map(|(name, value)| [c_string(name), c_string(value)]).collect();
+        let mut pointers: Vec<*const c_char> =
+            extensions.iter().map(|text| text.as_ptr()).collect();
+        let mut error = [0; 256];
+        // SAFETY: the handle is alive; all texts live to the end of the call, which copies them, and the lengths of
+        // both arrays are passed along. It may be called on any thread.
+        let code = unsafe {
+            sys::rd_kafka_oauthbearer_set_token(
+                client.native_ptr(),
+                secret.as_ptr(),
+                expires,
+                PRINCIPAL.as_ptr(),
+                pointers.as_mut_ptr(),
+                pointers.len(),
+                error.as_mut_ptr(),
+                error.len(),
+            )
+        };
+        match code {
+            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            // SAFETY: the call has ended the text within the buffer.
+            _ => Err(unsafe { owned_text(error.as_ptr()) }.unwrap_or_else(|| text_of(code))),
+        }
+    }
+}
+
 impl Queries {
     /// A handle with its threads running; it connects when first asked.
     ///
@@ -202,11 +278,12 @@ impl Queries {
     /// What librdkafka finds wrong with the settings. Not reaching a broker is no error here. The
     /// settings must have a `group.id`: an offset request that meets a coordinator which has moved
     /// uses the handle's own group without looking whether it has one (librdkafka issue 5040).
-    pub(super) fn new(config: &ClientConfig) -> Result<Queries, KafkaError> {
-        let client = open(config, RDKafkaType::RD_KAFKA_CONSUMER)?;
+    pub(super) fn new(config: &HandleConfig) -> Result<Queries, KafkaError> {
+        let (client, given) = open(config, RDKafkaType::RD_KAFKA_CONSUMER)?;
         Ok(Queries {
             queue: main_queue(&client),
             client,
+            given,
             waiting: Mutex::default(),
             next: AtomicU64::new(0),
         })
@@ -376,6 +453,7 @@ impl Queries {
     /// Waits up to `timeout` for what the brokers or librdkafka say, hands one reply to whoever
     /// asked, and returns what nobody asked for.
     pub(super) fn serve(&self, timeout: Duration) -> Option<Notice> {
+        self.given.renew(&self.client);
         let event = self.queue.poll(timeout)?;
         if let Some(notice) = event.notice() {
             return Some(notice);
@@ -431,11 +509,11 @@ impl Fetcher {
     ///
     /// # Errors
     /// What librdkafka finds wrong with the settings.
-    pub(super) fn new(config: &ClientConfig) -> Result<Fetcher, KafkaError> {
-        let client = open(config, RDKafkaType::RD_KAFKA_CONSUMER)?;
+    pub(super) fn new(config: &HandleConfig) -> Result<Fetcher, KafkaError> {
+        let (client, given) = open(config, RDKafkaType::RD_KAFKA_CONSUMER)?;
         // SAFETY: the handle is alive; the new queue is destroyed with `Queue`, before the handle.
         let records = unsafe { Queue::own(sys::rd_kafka_queue_new(client.native_ptr())) };
-        let inner = FetcherInner { records, notices: main_queue(&client), client };
+        let inner = FetcherInner { records, notices: main_queue(&client), client, given };
         Ok(Fetcher { topics: HashMap::new(), inner: Arc::new(inner) })
     }
 
@@ -487,6 +565,7 @@ impl Fetcher {
     /// The next deliveries, at most `limit`: the first that comes within
     /// `timeout`, and those that are there by then.
     pub(super) fn poll(&self, limit: usize, timeout: Duration) -> Batch {
+        self.inner.given.renew(&self.inner.client);
         // librdkafka waits until a batch is full, so only ever wait for a batch of one. That the wait
         // comes first keeps a wake-up: one that the second call swallows is followed by a return.
         let mut batch = self.take(1, timeout);
@@ -946,11 +1025,15 @@ impl Drop for TopicHandle {
     }
 }
 
-fn open(config: &ClientConfig, kind: RDKafkaType) -> Result<Client<Quiet>, KafkaError> {
-    let native = config.create_native_config()?;
+/// A handle with its first token: it has one before it connects.
+fn open(config: &HandleConfig, kind: RDKafkaType) -> Result<(Client<Quiet>, Given), KafkaError> {
+    let native = config.settings.create_native_config()?;
     // SAFETY: the configuration is alive; it says which events come through queues.
     unsafe { sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_ERROR) };
-    Client::new(config, native, kind, Quiet)
+    let client = Client::new(&config.settings, native, kind, Quiet)?;
+    let given = Given { bearer: config.bearer.clone(), version: AtomicU64::new(0) };
+    given.give(&client).map_err(KafkaError::ClientCreation)?;
+    Ok((client, given))
 }
 
 fn main_queue(client: &Client<Quiet>) -> Queue {
@@ -1050,7 +1133,7 @@ mod tests {
         cluster.create_topic("uploads", 2, 1).unwrap();
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "g");
-        let queries = Arc::new(Queries::new(&config).unwrap());
+        let queries = Arc::new(Queries::new(&config.into()).unwrap());
         let open = Arc::new(AtomicBool::new(true));
         let thread = std::thread::spawn({
             let (queries, open) = (Arc::clone(&queries), Arc::clone(&open));

@@ -1,8 +1,8 @@
 //! The Kafka source: how many selected messages a group has waiting in its topics.
 //!
-//! - `trigger`, `security`, `names`: what a trigger says
+//! - `trigger`, `security`, `sasl`, `names`: what a trigger says
 //! - `follower`: the way of a poll · `lag`: its arithmetic
-//! - `clusters`, `cluster`, `asking`: what is asked of the brokers · `rounds`: once for all who ask together
+//! - `clusters`, `cluster`, `asking`: what is asked of the brokers · `bearer`: the token they are shown, where a login is one
 //! - `tail`: a topic as it has been read · `index`: what was found, `record`: what a selection sees of it · `reader`, `threads`: the reading
 //! - `bare`: a yardstick for benchmarks
 //! - `librdkafka`: what rust-rdkafka does not wrap · `trouble`, `error`: what can go wrong
@@ -12,6 +12,7 @@
 
 mod asking;
 pub mod bare;
+mod bearer;
 mod cluster;
 mod clusters;
 mod error;
@@ -19,18 +20,18 @@ mod follower;
 pub mod index;
 mod lag;
 mod librdkafka;
-mod lock;
 pub mod names;
 mod reader;
 mod record;
-mod rounds;
+mod sasl;
 pub mod security;
 mod tail;
 mod threads;
 pub mod trigger;
 mod trouble;
 
-pub use clusters::{Kafka, Measured, Options, Purpose};
+pub use bearer::Logins;
+pub use clusters::{Kafka, Options};
 pub use error::Error;
 pub use follower::Follower;
 pub use names::{Group, Offset, Partition, Topic};

@@ -14,19 +14,18 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::index::KeyHash;
-use super::librdkafka::{Delivered, Delivery, Fetcher, Notice, Waker};
-use super::lock::lock;
+use super::librdkafka::{Delivered, Delivery, Fetcher, HandleConfig, Notice, Waker};
 use super::names::{Offset, Partition, Topic};
 use super::record::KafkaMessage;
 use super::tail::{Found, Judging, Log};
 use super::threads::Threads;
 use super::trouble::Trouble;
+use crate::lock::lock;
 use crate::selection::{Judge, Message, Slot, Verdicts};
 
 /// Records taken from librdkafka at a time.
@@ -57,7 +56,7 @@ pub(super) struct Reading {
 /// Where readings are posted, and the thread that reads them while there are any.
 pub(super) struct Reader {
     name: &'static str,
-    config: ClientConfig,
+    config: HandleConfig,
     trouble: Arc<Trouble>,
     threads: Arc<Threads>,
     desk: Mutex<Option<Arc<Desk>>>,
@@ -132,7 +131,7 @@ impl Reader {
     /// A reader that has yet to read anything: no handle, no thread.
     pub(super) fn new(
         name: &'static str,
-        config: ClientConfig,
+        config: HandleConfig,
         trouble: Arc<Trouble>,
         threads: Arc<Threads>,
     ) -> Reader {

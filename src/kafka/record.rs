@@ -35,6 +35,18 @@ impl Message for KafkaMessage<'_> {
         self.record.each_header(each);
     }
 
+    fn cloud_event_type(&self) -> Option<Cow<'_, [u8]>> {
+        self.header("ce_type")
+    }
+
+    fn content_type(&self) -> Option<Cow<'_, [u8]>> {
+        self.header("content-type")
+    }
+
+    fn plain_event_type(&self) -> Option<&str> {
+        None
+    }
+
     fn body(&self) -> Option<&[u8]> {
         self.record.payload()
     }

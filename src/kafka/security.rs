@@ -1,4 +1,4 @@
-//! Which cluster a trigger means and how to get in: its servers, TLS and SASL, and what librdkafka
+//! Which cluster a trigger means and how to get in: its servers, TLS and SASL (see `sasl`), and what librdkafka
 //! calls each of them.
 //!
 //! Two triggers share a cluster's connections exactly if all of this is equal, secrets included, so
@@ -18,6 +18,7 @@ use std::net::Ipv6Addr;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::sasl::{Sasl, TokenLogin};
 use crate::metadata::{self, Reader, quoted};
 
 const SERVERS: &str = "give host:port, several of them by comma";
@@ -73,23 +74,9 @@ struct ClientCertificate {
     key_password: Option<Credential>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Sasl {
-    mechanism: Mechanism,
-    username: Credential,
-    password: Credential,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Mechanism {
-    Plain,
-    ScramSha256,
-    ScramSha512,
-}
-
 /// A secret that can be compared, so that it can be part of what tells clusters apart.
 #[derive(Clone)]
-struct Credential(SecretString);
+pub(super) struct Credential(pub(super) SecretString);
 
 /// What a block of PEM holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +108,7 @@ impl ClusterConfig {
         reader.require("bootstrapServers", SERVERS);
         let servers = reader.parsed("bootstrapServers", SERVERS, BootstrapServers::parse);
         let tls = Tls::decode(reader);
-        let sasl = Sasl::decode(reader);
+        let sasl = Sasl::decode(reader, tls.as_ref().is_some_and(|tls| tls.verify));
         Some(Self { servers: servers?, tls, sasl })
     }
 
@@ -165,11 +152,25 @@ impl ClusterConfig {
             settings.push(("ssl.endpoint.identification.algorithm", plain(identification)));
         }
         if let Some(sasl) = &self.sasl {
-            settings.push(("sasl.mechanisms", plain(sasl.mechanism.name())));
-            settings.push(("sasl.username", sasl.username.0.clone()));
-            settings.push(("sasl.password", sasl.password.0.clone()));
+            settings.extend(sasl.settings());
         }
         settings
+    }
+
+    /// Whose token lets in, where one does.
+    pub(super) fn token_login(&self) -> Option<&TokenLogin> {
+        match &self.sasl {
+            Some(Sasl::Token(login)) => Some(login),
+            _ => None,
+        }
+    }
+
+    /// The servers' hosts.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.servers
+            .0
+            .split(',')
+            .map(|server| server.rsplit_once(':').map_or(server, |(host, _)| host))
     }
 
     /// The cluster by name, for messages: its servers, at most 100 bytes of them.
@@ -266,62 +267,10 @@ impl Tls {
     }
 }
 
-impl Sasl {
-    /// `None` where the trigger wants none, and after a complaint.
-    fn decode(reader: &mut Reader<'_>) -> Option<Self> {
-        let mechanism = reader.choice(
-            "sasl",
-            &[
-                ("none", Some(None)),
-                ("plaintext", Some(Some(Mechanism::Plain))),
-                ("scram_sha256", Some(Some(Mechanism::ScramSha256))),
-                ("scram_sha512", Some(Some(Mechanism::ScramSha512))),
-                ("oauthbearer", None),
-                ("gssapi", None),
-                ("aws_msk_iam", None),
-                ("azure_workload", None),
-            ],
-        );
-        let username = reader.secret("username");
-        let password = reader.secret("password");
-        // They belong to mechanisms that have been complained of, and mean nothing with the others.
-        reader.accept(&[
-            "saslTokenProvider",
-            "scopes",
-            "oauthTokenEndpointUri",
-            "oauthExtensions",
-            "keytab",
-            "realm",
-            "kerberosConfig",
-            "kerberosServiceName",
-            "kerberosDisableFAST",
-            "awsRegion",
-        ]);
-        let mechanism = mechanism.flatten()?;
-        reader.require("username", "sasl needs it, as usernameFromEnv");
-        reader.require("password", "sasl needs it, as passwordFromEnv");
-        Some(Self {
-            mechanism,
-            username: Credential::trimmed(&username?),
-            password: Credential::trimmed(&password?),
-        })
-    }
-}
-
-impl Mechanism {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "PLAIN",
-            Self::ScramSha256 => "SCRAM-SHA-256",
-            Self::ScramSha512 => "SCRAM-SHA-512",
-        }
-    }
-}
-
 impl Credential {
     /// Without the blanks at its ends, as KEDA takes user names and passwords: files often end in a
     /// line break.
-    fn trimmed(secret: &SecretString) -> Self {
+    pub(super) fn trimmed(secret: &SecretString) -> Self {
         Self(SecretString::from(secret.expose_secret().trim()))
     }
 }
@@ -579,21 +528,11 @@ mod tests {
                 &[("sasl", "PLAIN")],
                 "sasl: \"PLAIN\" is not known; give none or plaintext or scram",
             ),
-            (
-                "oauthbearer",
-                &[("sasl", "oauthbearer")],
-                "sasl: \"oauthbearer\" is not supported by this version; give none",
-            ),
             ("gssapi", &[("sasl", "gssapi")], "sasl: \"gssapi\" is not supported by this version"),
             (
                 "aws_msk_iam",
                 &[("sasl", "aws_msk_iam")],
                 "sasl: \"aws_msk_iam\" is not supported by this version",
-            ),
-            (
-                "azure_workload",
-                &[("sasl", "azure_workload")],
-                "sasl: \"azure_workload\" is not supported by this version",
             ),
             (
                 "tls as a boolean",

@@ -32,9 +32,9 @@ use tokio::time::Instant;
 use super::error::Kind;
 use super::index::{KeyHash, Matches};
 use super::librdkafka::{Fault, Layout};
-use super::lock::lock;
 use super::names::{Offset, Partition, Topic};
 use super::reader::{Reading, Seat};
+use crate::lock::lock;
 use crate::selection::{Judge, Part, Slot};
 
 /// A record that a compacted topic once held may be gone; matches in one are read again when they

@@ -7,7 +7,7 @@
 use std::sync::Mutex;
 use std::thread::{Builder, JoinHandle};
 
-use super::lock::lock;
+use crate::lock::lock;
 
 /// The threads of one [`Kafka`](super::Kafka).
 #[derive(Default)]

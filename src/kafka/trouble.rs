@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::error::Kind;
 use super::librdkafka::Fault;
-use super::lock::lock;
+use crate::lock::lock;
 
 /// The complaints of one cluster.
 pub(super) struct Trouble {

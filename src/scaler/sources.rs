@@ -9,13 +9,20 @@ use tokio::time::Instant;
 #[cfg(test)]
 use super::script::Script;
 use super::status::Error;
+pub(crate) use crate::backlog::{Measured, Purpose};
 use crate::kafka::{self, Kafka};
-pub(crate) use crate::kafka::{Measured, Purpose};
+use crate::service_bus::{self, ServiceBus};
 use crate::trigger::Source;
+#[cfg(test)]
+use crate::{
+    identity::{self, Identities},
+    web::{self, Web},
+};
 
 /// All that triggers can be measured by.
 pub struct Sources {
     kafka: Kafka,
+    service_bus: ServiceBus,
     #[cfg(test)]
     script: Option<Arc<Script>>,
 }
@@ -23,15 +30,17 @@ pub struct Sources {
 /// One trigger's hold on its source; dropping it lets go of what nobody else needs.
 pub(crate) enum Follower {
     Kafka(Box<kafka::Follower>),
+    ServiceBus(Box<service_bus::Follower>),
     #[cfg(test)]
     Scripted(Arc<Script>),
 }
 
 impl Sources {
     /// The sources, none of which connects to anything before a trigger needs it.
-    pub fn new(kafka: Kafka) -> Self {
+    pub fn new(kafka: Kafka, service_bus: ServiceBus) -> Self {
         Self {
             kafka,
+            service_bus,
             #[cfg(test)]
             script: None,
         }
@@ -40,8 +49,11 @@ impl Sources {
     /// Sources that measure whatever the script says.
     #[cfg(test)]
     pub(crate) fn scripted(script: Arc<Script>) -> Self {
+        let web = Web::new(&web::Options::default()).expect("no authorities of its own");
+        let identities = Identities::new(identity::Options::default(), &web);
+        let service_bus = ServiceBus::new(service_bus::Options::default(), web, identities);
         let kafka = Kafka::new(kafka::Options::default());
-        Self { kafka, script: Some(script) }
+        Self { kafka, service_bus, script: Some(script) }
     }
 
     /// Begins to follow what a trigger counts.
@@ -54,12 +66,15 @@ impl Sources {
             Source::Kafka(trigger) => {
                 Follower::Kafka(Box::new(self.kafka.follow(Arc::clone(trigger))))
             }
+            Source::ServiceBus(trigger) => {
+                Follower::ServiceBus(Box::new(self.service_bus.follow(trigger)))
+            }
         }
     }
 
     /// Ends every connection and task of the sources.
     pub async fn shutdown(&self) {
-        self.kafka.shutdown().await;
+        tokio::join!(self.kafka.shutdown(), self.service_bus.shutdown());
     }
 }
 
@@ -77,6 +92,7 @@ impl Follower {
     ) -> Result<Measured, Error> {
         match self {
             Self::Kafka(follower) => Ok(follower.measure(deadline, purpose).await?),
+            Self::ServiceBus(follower) => Ok(follower.measure(deadline).await?),
             #[cfg(test)]
             Self::Scripted(script) => Ok(script.measure(purpose).await?),
         }

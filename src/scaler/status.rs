@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use crate::{kafka, trigger};
+use crate::{identity, kafka, service_bus, trigger};
 
 /// The longest text of a status.
 pub(crate) const MAX_BYTES: usize = 900;
@@ -29,6 +29,9 @@ pub enum Error {
     /// Kafka did not give the count.
     #[error(transparent)]
     Kafka(#[from] kafka::Error),
+    /// Service Bus did not give the count.
+    #[error(transparent)]
+    ServiceBus(#[from] service_bus::Error),
     /// A lower bound is known that does not tell whether the trigger is active.
     #[error(
         "still counting: cannot tell yet whether more than {activation} messages wait; ask again"
@@ -74,8 +77,40 @@ impl Error {
             | Self::Undecided { .. }
             | Self::Overdue { .. }
             | Self::ShuttingDown => Code::Unavailable,
+            Self::Kafka(kafka::Error::Token(error)) => of_identity(error),
+            Self::Kafka(
+                kafka::Error::Untrusted(_)
+                | kafka::Error::EndpointNotAllowed { .. }
+                | kafka::Error::NoTokens,
+            ) => Code::InvalidArgument,
+            Self::ServiceBus(error) => of_service_bus(error),
             Self::Full { .. } => Code::ResourceExhausted,
         }
+    }
+}
+
+fn of_service_bus(error: &service_bus::Error) -> Code {
+    match error {
+        service_bus::Error::Host(_) | service_bus::Error::Topic { .. } => Code::InvalidArgument,
+        service_bus::Error::Unauthorized { .. } => Code::Unauthenticated,
+        service_bus::Error::Denied { .. } => Code::PermissionDenied,
+        service_bus::Error::NotFound { .. } | service_bus::Error::NoMatch { .. } => Code::NotFound,
+        service_bus::Error::Unreachable { .. }
+        | service_bus::Error::Throttled { .. }
+        | service_bus::Error::Incomplete { .. }
+        | service_bus::Error::Service { .. }
+        | service_bus::Error::StillReading { .. } => Code::Unavailable,
+        service_bus::Error::Identity(error) => of_identity(error),
+    }
+}
+
+fn of_identity(error: &identity::Error) -> Code {
+    match error {
+        identity::Error::NotConfigured { .. }
+        | identity::Error::Misconfigured { .. }
+        | identity::Error::TokenFile { .. } => Code::FailedPrecondition,
+        identity::Error::Refused { .. } => Code::Unauthenticated,
+        identity::Error::Throttled { .. } | identity::Error::Unreachable { .. } => Code::Unavailable,
     }
 }
 

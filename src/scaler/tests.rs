@@ -12,7 +12,7 @@ use super::proto::external_scaler_client::ExternalScalerClient;
 use super::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
 use super::script::{Reply, Script};
 use super::{ExternalScalerServer, Options, Scaler, Sources, Stop, status};
-use crate::backlog::Backlog;
+use crate::backlog::{Backlog, Purpose};
 use crate::kafka;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -105,7 +105,7 @@ async fn both_calls_of_a_poll_answer_from_one_measurement() {
     script.say(exactly(0));
     tokio::time::advance(Duration::from_millis(999)).await;
     assert!(keda.is_active(&trigger()).await.unwrap());
-    assert_eq!(script.asked(), [kafka::Purpose::Metric]);
+    assert_eq!(script.asked(), [Purpose::Metric]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,7 +116,7 @@ async fn is_active_measures_when_the_metric_is_a_second_old() {
     script.say(exactly(5));
     tokio::time::advance(Duration::from_secs(1)).await;
     assert!(!keda.is_active(&trigger()).await.unwrap());
-    assert_eq!(script.asked(), [kafka::Purpose::Metric, kafka::Purpose::Activity]);
+    assert_eq!(script.asked(), [Purpose::Metric, Purpose::Activity]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@
 //!
 //! # References
 //! - CloudEvents, Kafka protocol binding 1.0.2, sections 3.1 to 3.3: content modes, `ce_type`
+//! - CloudEvents, AMQP protocol binding 1.0.2, section 3: the same, `cloudEvents:type`
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -30,7 +31,8 @@ pub struct EventTypes {
 /// Where a message keeps its event type.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum EventTypeFrom {
-    /// Where CloudEvents says: the header `ce_type`, or the `type` of a structured event's JSON body.
+    /// Where CloudEvents says: an attribute beside the body, or the `type` of a structured event's JSON
+    /// body; for what is no CloudEvent, what its source has for one.
     #[default]
     CloudEvents,
     /// The header of this name, the last one if there are several.
@@ -153,12 +155,10 @@ impl EventTypeFrom {
     pub(super) fn read<'m>(&self, record: &Record<'m>) -> Option<Cow<'m, str>> {
         let message = record.message;
         match self {
-            EventTypeFrom::CloudEvents => match message.header("ce_type") {
+            EventTypeFrom::CloudEvents => match message.cloud_event_type() {
                 Some(event_type) => utf8(event_type),
-                None if is_structured(message.header("content-type")) => {
-                    record.body.find(&STRUCTURED_TYPE).value()?.scalar()
-                }
-                None => None,
+                None => structured_type(record)
+                    .or_else(|| message.plain_event_type().map(Cow::Borrowed)),
             },
             EventTypeFrom::Header(name) => utf8(message.header(name)?),
             EventTypeFrom::Key => utf8(Cow::Borrowed(message.key()?)),
@@ -166,6 +166,14 @@ impl EventTypeFrom {
             EventTypeFrom::Body(path) => record.body.find(path).value()?.scalar(),
         }
     }
+}
+
+/// The type of a CloudEvent that is whole in the JSON body.
+fn structured_type<'m>(record: &Record<'m>) -> Option<Cow<'m, str>> {
+    if !is_structured(record.message.content_type()) {
+        return None;
+    }
+    record.body.find(&STRUCTURED_TYPE).value()?.scalar()
 }
 
 /// Text out of bytes, copied only if they were.
@@ -281,6 +289,11 @@ mod tests {
         }
     }
 
+    /// Of a source that has something for the type of a message that is no CloudEvent.
+    fn plain(sample: Sample) -> Sample {
+        Sample { plain_event_type: Some("plain".to_owned()), ..sample }
+    }
+
     #[test]
     fn the_type_is_read_where_it_is_kept() {
         let structured = |content_type: &str| {
@@ -312,6 +325,9 @@ mod tests {
                 Some("sent"),
             ),
             ("no type at all", "", Sample::default(), None),
+            ("no CloudEvent", "", plain(Sample::default()), Some("plain")),
+            ("a CloudEvent", "", plain(Sample::default().header("ce_type", "made")), Some("made")),
+            ("no CloudEvent but a place", "key", plain(Sample::default()), None),
             (
                 "header not UTF-8",
                 "",

@@ -276,6 +276,7 @@ mod tests {
                 headers,
                 body,
                 time,
+                plain_event_type: None,
             })
     }
 

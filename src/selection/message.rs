@@ -18,6 +18,15 @@ pub trait Message: Sync {
     /// Shows `each` every header, name and value, in the message's own order.
     fn each_header(&self, each: &mut dyn FnMut(&str, &[u8]));
 
+    /// The CloudEvents attribute `type`, where the source's binding of binary mode keeps it.
+    fn cloud_event_type(&self) -> Option<Cow<'_, [u8]>>;
+
+    /// The media type of the body.
+    fn content_type(&self) -> Option<Cow<'_, [u8]>>;
+
+    /// What stands for the event type of a message that is no CloudEvent; `None` where nothing does.
+    fn plain_event_type(&self) -> Option<&str>;
+
     /// The body; `None` for a message without one, such as a tombstone.
     fn body(&self) -> Option<&[u8]>;
 
@@ -31,13 +40,25 @@ pub trait Message: Sync {
     fn source_variable(&self, name: &str) -> Option<Variable<'_>>;
 }
 
-/// The value of a variable that one source alone has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The value of a variable that one source alone has, by the name of its type in a filter.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Variable<'a> {
-    /// A string in a filter.
-    Text(Cow<'a, str>),
-    /// An int in a filter.
+    /// `null`.
+    Null,
+    /// A bool.
+    Boolean(bool),
+    /// An int.
     Integer(i64),
+    /// A uint.
+    Unsigned(u64),
+    /// A double.
+    Double(f64),
+    /// A string.
+    Text(Cow<'a, str>),
+    /// A timestamp, in milliseconds since 1970.
+    Time(i64),
+    /// A map with strings as keys.
+    Map(Vec<(&'a str, Variable<'a>)>),
 }
 
 #[cfg(test)]
@@ -52,6 +73,7 @@ pub(super) mod tests {
         pub(crate) headers: Vec<(String, Vec<u8>)>,
         pub(crate) body: Option<Vec<u8>>,
         pub(crate) time: Option<i64>,
+        pub(crate) plain_event_type: Option<String>,
     }
 
     impl Sample {
@@ -101,6 +123,18 @@ pub(super) mod tests {
             }
         }
 
+        fn cloud_event_type(&self) -> Option<Cow<'_, [u8]>> {
+            self.header("ce_type")
+        }
+
+        fn content_type(&self) -> Option<Cow<'_, [u8]>> {
+            self.header("content-type")
+        }
+
+        fn plain_event_type(&self) -> Option<&str> {
+            self.plain_event_type.as_deref()
+        }
+
         fn body(&self) -> Option<&[u8]> {
             self.body.as_deref()
         }
@@ -117,6 +151,15 @@ pub(super) mod tests {
             match name {
                 "topic" => Some(Variable::Text("uploads".into())),
                 "partition" => Some(Variable::Integer(3)),
+                "properties" => Some(Variable::Map(vec![
+                    ("count", Variable::Integer(3)),
+                    ("ratio", Variable::Double(1.5)),
+                    ("many", Variable::Unsigned(u64::MAX)),
+                    ("urgent", Variable::Boolean(true)),
+                    ("nothing", Variable::Null),
+                    ("name", Variable::Text("a".into())),
+                    ("at", Variable::Time(1_700_000_000_000)),
+                ])),
                 _ => None,
             }
         }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::common;
-use crate::kafka::trigger::{Decoded, FILTER_VARIABLES, KafkaTrigger};
+use crate::kafka::{self, KafkaTrigger};
 use crate::metadata::{Invalid, Reader};
+use crate::service_bus::{self, ServiceBusTrigger};
 
 /// The metric of a trigger whose metadata cannot be read. KEDA passes over a trigger without one in
 /// silence; with one it goes on to ask for the metric, and is told what is wrong.
@@ -31,12 +32,15 @@ pub struct Trigger {
 pub enum Source {
     /// In Kafka topics.
     Kafka(Arc<KafkaTrigger>),
+    /// In queues or subscriptions of Azure Service Bus.
+    ServiceBus(Arc<ServiceBusTrigger>),
 }
 
-/// The sources that this version has.
+/// The sources that there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Kafka,
+    ServiceBus,
 }
 
 impl Trigger {
@@ -49,6 +53,7 @@ impl Trigger {
         common::accept_link(&mut reader);
         let decoded = match kind(&mut reader) {
             Some(Kind::Kafka) => Self::decode_kafka(&mut reader),
+            Some(Kind::ServiceBus) => Self::decode_service_bus(&mut reader),
             None => {
                 // Which other keys there are depends on the source.
                 reader.pass_unknown();
@@ -59,45 +64,53 @@ impl Trigger {
     }
 
     fn decode_kafka(reader: &mut Reader<'_>) -> Option<Self> {
-        let selection = common::selection(reader, FILTER_VARIABLES);
+        let selection = common::selection(reader, kafka::FILTER_VARIABLES);
         let count_limit = common::count_limit(reader);
         let decoded = KafkaTrigger::decode(reader, selection, count_limit);
         let default_name = decoded.as_ref().map_or("", |decoded| &decoded.metric_name);
         let metric_name = common::metric_name(reader, default_name);
-        let Decoded { trigger, activation, .. } = decoded?;
-        Some(Self {
-            metric_name,
-            target: trigger.threshold,
-            activation,
-            source: Source::Kafka(Arc::new(trigger)),
-        })
+        let kafka::Decoded { trigger, activation, .. } = decoded?;
+        let target = trigger.threshold;
+        Some(Self { metric_name, target, activation, source: Source::Kafka(Arc::new(trigger)) })
+    }
+
+    fn decode_service_bus(reader: &mut Reader<'_>) -> Option<Self> {
+        let selection = common::selection(reader, service_bus::FILTER_VARIABLES);
+        let count_limit = common::count_limit(reader);
+        let decoded = ServiceBusTrigger::decode(reader, selection, count_limit);
+        let default_name = decoded.as_ref().map_or("", |decoded| &decoded.metric_name);
+        let metric_name = common::metric_name(reader, default_name);
+        let service_bus::Decoded { trigger, activation, .. } = decoded?;
+        let target = trigger.target;
+        Some(Self { metric_name, target, activation, source: Source::ServiceBus(Arc::new(trigger)) })
     }
 }
 
 /// The source that the trigger names, or else the one whose keys it has. `None` after a complaint.
 fn kind(reader: &mut Reader<'_>) -> Option<Kind> {
-    let named =
-        reader.choice("source", &[("kafka", Some(Kind::Kafka)), ("azure-servicebus", None)]);
+    let sources = [("kafka", Some(Kind::Kafka)), ("azure-servicebus", Some(Kind::ServiceBus))];
+    let named = reader.choice("source", &sources);
     if named.is_some() {
         return named;
     }
-    let unsupported = ["queueName", "topicName"].into_iter().find(|key| reader.has(key));
-    match (reader.has("source"), reader.has("bootstrapServers"), unsupported) {
-        // The name has been complained of; the other keys may tell what was meant, and what else is
-        // wrong.
-        (_, true, _) => Some(Kind::Kafka),
-        (true, false, _) => None,
-        (false, false, Some(key)) => {
+    // Where a name was given it has been complained of; the other keys may tell what was meant, and what
+    // else is wrong.
+    match (reader.has("bootstrapServers"), reader.has("queueName") || reader.has("topicName")) {
+        (true, false) => Some(Kind::Kafka),
+        (false, true) => Some(Kind::ServiceBus),
+        (true, true) if !reader.has("source") => {
+            let both = "is missing, and there are keys of kafka and of azure-servicebus; give one";
+            reader.complain("source", both);
+            None
+        }
+        (false, false) if !reader.has("source") => {
             reader.complain(
                 "source",
-                format_args!("is missing; azure-servicebus, which {key} means, is not supported by this version"),
+                "is missing; give kafka or azure-servicebus, or a key that tells: bootstrapServers, queueName or topicName",
             );
             None
         }
-        (false, false, None) => {
-            reader.complain("source", "is missing; give kafka, and bootstrapServers with it");
-            None
-        }
+        _ => None,
     }
 }
 
@@ -120,8 +133,10 @@ mod tests {
     }
 
     fn kafka(trigger: &Trigger) -> &KafkaTrigger {
-        let Source::Kafka(kafka) = &trigger.source;
-        kafka
+        match &trigger.source {
+            Source::Kafka(kafka) => kafka,
+            source => panic!("another source: {source:?}"),
+        }
     }
 
     #[test]
@@ -195,7 +210,7 @@ mod tests {
         let expected = Selection {
             types: EventTypes::parse("image.uploaded,image.replaced").ok(),
             from: EventTypeFrom::parse("header:kind").expect("a header"),
-            filter: Filter::compile("size > 100", FILTER_VARIABLES).ok(),
+            filter: Filter::compile("size > 100", kafka::FILTER_VARIABLES).ok(),
         };
         assert_eq!(kafka(&trigger).selection, expected);
         assert_eq!(kafka(&trigger).count_limit.map(u64::from), Some(500));
@@ -205,23 +220,28 @@ mod tests {
     fn the_source_is_named_or_told_by_its_keys() {
         let missing = ["bootstrapServers: is missing", "consumerGroup: is missing"];
         let rows: &[(&str, Rows<'_>, &[&str])] = &[
-            ("nothing at all", &[], &["source: is missing; give kafka"]),
+            ("nothing at all", &[], &["source: is missing; give kafka or azure-servicebus"]),
             (
                 "no key that tells",
                 &[("topic", "a"), ("nonsense", "b")],
-                &["source: is missing; give kafka"],
+                &["source: is missing; give kafka or azure-servicebus"],
+            ),
+            (
+                "keys of both",
+                &[("bootstrapServers", "a:1"), ("queueName", "b")],
+                &["source: is missing, and there are keys of kafka and of azure-servicebus"],
             ),
             ("kafka by name", &[("source", "kafka")], &missing),
             ("kafka by its servers", &[("bootstrapServersFromEnv", "a:1")], &missing[1..]),
             (
-                "one of a later version",
+                "service bus by name",
                 &[("source", "azure-servicebus"), ("queueName", "a")],
-                &["source: \"azure-servicebus\" is not supported by this version; give kafka"],
+                &["namespace: is missing"],
             ),
             (
-                "one of a later version by its keys",
+                "service bus by its keys",
                 &[("topicName", "a"), ("subscriptionName", "b")],
-                &["source: is missing; azure-servicebus, which topicName means, is not supported"],
+                &["namespace: is missing"],
             ),
             (
                 "one nobody knows",

@@ -31,7 +31,7 @@ pub enum Listener {
     Ssl,
     /// TLS; clients need a certificate of the same authority.
     Mtls,
-    /// SASL in plain text: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512.
+    /// SASL in plain text: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, and OAUTHBEARER with any unsigned token.
     SaslPlaintext,
     /// SASL within TLS.
     SaslSsl,
@@ -185,7 +185,7 @@ fn secure() -> (Security, Shape) {
     it.set("ssl.truststore.type", "PEM");
     it.set("ssl.truststore.certificates", authority.cert());
     it.set("listener.name.mtls.ssl.client.auth", "required");
-    it.set("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512");
+    it.set("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER");
     for listener in ["sasl_plaintext", "sasl_ssl"] {
         let module = "org.apache.kafka.common.security";
         let known = format!(
@@ -202,6 +202,15 @@ fn secure() -> (Security, Shape) {
                 format!("{module}.scram.ScramLoginModule required;"),
             );
         }
+    }
+    for listener in ["sasl_plaintext", "sasl_ssl"] {
+        let prefix = format!("listener.name.{listener}.oauthbearer");
+        it.set(
+            format!("{prefix}.sasl.jaas.config"),
+            "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";",
+        );
+        // A client has to show a good token as often as this, on the connection it has.
+        it.set(format!("{prefix}.connections.max.reauth.ms"), 4_000);
     }
     // Who is no super user is denied everything, since there are no rules.
     it.set("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer");

@@ -60,4 +60,4 @@ pub use ports::free as free_port;
 pub use proxy::{LIST_OFFSETS, Mute, Proxy, Replies};
 pub use requests::{Request, Requests};
 pub use rights::{Operation, Resource};
-pub use sift::{Poll, Sift, Trigger};
+pub use sift::{Poll, Settings, Sift, Trigger};

@@ -5,11 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keda_sift::kafka::{Kafka, Options};
+use azure_stand_ins::ServiceBus as Namespace;
+use keda_sift::identity::{self, Hosts, Identities, TokenEndpoints};
+use keda_sift::kafka::{self, Kafka};
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
 use keda_sift::scaler::{self, Scaler, Sources};
 use keda_sift::server::{self, Ending, Listener, Listeners, Shutdown};
+use keda_sift::service_bus::{self, ServiceBus};
+use keda_sift::web::{self, Web};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
@@ -27,6 +31,19 @@ pub struct Sift {
     _server: Arc<JoinSet<Ending>>,
 }
 
+/// What a scaler is started with; the defaults are those of `keda-sift serve`.
+pub struct Settings {
+    pub measure_timeout: Duration,
+    pub forget_after: Duration,
+    /// What the pod's environment says.
+    pub identity: identity::Options,
+    pub web: web::Options,
+    /// Suffixes of hosts that the operator allows to have tokens.
+    pub allowed: Vec<String>,
+    /// Hosts that the operator allows to be token endpoints; none means any.
+    pub oauth_hosts: Vec<String>,
+}
+
 /// A trigger as a user writes it.
 #[derive(Clone)]
 pub struct Trigger {
@@ -42,22 +59,59 @@ pub struct Poll {
     pub active: bool,
 }
 
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            measure_timeout: Duration::from_secs(10),
+            forget_after: Duration::from_secs(900),
+            identity: identity::Options::default(),
+            web: web::Options::default(),
+            allowed: Vec::new(),
+            oauth_hosts: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// All sources of a scaler with these settings.
+    pub fn sources(&self) -> Sources {
+        let request_timeout = self.measure_timeout;
+        let hosts = Hosts::new(&self.allowed).expect("suffixes");
+        let web = Web::new(&self.web).expect("authorities that are certificates");
+        let identities = Identities::new(self.identity.clone(), &web);
+        let logins = kafka::Logins {
+            identities: Arc::clone(&identities),
+            hosts: hosts.clone(),
+            endpoints: TokenEndpoints::new(&self.oauth_hosts),
+        };
+        let kafka = Kafka::with_logins(kafka::Options { request_timeout }, logins);
+        let service_bus = service_bus::Options { request_timeout, hosts };
+        let service_bus = ServiceBus::new(service_bus, web, identities);
+        Sources::new(kafka, service_bus)
+    }
+}
+
 impl Sift {
     /// A scaler with the defaults of `keda-sift serve`.
     pub async fn start() -> Sift {
-        Sift::start_with(Duration::from_secs(10), Duration::from_secs(900)).await
+        Sift::with(Settings::default()).await
     }
 
     /// A scaler with a measure timeout and a time after which it forgets triggers.
     pub async fn start_with(measure_timeout: Duration, forget_after: Duration) -> Sift {
+        Sift::with(Settings { measure_timeout, forget_after, ..Settings::default() }).await
+    }
+
+    /// A scaler with these settings.
+    pub async fn with(settings: Settings) -> Sift {
         let loopback = "127.0.0.1:0".parse().expect("an address");
         let grpc = Listener::open("grpc", loopback).await.expect("a free port");
         let http = Listener::open("http", loopback).await.expect("a free port");
         let address = grpc.address();
         let shutdown = Shutdown::new();
-        let sources = Sources::new(Kafka::new(Options { request_timeout: measure_timeout }));
+        let Settings { measure_timeout, forget_after, .. } = settings;
         let options = scaler::Options { measure_timeout, forget_after };
-        let scaler = Arc::new(Scaler::new(sources, options, shutdown.stop()));
+        let scaler = Arc::new(Scaler::new(settings.sources(), options, shutdown.stop()));
         let mut servers = JoinSet::new();
         servers.spawn(server::serve(
             Listeners { grpc, http },
@@ -72,12 +126,24 @@ impl Sift {
         Sift { client: ExternalScalerClient::new(channel), address, _server }
     }
 
+    /// A trigger on a queue of a stand-in for Service Bus, let in by its root key; 1 message a Job.
+    pub fn queue(&self, namespace: &Namespace, queue: &str) -> Trigger {
+        self.empty()
+            .with("source", "azure-servicebus")
+            .with("connectionFromEnv", &namespace.connection_string())
+            .with("queueName", queue)
+            .with("messageCount", "1")
+    }
+
+    /// A trigger on a subscription, likewise.
+    pub fn subscription(&self, namespace: &Namespace, topic: &str, name: &str) -> Trigger {
+        let trigger = self.queue(namespace, name).without("queueName");
+        trigger.with("topicName", topic).with("subscriptionName", name)
+    }
+
     /// A trigger with the least it needs; 1 message a Job, as many as there are messages.
     pub fn trigger(&self, bootstrap: &str, group: &str, topic: &str) -> Trigger {
-        let trigger =
-            Trigger { sift: self.clone(), name: "job".to_owned(), metadata: HashMap::new() };
-        trigger
-            .with("scalerAddress", "keda-sift.keda:9090")
+        self.empty()
             .with("source", "kafka")
             .with("bootstrapServers", bootstrap)
             .with("consumerGroup", group)
@@ -85,6 +151,12 @@ impl Sift {
             .with("lagThreshold", "1")
             .with("allowIdleConsumers", "true")
             .with("offsetResetPolicy", "earliest")
+    }
+
+    fn empty(&self) -> Trigger {
+        let metadata = HashMap::new();
+        let trigger = Trigger { sift: self.clone(), name: "job".to_owned(), metadata };
+        trigger.with("scalerAddress", "keda-sift.keda:9090")
     }
 }
 

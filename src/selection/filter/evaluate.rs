@@ -88,16 +88,33 @@ impl<'a, 'm> Asked<'a, 'm> {
                 Found::Absent => CelOptional::none(),
                 Found::Nowhere => return None,
             })),
-            Lookup::Source(name) => match message.source_variable(name)? {
-                Variable::Text(text) => self.text(text),
-                Variable::Integer(number) => Some(Box::new(CelInt::from(number))),
-            },
+            Lookup::Source(name) => self.variable(message.source_variable(name)?),
         }
     }
 
     fn text(&self, text: Cow<'a, str>) -> Option<Box<dyn Val + 'a>> {
         self.spend(text.len() * self.program.loop_size)?;
         Some(Box::new(CelString::from(text)))
+    }
+
+    fn variable(&self, variable: Variable<'a>) -> Option<Box<dyn Val + 'a>> {
+        Some(match variable {
+            Variable::Null => Box::new(CelNull),
+            Variable::Boolean(answer) => Box::new(CelBool::from(answer)),
+            Variable::Integer(number) => Box::new(CelInt::from(number)),
+            Variable::Unsigned(number) => Box::new(CelUInt::from(number)),
+            Variable::Double(number) => Box::new(CelDouble::from(number)),
+            Variable::Text(text) => return self.text(text),
+            Variable::Time(milliseconds) => return time(milliseconds),
+            Variable::Map(entries) => {
+                let mut map: HashMap<CelMapKey<'a>, Box<dyn Val + 'a>> = HashMap::new();
+                for (name, value) in entries {
+                    self.spend((name.len() + BUILT) * self.program.loop_size)?;
+                    map.insert(name.to_owned().into(), self.variable(value)?);
+                }
+                Box::new(CelMap::from(map))
+            }
+        })
     }
 
     fn find(&self, path: &BodyPath) -> Option<Found<'a>> {

@@ -37,6 +37,12 @@ impl Filter {
         self.0.program.lookups.contains(&Lookup::EventType)
     }
 
+    /// Whether what the filter says depends on this variable, which one source alone has.
+    pub fn asks_source(&self, variable: &str) -> bool {
+        let asks = |lookup: &Lookup| matches!(lookup, Lookup::Source(name) if *name == variable);
+        self.0.program.lookups.iter().any(asks)
+    }
+
     /// Whether the filter holds for a message of this event type, empty if it has none; `None` where the
     /// evaluation fails or gives no boolean.
     pub(in crate::selection) fn holds(
@@ -76,7 +82,7 @@ mod tests {
     use crate::selection::message::tests::Sample;
 
     fn compile(text: &str) -> Result<Filter, FilterError> {
-        Filter::compile(text, &["topic", "partition"])
+        Filter::compile(text, &["topic", "partition", "properties"])
     }
 
     fn holds(text: &str, message: &Sample) -> Option<bool> {
@@ -123,6 +129,12 @@ mod tests {
                     Some(true),
                 ),
                 ("topic == 'uploads' && partition == 3", Some(true)),
+                ("properties.count + 1 == 4 && properties.ratio * 2.0 == 3.0", Some(true)),
+                ("properties.many == 18446744073709551615u && properties.urgent", Some(true)),
+                ("properties.nothing == null && properties['name'] == 'a'", Some(true)),
+                ("properties.at == timestamp('2023-11-14T22:13:20Z')", Some(true)),
+                ("has(properties.absent) || 'absent' in properties", Some(false)),
+                ("properties.absent == 1", None),
                 (".topic == 'uploads'", Some(true)),
             ],
         );
@@ -246,19 +258,19 @@ mod tests {
             ),
             (
                 "bdy.amount > 1",
-                "\"bdy\" at line 1, column 1 is not a variable; give eventType, subject, key, headers, body, time, size, topic, partition",
+                "\"bdy\" at line 1, column 1 is not a variable; give eventType, subject, key, headers, body, time, size, topic, partition, properties",
             ),
             (
                 "'é' == key &&\n offset > 1",
-                "\"offset\" at line 2, column 2 is not a variable; give eventType, subject, key, headers, body, time, size, topic, partition",
+                "\"offset\" at line 2, column 2 is not a variable; give eventType, subject, key, headers, body, time, size, topic, partition, properties",
             ),
             (
                 "[1].all(x, y > 1)",
-                "\"y\" at line 1, column 12 is not a variable; give eventType, subject, key, headers, body, time, size, topic, partition",
+                "\"y\" at line 1, column 12 is not a variable; give eventType, subject, key, headers, body, time, size, topic, partition, properties",
             ),
             (
                 "[x].all(x, x > 1)",
-                "\"x\" at line 1, column 2 is not a variable; give eventType, subject, key, headers, body, time, size, topic, partition",
+                "\"x\" at line 1, column 2 is not a variable; give eventType, subject, key, headers, body, time, size, topic, partition, properties",
             ),
             (
                 "bigger(size)",

@@ -3,7 +3,7 @@
 //! At most one request of a kind is under way. Who comes meanwhile waits for the next one, which
 //! leaves after they came and is for all of them. So a burst of any size makes two requests, and an
 //! answer never tells of a time before its question. A caller that goes away ends nothing: requests
-//! belong to the cluster's tasks.
+//! belong to the tasks of what is asked.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -12,14 +12,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::lock::lock;
+use crate::lock::lock;
 
 /// The requests of one kind, for wants of type `W`, answered by an `A` that all share.
-pub(super) struct Rounds<W, A>(Mutex<State<W, A>>);
+pub(crate) struct Rounds<W, A>(Mutex<State<W, A>>);
 
-/// Where requests run: tasks that end with their cluster.
+/// Where requests run: tasks that end with what is asked.
 #[derive(Clone, Default)]
-pub(super) struct Tasks {
+pub(crate) struct Tasks {
     tracker: TaskTracker,
     end: CancellationToken,
 }
@@ -31,7 +31,7 @@ struct State<W, A> {
 }
 
 impl<W: Default + Send + 'static, A: Clone + Send + 'static> Rounds<W, A> {
-    pub(super) fn new() -> Arc<Rounds<W, A>> {
+    pub(crate) fn new() -> Arc<Rounds<W, A>> {
         Arc::new(Rounds(Mutex::new(State {
             under_way: false,
             wanted: W::default(),
@@ -39,9 +39,9 @@ impl<W: Default + Send + 'static, A: Clone + Send + 'static> Rounds<W, A> {
         })))
     }
 
-    /// Adds to what is wanted, and waits for the request that asks for it. `None` when the cluster
-    /// ends before.
-    pub(super) async fn ask<R>(
+    /// Adds to what is wanted, and waits for the request that asks for it. `None` when the tasks
+    /// end before.
+    pub(crate) async fn ask<R>(
         self: &Arc<Self>,
         tasks: &Tasks,
         add: impl FnOnce(&mut W),
@@ -64,8 +64,13 @@ impl<W: Default + Send + 'static, A: Clone + Send + 'static> Rounds<W, A> {
         answered.await.ok()
     }
 
+    /// Whether someone waits for the request after the one under way.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.lock().waiting.is_empty()
+    }
+
     /// Whether nobody waits and nothing is under way.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         !self.lock().under_way
     }
 
@@ -98,12 +103,12 @@ impl<W: Default + Send + 'static, A: Clone + Send + 'static> Rounds<W, A> {
 }
 
 impl Tasks {
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn(self.end.clone().run_until_cancelled_owned(task));
     }
 
     /// Runs something that blocks; it is waited for, and must end by itself.
-    pub(super) fn spawn_blocking<T: Send + 'static>(
+    pub(crate) fn spawn_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> JoinHandle<T> {
@@ -111,13 +116,13 @@ impl Tasks {
     }
 
     /// Ends all tasks, without waiting for it: each ends where it waits.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.tracker.close();
         self.end.cancel();
     }
 
     /// Waits until all tasks have ended.
-    pub(super) async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.tracker.wait().await;
     }
 }

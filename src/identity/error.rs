@@ -1,0 +1,62 @@
+//! What can keep a token from being had, in words for the trigger's user.
+
+use std::time::Duration;
+
+/// Why there is no token. The same cause reads the same each time, and none tells an assertion or a token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The workload identity webhook has told the pod nothing.
+    #[error(
+        "the pod has no workload identity: {variable} is not set; label the pod azure.workload.identity/use=true"
+    )]
+    NotConfigured {
+        /// The environment variable that is missing.
+        variable: &'static str,
+    },
+    /// It has told the pod something that cannot be.
+    #[error("{variable} cannot be used: {reason}")]
+    Misconfigured {
+        /// The environment variable.
+        variable: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The service account's token, which is to be exchanged, is not there.
+    #[error("the service account's token in {path} cannot be read: {reason}")]
+    TokenFile {
+        /// The file's path.
+        path: String,
+        /// The system's word.
+        reason: String,
+    },
+    /// Entra, or another token endpoint, gives no token.
+    #[error("{by} refuses {whom}: {reason}")]
+    Refused {
+        /// Who refuses.
+        by: String,
+        /// Whom: an identity by its client and tenant, or a client.
+        whom: String,
+        /// Its word, without what differs each time.
+        reason: String,
+    },
+    /// It wants to be left alone for a while, and is.
+    #[error("{by} is throttling {whom}: {reason}; it is asked again when it allows")]
+    Throttled {
+        /// Who throttles.
+        by: String,
+        /// Whom.
+        whom: String,
+        /// Its word.
+        reason: String,
+        /// For how long after the answer it is not asked.
+        wait: Duration,
+    },
+    /// There is no answer, or none in time, or one that makes no sense.
+    #[error("{by} cannot be reached: {reason}")]
+    Unreachable {
+        /// Who, with the host.
+        by: String,
+        /// What went wrong on the way.
+        reason: String,
+    },
+}

@@ -1,0 +1,133 @@
+//! The token that a cluster's handles log in with, where its login is a token: fetched before the first handle is made,
+//! and renewed for as long as the cluster is there.
+//!
+//! librdkafka asks for a new token on the thread that waits on a handle, and wants it at once. So a token is always at
+//! hand here, and those threads take it when it is a new one; see [`librdkafka`](super::librdkafka).
+//!
+//! A token of the scaler's own goes to trusted hosts alone, so each bootstrap server must be one. What these say of
+//! other brokers is believed, as everything else they say.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::error::Error;
+use super::sasl::TokenLogin;
+use super::security::ClusterConfig;
+use crate::identity::{Hosts, Identities, OAuthClient, Scope, Token, TokenEndpoints, Who};
+use crate::lock::lock;
+
+/// How often a token is looked at; fetching ahead is up to `identity`.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Where logins by token come from, and where they may go.
+#[derive(Clone)]
+pub struct Logins {
+    /// Who fetches tokens.
+    pub identities: Arc<Identities>,
+    /// The hosts that may see a token of the scaler's.
+    pub hosts: Hosts,
+    /// The hosts that a client's token may be fetched from.
+    pub endpoints: TokenEndpoints,
+}
+
+/// A cluster's token, whichever it is now.
+pub(super) struct Bearer {
+    identities: Arc<Identities>,
+    login: Login,
+    extensions: Vec<(String, String)>,
+    token: Mutex<Token>,
+    /// Grows with each new token.
+    version: AtomicU64,
+}
+
+/// Whose token, and what for, once it is known that it may go there.
+enum Login {
+    Client(Arc<OAuthClient>),
+    Identity(Who, Scope),
+}
+
+impl Bearer {
+    /// The bearer of a cluster, with its first token. `None` where the login is no token.
+    ///
+    /// # Errors
+    /// The token may not go there, or cannot be had by the deadline.
+    pub(super) async fn of(
+        config: &ClusterConfig,
+        logins: Option<&Logins>,
+        deadline: Instant,
+    ) -> Result<Option<Arc<Bearer>>, Error> {
+        let Some(wanted) = config.token_login() else {
+            return Ok(None);
+        };
+        let logins = logins.ok_or(Error::NoTokens)?;
+        let (login, extensions) = match wanted {
+            TokenLogin::Client { client, extensions } => {
+                (client_login(logins, client)?, extensions.clone())
+            }
+            TokenLogin::Workload(who) => (workload_login(logins, config, who)?, Vec::new()),
+        };
+        let identities = Arc::clone(&logins.identities);
+        let token = Mutex::new(login.token(&identities, deadline).await?);
+        let version = AtomicU64::new(1);
+        Ok(Some(Arc::new(Bearer { identities, login, extensions, token, version })))
+    }
+
+    /// Has a good token at hand until it is dropped. A token that cannot be had is complained of elsewhere: `identity`
+    /// logs it, and once the old one has ended the brokers refuse it.
+    pub(super) async fn keep(self: Arc<Self>) {
+        loop {
+            sleep(LOOK_EVERY).await;
+            let deadline = Instant::now() + LOOK_EVERY;
+            let Ok(new) = self.login.token(&self.identities, deadline).await else {
+                continue;
+            };
+            let mut token = lock(&self.token);
+            if new.expires != token.expires {
+                *token = new;
+                self.version.fetch_add(1, Ordering::Release);
+            }
+        }
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    pub(super) fn token(&self) -> Token {
+        lock(&self.token).clone()
+    }
+
+    /// What is said besides the token, by name.
+    pub(super) fn extensions(&self) -> &[(String, String)] {
+        &self.extensions
+    }
+}
+
+impl Login {
+    async fn token(&self, identities: &Identities, deadline: Instant) -> Result<Token, Error> {
+        let token = match self {
+            Login::Client(client) => identities.client_token(client, deadline).await,
+            Login::Identity(who, scope) => identities.token(who, scope, deadline).await,
+        };
+        Ok(token?)
+    }
+}
+
+fn client_login(logins: &Logins, client: &Arc<OAuthClient>) -> Result<Login, Error> {
+    if !logins.endpoints.allow(&client.endpoint) {
+        let host = client.endpoint.host().to_owned();
+        return Err(Error::EndpointNotAllowed { host });
+    }
+    Ok(Login::Client(Arc::clone(client)))
+}
+
+/// Event Hubs gives each namespace a resource of its own: that of the first server.
+fn workload_login(logins: &Logins, config: &ClusterConfig, who: &Who) -> Result<Login, Error> {
+    let hosts = config.hosts().map(|host| logins.hosts.trust_host(host));
+    let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
+    let first = hosts.first().ok_or(Error::NoTokens)?;
+    Ok(Login::Identity(who.clone(), Scope::event_hubs(first)))
+}

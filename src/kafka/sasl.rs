@@ -1,0 +1,372 @@
+//! How a trigger logs in: by a password, or by a token that is fetched for it.
+//!
+//! As with KEDA, `oauthbearer` takes `username` and `password` for a client's ID and secret, and exchanges them at
+//! `oauthTokenEndpointUri`. `azure_workload` logs in with a token of the scaler's own, so it is not left to the trigger
+//! whether the brokers are who they say: TLS is on and checked.
+//!
+//! # References
+//! - KEDA's `kafka_scaler.go` (`validateOAuthBearer`)
+//! - RFC 7628, section 3.1: what an extension may hold
+//! - Microsoft Learn, "Event Hubs for Apache Kafka: security and authentication"
+
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::security::Credential;
+use crate::identity::{OAuthClient, TokenEndpoint, Who};
+use crate::metadata::{self, Reader, quoted};
+
+const ENDPOINT: &str = "give the https URL that tokens come from";
+const EXTENSIONS: &str = "give name=value, several of them by comma";
+
+/// What a broker is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Sasl {
+    Password { mechanism: Mechanism, username: Credential, password: Credential },
+    Token(TokenLogin),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Mechanism {
+    Plain,
+    ScramSha256,
+    ScramSha512,
+}
+
+/// Whose token it is (OAUTHBEARER).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum TokenLogin {
+    /// A client's of the user's own, with what is said besides.
+    Client { client: Arc<OAuthClient>, extensions: Vec<(String, String)> },
+    /// An identity's, for Event Hubs.
+    Workload(Who),
+}
+
+/// Why a text is no list of extensions.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum ExtensionsError {
+    #[error("{} is not name=value; {EXTENSIONS}", quoted(.0))]
+    Form(String),
+    #[error("{} is not a name of letters other than auth; {EXTENSIONS}", quoted(.0))]
+    Name(String),
+    #[error("the value of {} has a character that is not printable; {EXTENSIONS}", quoted(.0))]
+    Value(String),
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Password(Mechanism),
+    Client,
+    Workload,
+}
+
+impl Sasl {
+    /// `None` where the trigger wants none, and after a complaint. `checked`: whether brokers must show a certificate
+    /// that is looked at.
+    pub(super) fn decode(reader: &mut Reader<'_>, checked: bool) -> Option<Self> {
+        let kind = reader.choice(
+            "sasl",
+            &[
+                ("none", Some(None)),
+                ("plaintext", Some(Some(Kind::Password(Mechanism::Plain)))),
+                ("scram_sha256", Some(Some(Kind::Password(Mechanism::ScramSha256)))),
+                ("scram_sha512", Some(Some(Kind::Password(Mechanism::ScramSha512)))),
+                ("oauthbearer", Some(Some(Kind::Client))),
+                ("azure_workload", Some(Some(Kind::Workload))),
+                ("gssapi", None),
+                ("aws_msk_iam", None),
+            ],
+        );
+        let username = reader.secret("username");
+        let password = reader.secret("password");
+        // They mean nothing with a mechanism that they do not belong to.
+        reader.accept(&[
+            "saslTokenProvider",
+            "scopes",
+            "oauthTokenEndpointUri",
+            "oauthExtensions",
+            "identityId",
+            "identityTenantId",
+            "keytab",
+            "realm",
+            "kerberosConfig",
+            "kerberosServiceName",
+            "kerberosDisableFAST",
+            "awsRegion",
+        ]);
+        match kind.flatten()? {
+            Kind::Password(mechanism) => {
+                require_login(reader);
+                Some(Self::Password {
+                    mechanism,
+                    username: Credential::trimmed(&username?),
+                    password: Credential::trimmed(&password?),
+                })
+            }
+            Kind::Client => client(reader, username, password).map(Self::Token),
+            Kind::Workload => workload(reader, checked).map(Self::Token),
+        }
+    }
+
+    /// Names of librdkafka with their values.
+    pub(super) fn settings(&self) -> Vec<(&'static str, SecretString)> {
+        match self {
+            Self::Password { mechanism, username, password } => vec![
+                ("sasl.mechanisms", SecretString::from(mechanism.name())),
+                ("sasl.username", username.0.clone()),
+                ("sasl.password", password.0.clone()),
+            ],
+            Self::Token(_) => vec![("sasl.mechanisms", SecretString::from("OAUTHBEARER"))],
+        }
+    }
+}
+
+impl Mechanism {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+fn require_login(reader: &mut Reader<'_>) {
+    reader.require("username", "sasl needs it, as usernameFromEnv");
+    reader.require("password", "sasl needs it, as passwordFromEnv");
+}
+
+fn client(
+    reader: &mut Reader<'_>,
+    username: Option<SecretString>,
+    password: Option<SecretString>,
+) -> Option<TokenLogin> {
+    let provider = [("bearer", Some(())), ("aws_msk_iam", None)];
+    let provider_known =
+        !reader.has("saslTokenProvider") || reader.choice("saslTokenProvider", &provider).is_some();
+    require_login(reader);
+    reader.require("oauthTokenEndpointUri", ENDPOINT);
+    let endpoint = reader.parsed("oauthTokenEndpointUri", ENDPOINT, TokenEndpoint::parse);
+    let scopes = reader.text("scopes").map(metadata::list);
+    let scopes = scopes.map(|scopes| scopes.map(str::to_owned).collect());
+    let extensions = reader.parsed("oauthExtensions", EXTENSIONS, extensions);
+    let (username, password) = (username?, password?);
+    let client = OAuthClient {
+        endpoint: endpoint?,
+        id: username.expose_secret().trim().to_owned(),
+        secret: SecretString::from(password.expose_secret().trim()),
+        scopes: scopes.unwrap_or_default(),
+    };
+    let extensions = extensions.unwrap_or_default();
+    provider_known.then(|| TokenLogin::Client { client: Arc::new(client), extensions })
+}
+
+fn workload(reader: &mut Reader<'_>, checked: bool) -> Option<TokenLogin> {
+    if !checked {
+        reader.complain(
+            "sasl",
+            "sends a token of the scaler's, so it needs tls: enable, and no brokerUnsafeSsl",
+        );
+    }
+    let identity = reader.text("identityId").map(str::trim);
+    let tenant = reader.text("identityTenantId").map(str::trim);
+    if Who::parse(identity, None).is_err() {
+        reader.complain("identityId", "is not a client ID; give the identity's client ID, a GUID");
+    }
+    if Who::parse(None, tenant).is_err() {
+        reader.complain("identityTenantId", "is not a tenant; give its GUID or its domain name");
+    }
+    Who::parse(identity, tenant).ok().map(TokenLogin::Workload)
+}
+
+fn extensions(text: &str) -> Result<Vec<(String, String)>, ExtensionsError> {
+    metadata::list(text).map(extension).collect()
+}
+
+fn extension(text: &str) -> Result<(String, String), ExtensionsError> {
+    let pair = text.split_once('=').ok_or_else(|| ExtensionsError::Form(text.to_owned()))?;
+    let (name, value) = (pair.0.trim(), pair.1.trim());
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if !is_name || name == "auth" {
+        return Err(ExtensionsError::Name(name.to_owned()));
+    }
+    let is_value =
+        value.bytes().all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t'));
+    if !is_value || value.is_empty() {
+        return Err(ExtensionsError::Value(name.to_owned()));
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::kafka::ClusterConfig;
+    use crate::metadata::Invalid;
+
+    type Rows<'a> = &'a [(&'a str, &'a str)];
+
+    const BEARER: Rows<'_> = &[
+        ("sasl", "oauthbearer"),
+        ("usernameFromEnv", "me\n"),
+        ("passwordFromEnv", "hunter2\n"),
+        ("oauthTokenEndpointUri", "https://login.example/token"),
+    ];
+
+    const WORKLOAD: Rows<'_> = &[("sasl", "azure_workload"), ("tls", "enable")];
+
+    fn decode(rows: Rows<'_>, more: Rows<'_>) -> Result<ClusterConfig, Invalid> {
+        let servers = [("bootstrapServers", "orders.servicebus.windows.net:9093")];
+        let rows = servers.iter().chain(rows).chain(more);
+        let metadata: HashMap<_, _> =
+            rows.map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        let mut reader = Reader::new(&metadata);
+        let decoded = ClusterConfig::decode(&mut reader);
+        reader.finish(decoded)
+    }
+
+    fn login(rows: Rows<'_>, more: Rows<'_>) -> TokenLogin {
+        let cluster = decode(rows, more).unwrap_or_else(|invalid| panic!("{invalid}"));
+        cluster.token_login().cloned().expect("a login by token")
+    }
+
+    #[test]
+    fn a_client_is_read_as_keda_reads_it() {
+        let TokenLogin::Client { client, extensions } = login(
+            BEARER,
+            &[
+                ("saslTokenProvider", "bearer"),
+                ("scopes", "kafka, read"),
+                ("oauthExtensions", "logicalCluster=lkc-1,identityPoolId=pool=1"),
+            ],
+        ) else {
+            panic!("a client");
+        };
+        assert_eq!((client.id.as_str(), client.secret.expose_secret()), ("me", "hunter2"));
+        assert_eq!(client.endpoint.host(), "login.example");
+        assert_eq!(client.scopes, ["kafka", "read"]);
+        let expected = [("logicalCluster", "lkc-1"), ("identityPoolId", "pool=1")];
+        assert_eq!(extensions, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+
+        let TokenLogin::Client { client, extensions } = login(BEARER, &[]) else {
+            panic!("a client");
+        };
+        assert!(client.scopes.is_empty() && extensions.is_empty());
+    }
+
+    #[test]
+    fn an_identity_is_the_scalers_own_or_another() {
+        assert_eq!(login(WORKLOAD, &[]), TokenLogin::Workload(Who::default()));
+        let other = Who::parse(Some("other"), Some("there")).expect("two IDs");
+        let rows = [("identityId", "other"), ("identityTenantId", "there")];
+        assert_eq!(login(WORKLOAD, &rows), TokenLogin::Workload(other));
+    }
+
+    #[test]
+    fn librdkafka_is_told_the_mechanism_and_no_secret() {
+        let cluster = decode(BEARER, &[]).expect("complete");
+        let settings: Vec<_> = cluster.settings().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(settings, ["bootstrap.servers", "security.protocol", "sasl.mechanisms"]);
+        assert!(!format!("{cluster:?}").contains("hunter2"));
+        let other = decode(BEARER, &[("passwordFromEnv", "hunter3")]).expect("complete");
+        assert_ne!(cluster, other, "a changed secret is another cluster");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_complained_of() {
+        let without = |key: &'static str| -> Vec<_> {
+            BEARER.iter().filter(|(name, _)| *name != key).copied().collect()
+        };
+        let (no_user, no_password, no_endpoint) = (
+            without("usernameFromEnv"),
+            without("passwordFromEnv"),
+            without("oauthTokenEndpointUri"),
+        );
+        let plain: Rows<'_> = &[("sasl", "azure_workload")];
+        let rows: &[(&str, Rows<'_>, Rows<'_>, &str)] = &[
+            ("no client", &no_user, &[], "username: is missing; sasl needs it"),
+            ("no secret", &no_password, &[], "password: is missing; sasl needs it"),
+            (
+                "no endpoint",
+                &no_endpoint,
+                &[],
+                "oauthTokenEndpointUri: is missing; give the https URL",
+            ),
+            (
+                "an endpoint without TLS",
+                &no_endpoint,
+                &[("oauthTokenEndpointUri", "http://login.example/token")],
+                "oauthTokenEndpointUri: is not an https URL",
+            ),
+            (
+                "an endpoint with a secret",
+                &no_endpoint,
+                &[("oauthTokenEndpointUri", "https://me:hunter2@login.example/token")],
+                "oauthTokenEndpointUri: has credentials in it",
+            ),
+            (
+                "another provider",
+                BEARER,
+                &[("saslTokenProvider", "aws_msk_iam")],
+                "saslTokenProvider: \"aws_msk_iam\" is not supported by this version; give bearer",
+            ),
+            (
+                "no pair",
+                BEARER,
+                &[("oauthExtensions", "pool")],
+                "oauthExtensions: \"pool\" is not name=value",
+            ),
+            (
+                "a name with digits",
+                BEARER,
+                &[("oauthExtensions", "a1=b")],
+                "oauthExtensions: \"a1\" is not a name",
+            ),
+            (
+                "the token itself",
+                BEARER,
+                &[("oauthExtensions", "auth=b")],
+                "oauthExtensions: \"auth\" is not a name",
+            ),
+            (
+                "a control character",
+                BEARER,
+                &[("oauthExtensions", "a=b\u{1}c")],
+                "the value of \"a\" has a character",
+            ),
+            (
+                "no TLS",
+                plain,
+                &[],
+                "sasl: \"azure_workload\" sends a token of the scaler's, so it needs tls: enable",
+            ),
+            (
+                "unchecked TLS",
+                WORKLOAD,
+                &[("brokerUnsafeSsl", "true")],
+                "sasl: \"azure_workload\" sends a token",
+            ),
+            (
+                "an ID of blanks",
+                WORKLOAD,
+                &[("identityId", "a b")],
+                "identityId: \"a b\" is not a client ID",
+            ),
+            (
+                "a tenant as a path",
+                WORKLOAD,
+                &[("identityTenantId", "../x")],
+                "identityTenantId: \"../x\" is not a tenant",
+            ),
+        ];
+        for (name, rows, more, expected) in rows {
+            let invalid = decode(rows, more).expect_err(name);
+            let told = invalid.to_string();
+            assert!(told.contains(expected), "{name}: {told}");
+            assert!(!format!("{told} {invalid:?}").contains("hunter2"), "{name}: {told}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! One AMQP connection to a namespace, for all its entities, with a claim for each.
+//!
+//! Its task owns it: it makes links for whoever asks, puts tokens to `$cbs` before a link and again before
+//! they expire, and ends when the connection does. The claim of an entity is renewed for as long as a link
+//! holds it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use fe2o3_amqp::connection::ConnectionHandle;
+use fe2o3_amqp::sasl_profile::SaslProfile;
+use fe2o3_amqp::session::SessionHandle;
+use fe2o3_amqp::{Connection as AmqpConnection, Session};
+use fe2o3_amqp_cbs::client::CbsClient;
+use fe2o3_amqp_cbs::token::CbsToken;
+use secrecy::ExposeSecret as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::debug;
+
+use super::fault::Fault;
+use super::link::Link;
+use super::stream;
+use crate::identity::Identities;
+use crate::rounds::Tasks;
+use crate::service_bus::access::{ClaimKind, Site};
+use crate::service_bus::trigger::Transport;
+use crate::web::Web;
+
+/// Sessions, and so entities, that one connection can have; Service Bus grants 5,000.
+const SESSIONS: u16 = 4_999;
+/// After this much silence, either side may take the other for dead. Service Bus sends 240 s.
+const IDLE: Duration = Duration::from_secs(60);
+/// Links that may be asked for before the first of them is made.
+const QUEUE: usize = 64;
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// How soon at the earliest, and at the latest, a claim is tried again that could not be renewed, or only with
+/// the same token.
+const RENEW_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// A connection that is open, or was. It is closed once this is dropped.
+#[derive(Debug)]
+pub(in crate::service_bus) struct Connection {
+    asks: mpsc::Sender<Ask>,
+}
+
+/// A link that someone waits for.
+struct Ask {
+    entity: Arc<str>,
+    reply: oneshot::Sender<Result<Admission, Fault>>,
+}
+
+/// What a link to an entity is made of.
+pub(super) struct Admission {
+    /// Tells the links of a connection from each other: a second one of a name would take the first's place.
+    pub(super) name: String,
+    pub(super) session: SessionHandle<()>,
+    /// Keeps the claim alive.
+    pub(super) claim: Arc<()>,
+}
+
+/// The claim of an entity, renewed while someone holds it.
+struct Held {
+    held: Weak<()>,
+    expires: SystemTime,
+    renew: Instant,
+}
+
+/// What the connection's task owns.
+struct Owner {
+    site: Site,
+    identities: Arc<Identities>,
+    patience: Duration,
+    handle: ConnectionHandle<()>,
+    cbs: CbsClient,
+    // Ends after its links.
+    _session: SessionHandle<()>,
+    held: HashMap<Arc<str>, Held>,
+    links: u64,
+    /// The socket goes with the owner, whatever the library still waits for.
+    _cut: DropGuard,
+}
+
+impl Connection {
+    /// Opens a connection whose task ends with `tasks`, with the connection, or once nobody holds this.
+    /// Each step of a link may take `patience`.
+    pub(in crate::service_bus) async fn open(
+        web: &Web,
+        site: &Site,
+        transport: Transport,
+        identities: &Arc<Identities>,
+        patience: Duration,
+        tasks: &Tasks,
+    ) -> Result<Connection, Fault> {
+        let cut = CancellationToken::new();
+        let stream = stream::open(web, site, transport, cut.clone()).await?;
+        let cut = cut.drop_guard();
+        let opened = AmqpConnection::builder()
+            .container_id(format!("keda-sift-{}", container()))
+            .hostname(site.host())
+            .channel_max(SESSIONS)
+            .idle_time_out(u32::try_from(IDLE.as_millis()).unwrap_or(u32::MAX))
+            .sasl_profile(SaslProfile::Anonymous)
+            .open_with_stream(stream)
+            .await;
+        let mut handle = opened.map_err(|error| Fault::Lost(error.to_string()))?;
+        let mut session = begin(&mut handle).await?;
+        let cbs = CbsClient::attach(&mut session).await?;
+        let (asks, asked) = mpsc::channel(QUEUE);
+        let owner = Owner {
+            site: site.clone(),
+            identities: Arc::clone(identities),
+            patience,
+            handle,
+            cbs,
+            _session: session,
+            held: HashMap::new(),
+            links: 0,
+            _cut: cut,
+        };
+        tasks.spawn(owner.run(asked));
+        Ok(Connection { asks })
+    }
+
+    /// Whether the connection has ended.
+    pub(in crate::service_bus) fn is_over(&self) -> bool {
+        self.asks.is_closed()
+    }
+
+    /// Attaches to an entity, with a new claim.
+    pub(in crate::service_bus) async fn link(&self, entity: &Arc<str>) -> Result<Link, Fault> {
+        let (reply, replied) = oneshot::channel();
+        let over = |_| Fault::Lost("the connection ended".to_owned());
+        self.asks.send(Ask { entity: Arc::clone(entity), reply }).await.map_err(|_| over(()))?;
+        let admission = replied.await.map_err(|_| over(()))??;
+        Link::attach(admission, entity).await
+    }
+}
+
+impl Owner {
+    async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
+        loop {
+            let renew = self.held.values().map(|claim| claim.renew).min();
+            tokio::select! {
+                ask = asked.recv() => match ask {
+                    Some(ask) => self.serve(ask).await,
+                    None => break,
+                },
+                () = until(renew) => self.renew().await,
+                ended = self.handle.on_close() => {
+                    debug!(host = self.site.host(), ?ended, "connection to service bus ended");
+                    break;
+                }
+            }
+        }
+        // A namespace that says no goodbye is left without one.
+        drop(timeout(GOODBYE, self.handle.close()).await);
+    }
+
+    async fn serve(&mut self, ask: Ask) {
+        let session = match timeout(self.patience, self.admit(&ask.entity)).await {
+            Ok(session) => session,
+            Err(_) => Err(Fault::silent()),
+        };
+        // Who has gone away wants no link.
+        drop(ask.reply.send(session));
+    }
+
+    async fn admit(&mut self, entity: &Arc<str>) -> Result<Admission, Fault> {
+        let expires = self.put_token(entity).await?;
+        let session = begin(&mut self.handle).await?;
+        let held = self.held.get(entity).and_then(|claim| claim.held.upgrade()).unwrap_or_default();
+        let claim = Held { held: Arc::downgrade(&held), expires, renew: ahead_of(expires) };
+        self.held.insert(Arc::clone(entity), claim);
+        self.links += 1;
+        let name = format!("keda-sift-{}", self.links);
+        Ok(Admission { name, session, claim: held })
+    }
+
+    /// Renews the claims whose time has come.
+    async fn renew(&mut self) {
+        // What has lapsed has no link any more, and another link has another claim.
+        self.held
+            .retain(|_, claim| claim.held.strong_count() > 0 && claim.expires > SystemTime::now());
+        let now = Instant::now();
+        let due = self.held.iter().filter(|(_, claim)| claim.renew <= now);
+        let due: Vec<(Arc<str>, SystemTime)> =
+            due.map(|(entity, claim)| (Arc::clone(entity), claim.expires)).collect();
+        for (entity, before) in due {
+            let renewed = timeout(self.patience, self.put_token(&entity)).await;
+            let Some(claim) = self.held.get_mut(&entity) else { continue };
+            match renewed {
+                Ok(Ok(expires)) if expires > before => {
+                    claim.expires = expires;
+                    claim.renew = ahead_of(expires);
+                }
+                outcome => {
+                    // The link finds out if the claim lapses before another try succeeds.
+                    debug!(entity = &*entity, renewed = outcome.is_ok(), "claim not renewed yet");
+                    claim.renew = now + (left(before) / 8).clamp(RENEW_AGAIN.0, RENEW_AGAIN.1);
+                }
+            }
+        }
+    }
+
+    async fn put_token(&mut self, entity: &str) -> Result<SystemTime, Fault> {
+        let audience = format!("amqp://{}/{entity}", self.site.host());
+        let deadline = Instant::now() + self.patience;
+        let claim = self.site.claim(&self.identities, &audience, deadline).await;
+        let claim = claim.map_err(Fault::Token)?;
+        let kind = match claim.kind {
+            ClaimKind::Jwt => "jwt",
+            ClaimKind::SharedAccess => "servicebus.windows.net:sastoken",
+        };
+        let token = CbsToken::new(claim.token.expose_secret(), kind, None);
+        self.cbs.put_token(audience, token).await?;
+        Ok(claim.expires)
+    }
+}
+
+async fn begin(handle: &mut ConnectionHandle<()>) -> Result<SessionHandle<()>, Fault> {
+    Session::begin(handle).await.map_err(|error| Fault::Lost(error.to_string()))
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// When to renew what expires then: in the last quarter of its time, as tokens are.
+fn ahead_of(expires: SystemTime) -> Instant {
+    Instant::now() + left(expires) * 3 / 4
+}
+
+fn left(expires: SystemTime) -> Duration {
+    expires.duration_since(SystemTime::now()).unwrap_or_default()
+}
+
+/// A number that tells this program's connections from each other in the namespace's own logs.
+fn container() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(())
+}

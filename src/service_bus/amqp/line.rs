@@ -1,0 +1,96 @@
+//! The one connection of a namespace: opened when a link is needed, and again when it is gone.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::connection::Connection;
+use super::fault::Fault;
+use super::link::Link;
+use crate::identity::Identities;
+use crate::lock::lock;
+use crate::rounds::{Rounds, Tasks};
+use crate::service_bus::access::Site;
+use crate::service_bus::trigger::Transport;
+use crate::web::Web;
+
+/// The way to a namespace.
+pub(in crate::service_bus) struct Line {
+    way: Arc<Way>,
+    opening: Arc<Rounds<(), Result<Arc<Connection>, Fault>>>,
+    tasks: Tasks,
+}
+
+struct Way {
+    site: Site,
+    transport: Transport,
+    web: Web,
+    identities: Arc<Identities>,
+    patience: Duration,
+    tasks: Tasks,
+    open: Mutex<Option<Arc<Connection>>>,
+}
+
+impl Line {
+    /// A line that is not open yet. Each step of opening it, and of a link, may take `patience`.
+    pub(in crate::service_bus) fn new(
+        site: Site,
+        transport: Transport,
+        web: Web,
+        identities: Arc<Identities>,
+        patience: Duration,
+        tasks: Tasks,
+    ) -> Line {
+        let open = Mutex::default();
+        let way = Way { site, transport, web, identities, patience, tasks: tasks.clone(), open };
+        Line { way: Arc::new(way), opening: Rounds::new(), tasks }
+    }
+
+    /// A link to an entity, with a new claim.
+    pub(in crate::service_bus) async fn link(&self, entity: &Arc<str>) -> Result<Link, Fault> {
+        let connection = match self.way.current() {
+            Some(connection) => connection,
+            None => {
+                let way = Arc::clone(&self.way);
+                let opened =
+                    self.opening.ask(&self.tasks, |()| (), move |()| Arc::clone(&way).open());
+                opened.await.ok_or_else(ended)??
+            }
+        };
+        let linked = timeout(self.way.patience, connection.link(entity)).await;
+        linked.unwrap_or_else(|_| {
+            self.hang_up();
+            Err(Fault::silent())
+        })
+    }
+
+    /// Gives the connection up, as one that nothing comes over any more. Links on it end.
+    pub(in crate::service_bus) fn hang_up(&self) {
+        lock(&self.way.open).take();
+    }
+}
+
+impl Way {
+    fn current(&self) -> Option<Arc<Connection>> {
+        lock(&self.open).as_ref().filter(|connection| !connection.is_over()).cloned()
+    }
+
+    /// Opens the connection, unless another round has just done so.
+    async fn open(self: Arc<Self>) -> Result<Arc<Connection>, Fault> {
+        if let Some(connection) = self.current() {
+            return Ok(connection);
+        }
+        let Way { site, transport, web, identities, patience, tasks, open } = &*self;
+        let opening = Connection::open(web, site, *transport, identities, *patience, tasks);
+        let connection =
+            timeout(*patience, opening).await.unwrap_or_else(|_| Err(Fault::silent()))?;
+        let connection = Arc::new(connection);
+        *lock(open) = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+}
+
+fn ended() -> Fault {
+    Fault::Lost("keda-sift has closed its connections".to_owned())
+}

@@ -1,0 +1,23 @@
+//! Peeking over AMQP 1.0.
+//!
+//! - `stream`: how bytes get there · `connection`: one for all entities of a namespace, with their claims ·
+//!   `line`: which connection that is
+//! - `link`: peeks of one entity · `encoded`, `peeked`: what comes back
+//! - `fault`: what can go wrong on the way
+//!
+//! # References
+//! - "AMQP 1.0 in Azure Service Bus: request-response-based operations", Azure documentation
+//! - OASIS AMQP claims-based security 1.0, working draft 1
+
+mod connection;
+mod encoded;
+mod fault;
+mod line;
+mod link;
+mod peeked;
+mod stream;
+
+pub(super) use fault::Fault;
+pub(super) use line::Line;
+pub(super) use link::{Encoded, Link};
+pub(super) use peeked::{Peeked, Place, State};

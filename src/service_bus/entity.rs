@@ -1,0 +1,418 @@
+//! Which entities a trigger counts: a queue, a subscription, or all whose name a pattern matches.
+//!
+//! A name becomes part of a URL and of an AMQP address, and is written by tenants. So it holds
+//! nothing but what Azure allows in one (letters, digits, `.`, `-`, `_`, `~`, and `/` between parts),
+//! and no part that a URL would take for a step up.
+//!
+//! # References
+//! - Azure's naming rules for `Microsoft.ServiceBus/namespaces/queues`, `/topics`, `/subscriptions`.
+//! - KEDA 2.20 `azure_servicebus_scaler.go`: `regexp.Compile` with `Longest`, the match being the
+//!   whole name; Go's syntax is RE2's, as the regex crate's.
+
+use std::fmt::{self, Display};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use regex::{Regex, RegexBuilder};
+
+use crate::metadata::quoted;
+
+/// Characters of the longest name of a queue or topic.
+const NAME_CHARS: usize = 260;
+/// Bytes of the longest pattern.
+const PATTERN_BYTES: usize = 1_000;
+/// Bytes of a compiled pattern.
+const PATTERN_SIZE: usize = 1 << 20;
+/// Stands between a topic and its subscription, in any case.
+const SUBSCRIPTIONS: &str = "subscriptions";
+
+/// What a trigger counts in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Entities {
+    /// One entity.
+    One(Entity),
+    /// Those of a namespace or topic whose name matches.
+    Matching(Matching),
+}
+
+/// What messages can be received from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Entity {
+    /// A queue.
+    Queue(Name),
+    /// A subscription of a topic.
+    Subscription {
+        /// The topic.
+        topic: Name,
+        /// The subscription.
+        name: Name,
+    },
+}
+
+/// Entities by a pattern, and what becomes of their counts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Matching {
+    /// The topic whose subscriptions are meant; `None`: the namespace's queues.
+    pub topic: Option<Name>,
+    /// What their names must match.
+    pub pattern: Pattern,
+    /// How their counts become one.
+    pub operation: Operation,
+}
+
+/// How the counts of several entities become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Operation {
+    /// Their sum.
+    #[default]
+    Sum,
+    /// The largest.
+    Max,
+    /// The mean, rounded down.
+    Avg,
+}
+
+/// The name of a queue, topic or subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Name(Arc<str>);
+
+/// Why a text is no name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Azure allows no such character, or not there.
+    #[error(
+        "{} is not a name; give letters, digits, '.', '-', '_' and '~', with '/' between parts",
+        quoted(.0)
+    )]
+    Characters(String),
+    /// Longer than any.
+    #[error("{} is too long for a name; give at most {NAME_CHARS} characters", quoted(.0))]
+    Length(String),
+    /// The path of a subscription, where a queue is asked for.
+    #[error("{} is a subscription; give topicName and subscriptionName", quoted(.0))]
+    Subscription(String),
+}
+
+/// A regular expression that matches whole names.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    text: Arc<str>,
+    whole: Regex,
+}
+
+/// Why a text is no pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// It does not compile.
+    #[error("{} is not a regular expression; give one such as orders-.*", quoted(.0))]
+    Syntax(String),
+    /// It would take too much memory.
+    #[error("{} is too large a pattern; give a shorter one", quoted(.0))]
+    Size(String),
+}
+
+impl Entity {
+    /// The queue or subscription at an address such as `orders` or `orders/Subscriptions/eu`.
+    ///
+    /// # Errors
+    /// A part of it is no name.
+    pub fn parse(path: &str) -> Result<Self, NameError> {
+        match split_subscription(path) {
+            Some((topic, name)) => {
+                Ok(Self::Subscription { topic: Name::parse(topic)?, name: Name::parse(name)? })
+            }
+            None => Ok(Self::Queue(Name::parse(path)?)),
+        }
+    }
+
+    /// Its address within the namespace, with nothing in it that a URL would change.
+    pub fn path(&self) -> String {
+        match self {
+            Self::Queue(queue) => queue.to_string(),
+            Self::Subscription { topic, name } => format!("{topic}/Subscriptions/{name}"),
+        }
+    }
+}
+
+impl Operation {
+    /// What becomes of `counts`; of none 0.
+    pub fn apply(self, counts: impl Iterator<Item = u64>) -> u64 {
+        let mut number = 0_u64;
+        let (mut sum, mut max) = (0_u64, 0_u64);
+        for count in counts {
+            number += 1;
+            sum = sum.saturating_add(count);
+            max = max.max(count);
+        }
+        match self {
+            Self::Sum => sum,
+            Self::Max => max,
+            Self::Avg => sum.checked_div(number).unwrap_or(0),
+        }
+    }
+}
+
+impl Name {
+    /// A name as Azure allows it.
+    ///
+    /// # Errors
+    /// It has other characters, an empty part, or one of dots alone; it is longer than any name; or
+    /// it is the path of a subscription.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let fits = |part: &str| {
+            let characters =
+                |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '~');
+            part.chars().all(characters) && part.chars().any(|c| c != '.')
+        };
+        if !text.split('/').all(fits) {
+            return Err(NameError::Characters(text.to_owned()));
+        }
+        if text.len() > NAME_CHARS {
+            return Err(NameError::Length(text.to_owned()));
+        }
+        if split_subscription(text).is_some() {
+            return Err(NameError::Subscription(text.to_owned()));
+        }
+        Ok(Self(Arc::from(text)))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether both name the same entity: to Azure, case does not count.
+    pub fn is_same(&self, other: &Name) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+/// Topic and subscription of a path that has both.
+fn split_subscription(path: &str) -> Option<(&str, &str)> {
+    let (rest, name) = path.rsplit_once('/')?;
+    let (topic, between) = rest.rsplit_once('/')?;
+    between.eq_ignore_ascii_case(SUBSCRIPTIONS).then_some((topic, name))
+}
+
+impl Pattern {
+    /// A pattern in RE2's syntax, as Go has it.
+    ///
+    /// # Errors
+    /// It does not compile, or would take too much memory.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let too_large = || PatternError::Size(text.to_owned());
+        if text.len() > PATTERN_BYTES {
+            return Err(too_large());
+        }
+        let compile = |pattern: &str| {
+            RegexBuilder::new(pattern).size_limit(PATTERN_SIZE).build().map_err(|error| match error
+            {
+                regex::Error::CompiledTooBig(_) => too_large(),
+                _ => PatternError::Syntax(text.to_owned()),
+            })
+        };
+        // Alone first: `a)(b` would be one only between the brackets. A longest match that begins
+        // leftmost is the whole name exactly if some match is.
+        compile(text)?;
+        let whole = compile(&format!(r"\A(?:{text})\z"))?;
+        Ok(Self { text: Arc::from(text), whole })
+    }
+
+    /// Whether it matches the whole of `name`.
+    pub fn is_match(&self, name: &str) -> bool {
+        self.whole.is_match(name)
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Pattern {}
+
+impl Hash for Pattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl Display for Entities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(entity) => entity.fmt(f),
+            Self::Matching(matching) => matching.fmt(f),
+        }
+    }
+}
+
+impl Display for Entity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queue(queue) => write!(f, "queue {queue}"),
+            Self::Subscription { topic, name } => write!(f, "subscription {topic}/{name}"),
+        }
+    }
+}
+
+impl Display for Matching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.topic {
+            None => write!(f, "queues {}", self.pattern),
+            Some(topic) => write!(f, "subscriptions {} of topic {topic}", self.pattern),
+        }
+    }
+}
+
+impl Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&quoted(&self.text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use url::Url;
+
+    use super::*;
+
+    #[test]
+    fn names_are_what_azure_allows() {
+        for text in [
+            "orders",
+            "a/b/c",
+            "Orders-1.eu_west~2",
+            "a..b",
+            "9",
+            "subscriptions/a",
+            "a/subscriptions",
+        ] {
+            assert_eq!(Name::parse(text).as_ref().map(Name::as_str), Ok(text));
+        }
+        let refused = [
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            ".",
+            "..",
+            "a/../b",
+            "a/./b",
+            "a b",
+            "a?b",
+            "a#b",
+            "a\\b",
+            "a%2fb",
+            "a@b",
+            "a:b",
+            "$Resources",
+            "a/$DeadLetterQueue",
+            "a\nb",
+            "ä",
+            "a;b",
+        ];
+        for text in refused {
+            assert_eq!(Name::parse(text), Err(NameError::Characters(text.to_owned())), "{text:?}");
+        }
+        let long = "a".repeat(NAME_CHARS + 1);
+        assert_eq!(Name::parse(&long), Err(NameError::Length(long.clone())));
+        let subscription = "t/Subscriptions/s";
+        assert_eq!(
+            Name::parse(subscription),
+            Err(NameError::Subscription(subscription.to_owned()))
+        );
+    }
+
+    #[test]
+    fn an_entity_has_one_address() {
+        let rows = [
+            ("a/b", "a/b"),
+            ("t/Subscriptions/s", "t/Subscriptions/s"),
+            ("a/t/SUBSCRIPTIONS/s", "a/t/Subscriptions/s"),
+        ];
+        for (path, expected) in rows {
+            assert_eq!(
+                Entity::parse(path).map(|entity| entity.path()).as_deref(),
+                Ok(expected),
+                "{path}"
+            );
+        }
+        assert!(Entity::parse("t/subscriptions/..").is_err());
+        assert!(Entity::parse("../subscriptions/s").is_err());
+    }
+
+    #[test]
+    fn a_pattern_matches_whole_names() {
+        let rows = [
+            ("orders", "orders", true),
+            ("orders", "orders-eu", false),
+            ("rders", "orders", false),
+            ("orders-.*", "orders-eu", true),
+            // Leftmost-first would stop at `a`; leftmost-longest goes on.
+            ("a|ab", "ab", true),
+            ("a|ab", "abc", false),
+            ("(?i)ORDERS", "orders", true),
+            ("ORDERS", "orders", false),
+            ("^orders$", "orders", true),
+            ("[a-z]+-[0-9]{2}", "orders-12", true),
+            (r"orders\d", "orders1", true),
+            ("", "orders", false),
+        ];
+        for (pattern, name, expected) in rows {
+            let matches = Pattern::parse(pattern).expect("a pattern").is_match(name);
+            assert_eq!(matches, expected, "{pattern} on {name}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_or_too_large_is_refused() {
+        for text in ["(", "a)(b", "*", "[a", "(?=a)", r"a\1"] {
+            assert_eq!(
+                Pattern::parse(text).unwrap_err(),
+                PatternError::Syntax(text.to_owned()),
+                "{text}"
+            );
+        }
+        for text in ["a{1000}{1000}".to_owned(), "a".repeat(PATTERN_BYTES + 1)] {
+            assert_eq!(Pattern::parse(&text).unwrap_err(), PatternError::Size(text.clone()));
+        }
+    }
+
+    #[test]
+    fn counts_become_one_as_keda_has_it() {
+        let rows: &[(&[u64], [u64; 3])] = &[
+            (&[], [0, 0, 0]),
+            (&[7], [7, 7, 7]),
+            (&[1, 2, 5], [8, 5, 2]),
+            (&[u64::MAX, 1], [u64::MAX, u64::MAX, u64::MAX / 2]),
+        ];
+        for (counts, expected) in rows {
+            let all = [Operation::Sum, Operation::Max, Operation::Avg];
+            assert_eq!(
+                all.map(|operation| operation.apply(counts.iter().copied())),
+                *expected,
+                "{counts:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_stays_in_its_url(text in "[a-z./~%?#$@:\\\\ -]{0,12}|\\PC{0,12}") {
+            if let Ok(entity) = Entity::parse(&text) {
+                let path = entity.path();
+                let url = Url::parse("https://namespace.example/").unwrap().join(&path).unwrap();
+                prop_assert_eq!(url.as_str(), format!("https://namespace.example/{path}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! One entity as it is peeked, once for all triggers that count in it.
+//!
+//! Polls that arrive together share a measurement. One that has much to read makes way for polls that have come since,
+//! and goes on together with them. What goes wrong on the way is ordinary life for Service Bus,
+//! which closes what is idle and moves what it serves: a link that is gone is made again, and the measurement
+//! goes on from where it was, for as long as patience lasts. A namespace that asks for quiet has it.
+//!
+//! What has been read is kept between measurements. It is dropped when the entity is, and when a measurement is
+//! given up halfway.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{debug, warn};
+
+use super::amqp::{Encoded, Fault, Line, Link, Peeked};
+use super::browse::{Browse, Checked, Want};
+use super::entity::Entity;
+use super::error::{Error, Right};
+use super::gate::{Gate, Quiet};
+use crate::backlog::Backlog;
+use crate::lock::lock;
+use crate::rounds::{Rounds, Tasks};
+
+/// Requests that may be under way on one link.
+const WINDOW: usize = 32;
+/// For how long a namespace that is busy is left alone; Microsoft's advice.
+const QUIET: Duration = Duration::from_secs(10);
+/// For how long a measurement reads on while others wait for the next one.
+const SHARE: Duration = Duration::from_millis(500);
+/// How long until a link is made again, at first and at most.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// An entity that is peeked.
+pub(super) struct Peeker {
+    looking: Arc<Looking>,
+    tasks: Tasks,
+    /// Whether the management endpoint has refused to count, and peeking has not.
+    pub(super) instead: AtomicBool,
+}
+
+type Wanted = Vec<Arc<Want>>;
+
+type Measurement = Result<Arc<Counts>, Error>;
+
+/// What one measurement came to, by the addresses of the wants; nothing for one that has more to read.
+type Counts = HashMap<usize, Backlog>;
+
+/// What a measurement works with.
+struct Looking {
+    namespace: Arc<str>,
+    entity: Entity,
+    path: Arc<str>,
+    line: Arc<Line>,
+    gate: Arc<Gate>,
+    patience: Duration,
+    rounds: Arc<Rounds<Wanted, Measurement>>,
+    /// Taken by the measurement that is under way.
+    known: Mutex<Option<Browse>>,
+    link: Mutex<Option<Link>>,
+    progress: Mutex<Progress>,
+}
+
+/// How far the measurement that is under way has come.
+#[derive(Default)]
+struct Progress {
+    judged: u64,
+    seen: Counts,
+    /// What kept it last.
+    trouble: Option<String>,
+}
+
+impl Peeker {
+    /// Peeks nothing before it is asked to. Without a reply for `patience`, a measurement fails.
+    pub(super) fn new(
+        namespace: &str,
+        entity: &Entity,
+        line: Arc<Line>,
+        gate: Arc<Gate>,
+        patience: Duration,
+        tasks: Tasks,
+    ) -> Peeker {
+        let looking = Looking {
+            namespace: namespace.into(),
+            entity: entity.clone(),
+            path: entity.path().into(),
+            line,
+            gate,
+            patience,
+            rounds: Rounds::new(),
+            known: Mutex::default(),
+            link: Mutex::default(),
+            progress: Mutex::default(),
+        };
+        let looking = Arc::new(looking);
+        Peeker { looking, tasks, instead: AtomicBool::new(false) }
+    }
+
+    /// How many messages wait of those wanted, peeked after this call and known by the deadline; what
+    /// is known by then, if it is not all.
+    ///
+    /// Dropping the future gives up this caller's wait and nothing that others wait for.
+    ///
+    /// # Errors
+    /// When not one is known of.
+    pub(super) async fn count(
+        &self,
+        want: &Arc<Want>,
+        deadline: Instant,
+    ) -> Result<Backlog, Error> {
+        let looking = &self.looking;
+        let opens = looking.gate.opens(deadline);
+        opens.map_err(|quiet| looking.throttled(quiet))?;
+        match timeout_at(deadline, self.measured(want)).await {
+            Ok(counted) => counted,
+            Err(_) => looking.so_far(want, deadline),
+        }
+    }
+
+    /// As many measurements as it takes.
+    async fn measured(&self, want: &Arc<Want>) -> Result<Backlog, Error> {
+        loop {
+            let looking = Arc::clone(&self.looking);
+            let answer = self.looking.rounds.ask(
+                &self.tasks,
+                |wanted| wanted.push(Arc::clone(want)),
+                move |wanted| Arc::clone(&looking).measure(wanted),
+            );
+            let counts = answer.await.ok_or_else(|| self.looking.ended())??;
+            if let Some(counted) = counts.get(&address(want)) {
+                return Ok(*counted);
+            }
+        }
+    }
+
+    /// Ends the measurement that is under way, and waits for it.
+    pub(super) async fn end(&self) {
+        self.tasks.end();
+        self.tasks.ended().await;
+        lock(&self.looking.link).take();
+    }
+
+    /// Remembers that peeking does what the management endpoint refuses; says so the first time.
+    pub(super) fn count_instead(&self, refusal: &Error) {
+        if !self.instead.swap(true, Ordering::Relaxed) {
+            let Looking { namespace, path, .. } = &*self.looking;
+            let refusal = refusal.to_string();
+            warn!(
+                namespace = &**namespace,
+                entity = &**path,
+                refusal,
+                "counting by peeking instead"
+            );
+        }
+    }
+}
+
+impl Drop for Peeker {
+    fn drop(&mut self) {
+        self.tasks.end();
+    }
+}
+
+impl Looking {
+    async fn measure(self: Arc<Self>, wanted: Wanted) -> Measurement {
+        *lock(&self.progress) = Progress::default();
+        let mut browse = lock(&self.known).take().unwrap_or_else(Browse::new);
+        let mut link = lock(&self.link).take();
+        browse.begin(wanted, now());
+        let outcome = self.persist(&mut browse, &mut link).await;
+        for (part, count) in browse.take_unjudged() {
+            let entity = &*self.path;
+            warn!(
+                entity,
+                ?part,
+                count,
+                "messages that a selection cannot judge do not count for it"
+            );
+        }
+        let counts = outcome.map(|()| Arc::new(counts(&browse, Browse::count)));
+        *lock(&self.known) = (!matches!(counts, Err(Error::NotFound { .. }))).then_some(browse);
+        *lock(&self.link) = link;
+        counts
+    }
+
+    /// Looks until all is known, through whatever passes.
+    async fn persist(&self, browse: &mut Browse, link: &mut Option<Link>) -> Result<(), Error> {
+        let mut last_word = Instant::now();
+        let mut back_off = BACK_OFF.0;
+        let (mut refused, mut missing) = (false, false);
+        loop {
+            let until = last_word + self.patience;
+            self.gate.pass(until).await.map_err(|quiet| self.throttled(quiet))?;
+            let judged = browse.judged();
+            let Err(fault) = self.look(browse, link).await else { return Ok(()) };
+            debug!(entity = &*self.path, ?fault, "peeking was interrupted");
+            *link = None;
+            if browse.judged() > judged {
+                last_word = Instant::now();
+                back_off = BACK_OFF.0;
+            }
+            match fault {
+                // A claim may have lapsed; a new link has a new one.
+                Fault::Unauthorized(_) if !std::mem::replace(&mut refused, true) => {}
+                Fault::Unauthorized(reason) => return Err(self.unauthorized(reason)),
+                // It may have been made again since the link was.
+                Fault::NotFound(_) if !std::mem::replace(&mut missing, true) => browse.forget(),
+                Fault::NotFound(_) => return Err(self.not_found()),
+                Fault::Token(error) => return Err(error.into()),
+                Fault::Nonsense(reason) => return Err(self.service(reason)),
+                Fault::Busy(reason) => self.gate.close(Instant::now() + QUIET, reason),
+                Fault::Lost(reason) => {
+                    lock(&self.progress).trouble = Some(reason.clone());
+                    if Instant::now() + back_off >= until {
+                        return Err(self.unreachable(reason));
+                    }
+                    sleep(back_off).await;
+                    back_off = (back_off * 2).min(BACK_OFF.1);
+                }
+            }
+            browse.begin_again(now());
+        }
+    }
+
+    /// Looks once, over the link there is or a new one.
+    async fn look(&self, browse: &mut Browse, link: &mut Option<Link>) -> Result<(), Fault> {
+        let link = match link {
+            Some(link) => link,
+            None => link.insert(self.line.link(&self.path).await?),
+        };
+        let mut checks = VecDeque::from(browse.checks());
+        let mut asked = VecDeque::new();
+        loop {
+            while asked.len() < WINDOW && !browse.is_satisfied() {
+                let Some(check) = checks.pop_front() else { break };
+                self.in_time(link.ask(check.ask())).await?;
+                asked.push_back(check);
+            }
+            let Some(check) = asked.pop_front() else { break };
+            let reply = self.in_time(link.answer()).await?;
+            match browse.checked(check, &peeked(&reply)?) {
+                Checked::Done => {}
+                Checked::More(more) => checks.push_front(more),
+                Checked::NewQueue => {
+                    checks.clear();
+                    for _ in asked.drain(..) {
+                        self.in_time(link.answer()).await?;
+                    }
+                }
+            }
+            self.note(browse);
+        }
+        self.read_on(browse, link).await
+    }
+
+    /// Reads what is not known yet. The next request is under way while a reply is judged, if it is certain.
+    async fn read_on(&self, browse: &mut Browse, link: &mut Link) -> Result<(), Fault> {
+        let begun = Instant::now();
+        let mut next = browse.next();
+        if let Some(ask) = next {
+            self.in_time(link.ask(ask)).await?;
+        }
+        while next.is_some() {
+            let reply = self.in_time(link.answer()).await?;
+            let reply = peeked(&reply)?;
+            let ahead = browse.foresee(&reply);
+            if let Some(ask) = ahead {
+                self.in_time(link.ask(ask)).await?;
+            }
+            browse.read(&reply);
+            self.note(browse);
+            let makes_way = begun.elapsed() > SHARE && self.rounds.is_awaited();
+            next = browse.next().filter(|_| browse.is_wanted() && !makes_way);
+            if ahead != next {
+                if ahead.is_some() {
+                    self.in_time(link.answer()).await?;
+                }
+                if let Some(ask) = next {
+                    self.in_time(link.ask(ask)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Half the patience for one step, so that there is time for another try over another connection.
+    async fn in_time<T>(&self, step: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        timeout(self.patience / 2, step).await.unwrap_or_else(|_| {
+            self.line.hang_up();
+            Err(Fault::silent())
+        })
+    }
+
+    /// Lets those who wait know how far it is.
+    fn note(&self, browse: &Browse) {
+        let mut progress = lock(&self.progress);
+        progress.judged = browse.judged();
+        progress.seen = counts(browse, |browse, want| Some(Backlog::Exact(browse.seen(want))));
+    }
+
+    /// What is known at a deadline: a lower bound, if it is above zero.
+    fn so_far(&self, want: &Arc<Want>, deadline: Instant) -> Result<Backlog, Error> {
+        let progress = lock(&self.progress);
+        let seen = progress.seen.get(&address(want)).map_or(0, |seen| seen.count());
+        if let Some(bound) = std::num::NonZeroU64::new(seen) {
+            return Ok(Backlog::AtLeast(bound));
+        }
+        Err(match (&progress.trouble, self.gate.opens(deadline)) {
+            (_, Err(quiet)) => self.throttled(quiet),
+            (Some(trouble), _) => self.unreachable(trouble.clone()),
+            (None, _) if progress.judged == 0 => self.unreachable(Fault::SILENT.to_owned()),
+            (None, _) => {
+                Error::StillReading { entity: self.entity.to_string(), judged: progress.judged }
+            }
+        })
+    }
+
+    fn unauthorized(&self, reason: String) -> Error {
+        Error::Unauthorized { entity: self.entity.to_string(), right: Right::Listen, reason }
+    }
+
+    fn not_found(&self) -> Error {
+        let namespace = self.namespace.to_string();
+        Error::NotFound { entity: self.entity.to_string(), namespace }
+    }
+
+    fn throttled(&self, quiet: Quiet) -> Error {
+        Error::Throttled { entity: self.entity.to_string(), reason: quiet.0 }
+    }
+
+    fn unreachable(&self, reason: String) -> Error {
+        Error::Unreachable { namespace: self.namespace.to_string(), reason }
+    }
+
+    fn service(&self, reason: String) -> Error {
+        Error::Service { entity: self.entity.to_string(), reason }
+    }
+
+    fn ended(&self) -> Error {
+        self.unreachable("keda-sift has closed its connections".to_owned())
+    }
+}
+
+/// The messages of a reply.
+fn peeked(reply: &Encoded) -> Result<Vec<Peeked<'_>>, Fault> {
+    let messages: Option<Vec<_>> = reply.iter().map(|bytes| Peeked::read(bytes)).collect();
+    messages.ok_or_else(|| Fault::Nonsense("a reply with a message that is not one".to_owned()))
+}
+
+fn counts(browse: &Browse, count: impl Fn(&Browse, &Want) -> Option<Backlog>) -> Counts {
+    let counted = |want: &Arc<Want>| Some((address(want), count(browse, want)?));
+    browse.wanted().iter().filter_map(counted).collect()
+}
+
+/// Stands for a want as long as it is held.
+fn address(want: &Arc<Want>) -> usize {
+    Arc::as_ptr(want).addr()
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}

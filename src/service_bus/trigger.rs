@@ -1,0 +1,742 @@
+//! What a trigger on Azure Service Bus asks for: its Service Bus parameters, decoded.
+//!
+//! Names, defaults and meanings are those of KEDA's scaler `azure-servicebus`, so that a trigger of its
+//! goes on to mean what it meant. Thresholds and limits count messages, or what `countBy` names instead.
+//!
+//! Whether a token may go to the namespace is not known here, since that is the operator's to say: see
+//! [`Access::trust`].
+//!
+//! # References
+//! - KEDA 2.20 `pkg/scalers/azure_servicebus_scaler.go`, and `azure/azure_cloud_environment.go`.
+
+use std::num::NonZeroU64;
+
+use super::access::Access;
+use super::connection_string::ConnectionString;
+use super::entity::{Entities, Entity, Matching, Name, Operation, Pattern};
+use crate::identity::{Cloud, CloudError, HostError, Hosts, Who};
+use crate::metadata::Reader;
+use crate::selection::{EventTypeFrom, Selection};
+
+/// What a filter can ask of a Service Bus message beyond what it can of every message.
+pub const FILTER_VARIABLES: &[&str] =
+    &["sessionId", "messageId", "correlationId", "deliveryCount", "sequenceNumber", "properties"];
+
+/// KEDA's `messageCount` where a trigger has none.
+const DEFAULT_MESSAGE_COUNT: u64 = 5;
+
+/// Where counting stops of a trigger without `countLimit` whose messages are peeked, if its activation
+/// threshold lies lower: more Jobs than any cluster starts, and few enough to look at again for each poll.
+const DEFAULT_PEEK_LIMIT: u64 = 10_000;
+
+const NAMESPACE: &str = "give the namespace's short name or its host name";
+const NAME: &str = "give letters, digits, '.', '-', '_' and '~', with '/' between parts";
+const PATTERN: &str = "give a regular expression such as orders-.*";
+
+/// A trigger on Service Bus, decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceBusTrigger {
+    /// Where the namespace is, and how one is let in.
+    pub access: Access,
+    /// What is counted in.
+    pub entities: Entities,
+    /// Messages for one replica or Job, above 0.
+    pub target: u64,
+    /// Who counts.
+    pub count_from: CountFrom,
+    /// What one message counts as.
+    pub count_by: CountBy,
+    /// Where counting may stop; above the activation threshold.
+    pub count_limit: Option<NonZeroU64>,
+    /// Where peeking stops; above the activation threshold, so that it always tells whether that is passed.
+    pub peek_limit: u64,
+    /// What AMQP goes over.
+    pub transport: Transport,
+    /// Which messages count.
+    pub selection: Selection,
+}
+
+/// A trigger on Service Bus, and what KEDA itself is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded {
+    /// What to measure.
+    pub trigger: ServiceBusTrigger,
+    /// The trigger is active above this.
+    pub activation: u64,
+    /// The metric's name as KEDA's scaler would make it, not yet normalised.
+    pub metric_name: String,
+}
+
+/// Who counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CountFrom {
+    /// The management endpoint where it can and may, else peeking.
+    #[default]
+    Auto,
+    /// The management endpoint alone.
+    Management,
+    /// We, by peeking.
+    Peek,
+}
+
+/// What one message counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CountBy {
+    /// Itself.
+    #[default]
+    Messages,
+    /// Its session: distinct sessions are counted.
+    Sessions,
+}
+
+/// What AMQP goes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Transport {
+    /// TCP, on a port of its own.
+    #[default]
+    Amqp,
+    /// WebSocket, on the port of HTTPS.
+    WebSocket,
+}
+
+impl ServiceBusTrigger {
+    /// Reads a trigger's Service Bus rows; `selection` and `count_limit` are rows that every source has.
+    /// `None` after a complaint; there may be one even so.
+    pub fn decode(
+        reader: &mut Reader<'_>,
+        selection: Selection,
+        count_limit: Option<NonZeroU64>,
+    ) -> Option<Decoded> {
+        refuse_later_versions(reader);
+        // No message would ever have a type.
+        if selection.from == EventTypeFrom::Key {
+            reader.complain(
+                "eventTypeFrom",
+                "is for Kafka, as these messages have no key; give header:<name>, subject or body:<path>",
+            );
+        }
+        let connection = connection(reader);
+        let access = access(reader, connection.as_ref());
+        let entities = entities(reader, connection.as_ref());
+        let target = reader.number("messageCount", 1..=i64::MAX as u64);
+        let activation = reader.number("activationMessageCount", 0..=i64::MAX as u64).unwrap_or(0);
+        let count_by = reader.choice(
+            "countBy",
+            &[("messages", Some(CountBy::Messages)), ("sessions", Some(CountBy::Sessions))],
+        );
+        let count_by = count_by.unwrap_or_default();
+        let count_from = count_from(reader, count_by);
+        let transport = reader.choice(
+            "transport",
+            &[("amqp", Some(Transport::Amqp)), ("websocket", Some(Transport::WebSocket))],
+        );
+        // A count that stops at or below the activation threshold would never tell whether it is
+        // passed.
+        if count_limit.is_some_and(|limit| limit.get() <= activation) {
+            reader.complain(
+                "countLimit",
+                format_args!("is not above activationMessageCount; give more than {activation}"),
+            );
+        }
+
+        let entities = entities?;
+        let metric_name = metric_name(&entities);
+        let trigger = Self {
+            access: access?,
+            entities,
+            target: target.unwrap_or(DEFAULT_MESSAGE_COUNT),
+            count_from,
+            count_by,
+            count_limit,
+            peek_limit: count_limit.map_or_else(
+                || DEFAULT_PEEK_LIMIT.max(activation.saturating_add(1)),
+                NonZeroU64::get,
+            ),
+            transport: transport.unwrap_or_default(),
+            selection,
+        };
+        Some(Decoded { trigger, activation, metric_name })
+    }
+}
+
+fn refuse_later_versions(reader: &mut Reader<'_>) {
+    for (key, fits) in [
+        ("serviceAccountName", "give identityId, or leave it out to ask as keda-sift itself"),
+        ("triggerAuthentication", "give its parameters as <parameter>FromEnv"),
+    ] {
+        if reader.text(key).is_some() {
+            reader.complain(key, format_args!("is not supported by this version; {fits}"));
+        }
+    }
+}
+
+/// The connection string, if there is one. The entity that it is for is not a name unless it parses.
+fn connection(reader: &mut Reader<'_>) -> Option<ConnectionString> {
+    let text = reader.secret("connection")?;
+    ConnectionString::parse(&text).map_err(|error| reader.complain("connection", error)).ok()
+}
+
+/// By connection string, or else by identity.
+fn access(reader: &mut Reader<'_>, connection: Option<&ConnectionString>) -> Option<Access> {
+    let namespace = reader.text("namespace").map(str::trim);
+    let identity = reader.text("identityId").map(str::trim);
+    let tenant = reader.text("identityTenantId").map(str::trim);
+    if reader.has("connection") {
+        for key in ["namespace", "identityId", "identityTenantId"] {
+            if reader.has(key) {
+                reader.complain(key, "does not go with connection; give one of the two");
+            }
+        }
+        // As with KEDA, they mean nothing beside a connection string.
+        reader.accept(&["cloud", "endpointSuffix"]);
+        let ConnectionString { endpoint, credential, .. } = connection?.clone();
+        return Some(Access::SharedAccess { endpoint, credential });
+    }
+    if namespace.is_none() {
+        reader.complain(
+            "namespace",
+            "is missing; give it to ask with workload identity, or a connection string as connectionFromEnv",
+        );
+    }
+    let cloud = cloud(reader);
+    let who = who(reader, identity, tenant);
+    let (namespace, cloud) = (namespace?, cloud?);
+    // Whether the operator allows the host is not known here; whether it is one at all, is.
+    if let Err(HostError::Namespace { suffix, .. }) = Hosts::default().trust(namespace, &cloud) {
+        let problem = format_args!("is not a namespace under {suffix}; {NAMESPACE}");
+        reader.complain("namespace", problem);
+    }
+    Some(Access::Identity { namespace: namespace.to_owned(), cloud, who: who? })
+}
+
+fn cloud(reader: &mut Reader<'_>) -> Option<Cloud> {
+    let cloud = reader.text("cloud").map(str::trim);
+    let suffix = reader.text("endpointSuffix").map(str::trim);
+    match Cloud::parse(cloud, suffix) {
+        Ok(cloud) => return Some(cloud),
+        Err(CloudError::NoSuffix) => {
+            reader.require("endpointSuffix", "cloud: Private needs the suffix of its namespaces");
+        }
+        Err(CloudError::Unknown(_)) => reader.complain(
+            "cloud",
+            "is not known; give AzurePublicCloud or AzureUSGovernmentCloud or AzureChinaCloud or Private",
+        ),
+    }
+    None
+}
+
+/// Whose token; each of the two is complained of on its own.
+fn who(reader: &mut Reader<'_>, identity: Option<&str>, tenant: Option<&str>) -> Option<Who> {
+    if Who::parse(identity, None).is_err() {
+        reader.complain("identityId", "is not a client ID; give the identity's client ID, a GUID");
+    }
+    if Who::parse(None, tenant).is_err() {
+        reader.complain("identityTenantId", "is not a tenant; give its GUID or its domain name");
+    }
+    Who::parse(identity, tenant).ok()
+}
+
+fn entities(reader: &mut Reader<'_>, connection: Option<&ConnectionString>) -> Option<Entities> {
+    let of_connection = entity_of_connection(reader, connection);
+    let operation = reader.choice(
+        "operation",
+        &[
+            ("sum", Some(Operation::Sum)),
+            ("max", Some(Operation::Max)),
+            ("avg", Some(Operation::Avg)),
+        ],
+    );
+    let matching = reader.boolean("useRegex").then(|| operation.unwrap_or_default());
+    let [queue, topic, subscription] =
+        ["queueName", "topicName", "subscriptionName"].map(|key| reader.text(key).is_some());
+    for (key, given) in [("topicName", topic), ("subscriptionName", subscription)] {
+        if queue && given {
+            reader.complain(key, "does not go with queueName; give one of the two");
+        }
+    }
+
+    let (key, entities) = if queue {
+        ("queueName", named(reader, "queueName", None, matching))
+    } else if topic || subscription {
+        let topic = topic_named(reader, of_connection.as_ref());
+        reader.require("subscriptionName", "give the subscription of the topic");
+        let entities = named(reader, "subscriptionName", topic.clone(), matching);
+        ("subscriptionName", topic.and(entities))
+    } else if of_connection.is_some() && matching.is_none() {
+        // What a connection string is for need not be named again.
+        return of_connection.map(Entities::One);
+    } else {
+        reader.require("queueName", "give a queue, or topicName and subscriptionName");
+        return None;
+    };
+    let entities = entities?;
+    if of_connection.is_some_and(|of_connection| !is_within(&entities, &of_connection)) {
+        reader.complain(
+            "connection",
+            format_args!("has an EntityPath that {key} is not within; give the namespace's own"),
+        );
+    }
+    Some(entities)
+}
+
+/// What `key` names: an entity, or a pattern where there is an operation for its matches.
+fn named(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    topic: Option<Name>,
+    matching: Option<Operation>,
+) -> Option<Entities> {
+    if let Some(operation) = matching {
+        refuse_with_regex(reader);
+        let pattern = reader.parsed(key, PATTERN, Pattern::parse)?;
+        return Some(Entities::Matching(Matching { topic, pattern, operation }));
+    }
+    let name = reader.parsed(key, NAME, Name::parse)?;
+    Some(Entities::One(match topic {
+        Some(topic) => Entity::Subscription { topic, name },
+        None => Entity::Queue(name),
+    }))
+}
+
+/// The topic of a subscription, which a connection string may be for.
+fn topic_named(reader: &mut Reader<'_>, of_connection: Option<&Entity>) -> Option<Name> {
+    if let (false, Some(Entity::Queue(topic))) = (reader.has("topicName"), of_connection) {
+        return Some(topic.clone());
+    }
+    reader.require("topicName", "give the topic of the subscription");
+    reader.parsed("topicName", NAME, Name::parse)
+}
+
+fn entity_of_connection(
+    reader: &mut Reader<'_>,
+    connection: Option<&ConnectionString>,
+) -> Option<Entity> {
+    let path = connection?.entity_path.as_deref()?;
+    let entity = Entity::parse(path).ok();
+    if entity.is_none() {
+        reader
+            .complain("connection", "has an EntityPath that is no name; give it as Azure shows it");
+    }
+    entity
+}
+
+/// Whether a connection string for an entity gets at these. A topic's is for its subscriptions too, and
+/// looks like a queue's.
+fn is_within(entities: &Entities, of_connection: &Entity) -> bool {
+    let topic_is =
+        |topic: &Name| matches!(of_connection, Entity::Queue(path) if path.is_same(topic));
+    match entities {
+        Entities::One(Entity::Queue(queue)) => topic_is(queue),
+        Entities::One(Entity::Subscription { topic, name }) => match of_connection {
+            Entity::Queue(path) => path.is_same(topic),
+            Entity::Subscription { topic: of_topic, name: of_name } => {
+                of_topic.is_same(topic) && of_name.is_same(name)
+            }
+        },
+        Entities::Matching(Matching { topic, .. }) => topic.as_ref().is_some_and(topic_is),
+    }
+}
+
+/// A pattern's entities are listed by the management endpoint, which knows no messages.
+fn refuse_with_regex(reader: &mut Reader<'_>) {
+    for key in ["eventType", "filter"] {
+        if reader.has(key) {
+            reader.complain(
+                "useRegex",
+                format_args!(
+                    "does not go with {key}, which needs messages read; give one of the two"
+                ),
+            );
+        }
+    }
+    for (key, reads) in [("countBy", "sessions"), ("countFrom", "peek")] {
+        if reader.text(key).is_some_and(|word| word.trim() == reads) {
+            reader.complain(
+                "useRegex",
+                format_args!("does not go with {key}: {reads}, which needs messages read; give one of the two"),
+            );
+        }
+    }
+}
+
+fn count_from(reader: &mut Reader<'_>, count_by: CountBy) -> CountFrom {
+    let count_from = reader
+        .choice(
+            "countFrom",
+            &[
+                ("auto", Some(CountFrom::Auto)),
+                ("management", Some(CountFrom::Management)),
+                ("peek", Some(CountFrom::Peek)),
+            ],
+        )
+        .unwrap_or_default();
+    if count_from == CountFrom::Management {
+        for key in ["eventType", "filter"] {
+            if reader.has(key) {
+                reader.complain(
+                    "countFrom",
+                    format_args!(
+                        "does not go with {key}, which needs messages read; give auto or peek"
+                    ),
+                );
+            }
+        }
+        if count_by != CountBy::Messages {
+            reader.complain("countFrom", "goes with countBy messages alone; give auto or peek");
+        }
+    }
+    count_from
+}
+
+/// As KEDA names it: by the queue or the topic, or by which of the two a pattern is for.
+fn metric_name(entities: &Entities) -> String {
+    let name = match entities {
+        Entities::One(Entity::Queue(queue)) => queue.as_str(),
+        Entities::One(Entity::Subscription { topic, .. }) => topic.as_str(),
+        Entities::Matching(Matching { topic: None, .. }) => "queue-regex",
+        Entities::Matching(Matching { topic: Some(_), .. }) => "topic-regex",
+    };
+    format!("azure-servicebus-{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::metadata::Invalid;
+
+    const SECRET: &str = "aHVudGVyMg+/==";
+
+    type Rows<'a> = &'a [(&'a str, &'a str)];
+
+    /// What the rows decode to, and nothing else.
+    fn decode(rows: Rows<'_>) -> Result<Decoded, Invalid> {
+        let metadata: HashMap<_, _> =
+            rows.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        let mut reader = Reader::new(&metadata);
+        // Read by the trigger of whatever source, and beside the point here.
+        reader.accept(&["eventType", "filter"]);
+        let limit = NonZeroU64::new(100);
+        let decoded = ServiceBusTrigger::decode(&mut reader, Selection::default(), limit);
+        reader.finish(decoded)
+    }
+
+    fn decoded(rows: Rows<'_>) -> ServiceBusTrigger {
+        decode(rows).unwrap_or_else(|invalid| panic!("{rows:?}: {invalid}")).trigger
+    }
+
+    fn complaints(rows: Rows<'_>) -> Vec<String> {
+        decode(rows).expect_err("a complaint").complaints().to_vec()
+    }
+
+    fn connection(rest: &str) -> String {
+        format!(
+            "Endpoint=sb://orders.servicebus.windows.net/;SharedAccessKeyName=all;SharedAccessKey={SECRET}{rest}"
+        )
+    }
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).expect("a name")
+    }
+
+    fn queue(text: &str) -> Entities {
+        Entities::One(Entity::Queue(name(text)))
+    }
+
+    fn subscription(topic: &str, text: &str) -> Entities {
+        Entities::One(Entity::Subscription { topic: name(topic), name: name(text) })
+    }
+
+    #[test]
+    fn a_trigger_of_keda_s_scaler_keeps_its_meaning() {
+        let decoded = decode(&[
+            ("queueName", "functions-sbqueue"),
+            ("namespace", "service-bus-namespace"),
+            ("messageCount", "7"),
+            ("activationMessageCount", "2"),
+            ("cloud", "azurePublicCloud"),
+            ("endpointSuffix", "ignored.example"),
+            ("useRegex", "false"),
+            ("operation", "max"),
+        ])
+        .expect("a complete trigger");
+        assert_eq!(decoded.metric_name, "azure-servicebus-functions-sbqueue");
+        assert_eq!(decoded.activation, 2);
+        let expected = ServiceBusTrigger {
+            access: Access::Identity {
+                namespace: "service-bus-namespace".to_owned(),
+                cloud: Cloud::Public,
+                who: Who::default(),
+            },
+            entities: queue("functions-sbqueue"),
+            target: 7,
+            count_from: CountFrom::Auto,
+            count_by: CountBy::Messages,
+            count_limit: NonZeroU64::new(100),
+            peek_limit: 100,
+            transport: Transport::Amqp,
+            selection: Selection::default(),
+        };
+        assert_eq!(decoded.trigger, expected);
+        let least = self::decoded(&[("queueName", "q"), ("namespace", "n")]);
+        assert_eq!(least.target, 5);
+    }
+
+    #[test]
+    fn what_is_counted_in_has_keda_s_names_for_it() {
+        let pattern = |topic: Option<&str>, text: &str, operation| {
+            let pattern = Pattern::parse(text).expect("a pattern");
+            Entities::Matching(Matching { topic: topic.map(name), pattern, operation })
+        };
+        let rows: &[(Rows<'_>, Entities, &str)] = &[
+            (&[("queueName", " in/voices ")], queue("in/voices"), "in/voices"),
+            (&[("topicName", "t"), ("subscriptionName", "s")], subscription("t", "s"), "t"),
+            (
+                &[("queueName", "a.*"), ("useRegex", "true")],
+                pattern(None, "a.*", Operation::Sum),
+                "queue-regex",
+            ),
+            (
+                &[
+                    ("topicName", "t"),
+                    ("subscriptionName", "^s"),
+                    ("useRegex", "1"),
+                    ("operation", "avg"),
+                ],
+                pattern(Some("t"), "^s", Operation::Avg),
+                "topic-regex",
+            ),
+        ];
+        for (rows, expected, metric) in rows {
+            let decoded = decode(&[rows, &[("namespace", "n")][..]].concat()).expect("a trigger");
+            assert_eq!(&decoded.trigger.entities, expected, "{rows:?}");
+            assert_eq!(decoded.metric_name, format!("azure-servicebus-{metric}"), "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_string_s_entity_need_not_be_named_and_must_agree() {
+        let rows: &[(&str, Rows<'_>, Option<Entities>)] = &[
+            (";EntityPath=q", &[], Some(queue("q"))),
+            (";EntityPath=q", &[("queueName", "Q")], Some(queue("Q"))),
+            (";EntityPath=q", &[("queueName", "other")], None),
+            (";EntityPath=t", &[("subscriptionName", "s")], Some(subscription("t", "s"))),
+            (
+                ";EntityPath=t",
+                &[("topicName", "t"), ("subscriptionName", "s")],
+                Some(subscription("t", "s")),
+            ),
+            (";EntityPath=u", &[("topicName", "t"), ("subscriptionName", "s")], None),
+            (";EntityPath=t/Subscriptions/s", &[], Some(subscription("t", "s"))),
+            (
+                ";EntityPath=t/subscriptions/s",
+                &[("topicName", "t"), ("subscriptionName", "s")],
+                Some(subscription("t", "s")),
+            ),
+            (
+                ";EntityPath=t/subscriptions/s",
+                &[("topicName", "t"), ("subscriptionName", "r")],
+                None,
+            ),
+            (";EntityPath=q", &[("queueName", "q"), ("useRegex", "true")], None),
+            (";EntityPath=..", &[("queueName", "q")], None),
+            ("", &[("queueName", "q")], Some(queue("q"))),
+        ];
+        for (rest, rows, expected) in rows {
+            let text = connection(rest);
+            let all = [rows, &[("connectionFromEnv", text.as_str())][..]].concat();
+            match expected {
+                Some(expected) => assert_eq!(&decoded(&all).entities, expected, "{rest} {rows:?}"),
+                None => {
+                    let told = complaints(&all);
+                    let [told] = &told[..] else { panic!("{rest} {rows:?}: {told:#?}") };
+                    assert!(
+                        told.starts_with("connectionFromEnv: its value has an EntityPath that"),
+                        "{told}"
+                    );
+                    assert!(!told.contains("aHVudGVyMg"), "{told}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_identity_is_the_scaler_s_or_a_named_one() {
+        let complete = [("queueName", "q"), ("namespace", "orders")];
+        let client = "6f1c0a2e-0000-4000-8000-00000000000a";
+        let rows: &[(Rows<'_>, Cloud, Who)] = &[
+            (&[], Cloud::Public, Who::default()),
+            (&[("cloud", "AzureUSGovernmentCloud")], Cloud::UsGovernment, Who::default()),
+            (&[("cloud", "azurechinacloud")], Cloud::China, Who::default()),
+            (
+                &[("cloud", "Private"), ("endpointSuffix", "servicebus.cloudapi.de")],
+                Cloud::Private("servicebus.cloudapi.de".to_owned()),
+                Who::default(),
+            ),
+            (
+                &[("identityId", client), ("identityTenantId", "contoso.onmicrosoft.com")],
+                Cloud::Public,
+                Who::parse(Some(client), Some("contoso.onmicrosoft.com")).expect("an identity"),
+            ),
+        ];
+        for (rows, cloud, who) in rows {
+            let access = decoded(&[&complete[..], rows].concat()).access;
+            let (cloud, who) = (cloud.clone(), who.clone());
+            let expected = Access::Identity { namespace: "orders".to_owned(), cloud, who };
+            assert_eq!(access, expected, "{rows:?}");
+        }
+        let full = decoded(&[("queueName", "q"), ("namespace", "Orders.servicebus.windows.net")]);
+        let site = full.access.trust(&Hosts::default()).expect("a host of Azure's");
+        assert_eq!(site.host(), "orders.servicebus.windows.net");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_by_its_key() {
+        let connection = connection("");
+        let n = ("namespace", "n");
+        let q = ("queueName", "q");
+        let regex = ("useRegex", "true");
+        let rows: &[(Rows<'_>, &[&str])] = &[
+            (
+                &[],
+                &[
+                    "namespace: is missing; give it to ask with workload identity, or a con",
+                    "queueName: is missing; give a queue, or topicName and",
+                ],
+            ),
+            (&[n, ("topicName", "t")], &["subscriptionName: is missing; give the subscription"]),
+            (&[n, ("subscriptionName", "s")], &["topicName: is missing; give the topic"]),
+            (&[n, q, ("topicName", "t")], &["topicName: \"t\" does not go with queueName"]),
+            (
+                &[n, q, ("subscriptionName", "s")],
+                &["subscriptionName: \"s\" does not go with queueName"],
+            ),
+            (&[n, ("queueName", "a b")], &["queueName: \"a b\" is not a name; give letters"]),
+            (
+                &[n, ("queueName", "../$Resources/queues")],
+                &["queueName: \"../$Resources/queues\" is not a name"],
+            ),
+            (
+                &[n, ("queueName", "t/Subscriptions/s")],
+                &["queueName: \"t/Subscriptions/s\" is a subscription; give topicName"],
+            ),
+            (
+                &[n, ("queueName", "("), regex],
+                &["queueName: \"(\" is not a regular expression; give one"],
+            ),
+            (&[n, q, ("messageCount", "0")], &["messageCount: \"0\" is too small; give 1 or more"]),
+            (
+                &[n, q, ("activationMessageCount", "-1")],
+                &["activationMessageCount: \"-1\" is too small"],
+            ),
+            (
+                &[n, q, ("activationMessageCount", "100")],
+                &["countLimit: is not above activationMessageCount; give more than 100"],
+            ),
+            (
+                &[n, q, ("operation", "min")],
+                &["operation: \"min\" is not known; give sum or max or avg"],
+            ),
+            (
+                &[n, q, ("cloud", "AzureGermanCloud")],
+                &["cloud: \"AzureGermanCloud\" is not known; give AzurePublicCloud or"],
+            ),
+            (&[n, q, ("cloud", "private")], &["endpointSuffix: is missing; cloud: Private needs"]),
+            (
+                &[q, ("namespace", "evil.example")],
+                &[
+                    "namespace: \"evil.example\" is not a namespace under servicebus.windows.net; give",
+                ],
+            ),
+            (
+                &[q, ("namespace", "a@evil.example")],
+                &["namespace: its value is not a namespace under"],
+            ),
+            (&[q, ("namespace", "a/b")], &["namespace: \"a/b\" is not a namespace under"]),
+            (&[n, q, ("identityId", "a b")], &["identityId: \"a b\" is not a client ID"]),
+            (
+                &[n, q, ("identityTenantId", "../common")],
+                &["identityTenantId: \"../common\" is not a tenant"],
+            ),
+            (
+                &[n, q, ("serviceAccountName", "sa")],
+                &["serviceAccountName: \"sa\" is not supported by this version; give identityId"],
+            ),
+            (
+                &[n, q, ("triggerAuthentication", "ta")],
+                &["triggerAuthentication: \"ta\" is not supported by this version"],
+            ),
+            (
+                &[n, q, ("connectionFromEnv", connection.as_str())],
+                &["namespace: \"n\" does not go with connection"],
+            ),
+            (
+                &[q, ("connection", connection.as_str()), ("identityId", "a")],
+                &["identityId: \"a\" does not go with connection"],
+            ),
+            (
+                &[q, ("connectionFromEnv", "hunter2")],
+                &["connectionFromEnv: its value has a part that is no <name>=<value>"],
+            ),
+            (
+                &[q, ("connection", "Endpoint=sb://a")],
+                &["connection: its value has neither SharedAccessKey nor"],
+            ),
+            (
+                &[n, q, ("countBy", "keys")],
+                &["countBy: \"keys\" is not known; give messages or sessions"],
+            ),
+            (
+                &[n, q, ("countFrom", "records")],
+                &["countFrom: \"records\" is not known; give auto or management or peek"],
+            ),
+            (
+                &[n, q, ("countFrom", "management"), ("eventType", "a")],
+                &["countFrom: \"management\" does not go with eventType"],
+            ),
+            (
+                &[n, q, ("countFrom", "management"), ("filter", "a")],
+                &["countFrom: \"management\" does not go with filter"],
+            ),
+            (
+                &[n, q, ("countFrom", "management"), ("countBy", "sessions")],
+                &["countFrom: \"management\" goes with countBy messages alone"],
+            ),
+            (
+                &[n, q, regex, ("eventType", "a")],
+                &["useRegex: \"true\" does not go with eventType"],
+            ),
+            (
+                &[n, q, regex, ("countBy", "sessions")],
+                &["useRegex: \"true\" does not go with countBy: sessions"],
+            ),
+            (
+                &[n, q, regex, ("countFrom", "peek")],
+                &["useRegex: \"true\" does not go with countFrom: peek"],
+            ),
+            (
+                &[n, q, ("transport", "AMQP")],
+                &["transport: \"AMQP\" is not known; give amqp or websocket"],
+            ),
+            (
+                &[n, q, ("queuName", "x")],
+                &["queuName: is not a parameter; the nearest is queueName"],
+            ),
+        ];
+        for (rows, expected) in rows {
+            let told = complaints(rows);
+            let each =
+                told.iter().zip(*expected).all(|(told, expected)| told.starts_with(expected));
+            assert!(told.len() == expected.len() && each, "{rows:?}: {told:#?}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let text = connection("");
+        let decoded =
+            decode(&[("connectionFromEnv", &text), ("queueName", "q")]).expect("a trigger");
+        assert!(!format!("{decoded:?}").contains("aHVudGVyMg"));
+    }
+}
