@@ -27,7 +27,7 @@ fn messages() -> Vec<Value> {
     for n in 0..30 {
         let region = ["eu", "us", "ap"][n % 3];
         messages.push(json!({
-            "body": json!({ "order": { "kind": ["gift", "plain"][n % 2], "lines": [n, 1] } }).to_string(),
+            "body": json!({ "order": { "kind": (["gift", "plain"][n % 2]), "lines": [n, 1] } }).to_string(),
             "content_type": "application/json",
             "subject": "order.placed",
             "message_id": format!("placed-{n}"),
@@ -111,7 +111,7 @@ async fn what_the_sdk_settles_is_counted_exactly() {
     let trigger = sift.queue(&bus, "orders").with("eventType", "a");
     let websocket = trigger.clone().with("transport", "websocket");
     let sent: Vec<Value> =
-        (0..20).map(|n| json!({ "body": format!("{n}"), "subject": ["a", "b"][n % 2] })).collect();
+        (0..20).map(|n| json!({ "body": format!("{n}"), "subject": (["a", "b"][n % 2]) })).collect();
     send(&bus, "orders", &sent).await;
     assert_eq!(trigger.count().await, 10);
     // In the order of the queue: of type a, b, a, b, …; each receiver begins with what the last gave back.

@@ -212,6 +212,48 @@ mod tests {
     }
 
     #[test]
+    fn a_token_gives_what_its_bearer_was_granted() {
+        let mut keys = Keys::default();
+        keys.grant("worker", Rights::LISTEN);
+        let token = |audience: &str, client: &str, ends: u64| {
+            let claims = jwt::Claims { aud: audience.into(), appid: client.into(), exp: ends };
+            keys.token(&jwt::sign(&claims), 10_000).map(|claim| claim.rights)
+        };
+        for (name, audience, client, ends, expected) in [
+            ("granted", AUDIENCE, "worker", 11, Some(Rights::LISTEN)),
+            (
+                "as Python's SDK asks for it",
+                "https://servicebus.azure.net/",
+                "worker",
+                11,
+                Some(Rights::LISTEN),
+            ),
+            ("genuine, and granted nothing", AUDIENCE, "stranger", 11, Some(Rights::NONE)),
+            ("for another service", "https://vault.azure.net", "worker", 11, None),
+            ("ended", AUDIENCE, "worker", 10, None),
+        ] {
+            assert_eq!(token(audience, client, ends).ok(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_signature_is_checked_with_its_key() {
+        let mut keys = Keys::default();
+        keys.add("listen", "secret", Rights::LISTEN);
+        let now = crate::message::now();
+        for (name, key, text, good) in [
+            ("right", "listen", "secret", true),
+            ("another key", "listen", "other", false),
+            ("another name", "send", "secret", false),
+        ] {
+            let claim = keys.signature(&sign(key, text, "sb://127.0.0.1/Orders"), now);
+            assert_eq!(claim.is_ok_and(|claim| claim.path == "orders"), good, "{name}");
+        }
+        let ended = keys.signature(&sign("listen", "secret", "sb://127.0.0.1/"), now + 3_600_000);
+        assert!(ended.is_err_and(|Refused(why)| why.contains("expired")));
+    }
+
+    #[test]
     fn addresses_have_a_host_and_a_path() {
         for (address, expected_host, expected_path) in [
             ("sb://127.0.0.1:5672/orders", Some("127.0.0.1"), "orders"),
