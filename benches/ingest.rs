@@ -144,7 +144,7 @@ async fn sifted(bootstrap: &str, selection: &[(&str, &str)]) -> f64 {
     .into();
     metadata.extend(selection.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     let trigger = Trigger::decode(&metadata).expect("a trigger");
-    let Source::Kafka(trigger) = trigger.source;
+    let Source::Kafka(trigger) = trigger.source else { panic!("a trigger on kafka") };
     let kafka = Kafka::new(Options { request_timeout: Duration::from_secs(60) });
     let follower = kafka.follow(trigger);
     let begun = Instant::now();

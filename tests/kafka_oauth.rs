@@ -164,7 +164,7 @@ async fn tokens_are_renewed_on_the_connections_there_are() {
     let connections: Vec<_> = asked.map(|request| &request.connection).collect();
     let (early, late) = connections.split_at(connections.len() / 2);
     let each = |connections: &[&String]| -> BTreeSet<String> {
-        connections.iter().map(|connection| connection.to_string()).collect()
+        connections.iter().map(ToString::to_string).collect()
     };
     assert!(produced > 10 && !early.is_empty());
     assert_eq!(each(early), each(late), "a connection was closed");

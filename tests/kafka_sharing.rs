@@ -75,6 +75,7 @@ fn followers(kafka: &Kafka, bootstrap: &str, topic: &str) -> Vec<Follower> {
         let trigger = Trigger::decode(&HashMap::from(owned)).unwrap();
         match trigger.source {
             Source::Kafka(trigger) => kafka.follow(trigger),
+            source => panic!("a trigger on kafka: {source:?}"),
         }
     };
     (0..TRIGGERS).map(follower).collect()
@@ -89,7 +90,7 @@ async fn measure_together(followers: &[Follower]) {
     assert_all(measured);
 }
 
-fn assert_all(measured: Vec<Result<keda_sift::kafka::Measured, keda_sift::kafka::Error>>) {
+fn assert_all(measured: Vec<Result<keda_sift::backlog::Measured, keda_sift::kafka::Error>>) {
     for (trigger, measured) in measured.into_iter().enumerate() {
         let count = i64::try_from(measured.unwrap().activity.count()).unwrap();
         assert_eq!(count, waiting(trigger), "trigger {trigger}");

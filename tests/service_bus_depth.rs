@@ -72,7 +72,7 @@ async fn a_deep_queue_is_read_once_and_within_bounds() {
     let few = sift.queue(&bus, "deep").with("eventType", "common").with("countLimit", "30");
     for round in 0..3 {
         let (value, peeked, _) = poll(&bus, &few).await;
-        assert!(value == 30 && peeked <= 60, "{round}: {value}, {peeked} messages");
+        assert!(value == 30 && peeked <= 100, "{round}: {value}, {peeked} messages");
     }
     // As a receiver takes those, others are found behind them, and the other trigger pays nothing for it.
     for round in 0..3 {

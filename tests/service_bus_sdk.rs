@@ -110,8 +110,9 @@ async fn what_the_sdk_settles_is_counted_exactly() {
     let sift = Sift::start().await;
     let trigger = sift.queue(&bus, "orders").with("eventType", "a");
     let websocket = trigger.clone().with("transport", "websocket");
-    let sent: Vec<Value> =
-        (0..20).map(|n| json!({ "body": format!("{n}"), "subject": (["a", "b"][n % 2]) })).collect();
+    let sent: Vec<Value> = (0..20)
+        .map(|n| json!({ "body": format!("{n}"), "subject": (["a", "b"][n % 2]) }))
+        .collect();
     send(&bus, "orders", &sent).await;
     assert_eq!(trigger.count().await, 10);
     // In the order of the queue: of type a, b, a, b, …; each receiver begins with what the last gave back.

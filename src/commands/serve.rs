@@ -15,7 +15,7 @@ use tracing_subscriber::filter::Targets;
 
 use super::duration::{parse, parse_positive};
 use super::signals::Signals;
-use crate::identity::{self, Hosts, Identities};
+use crate::identity::{self, Hosts, Identities, TokenEndpoints};
 use crate::kafka::{self, Kafka};
 use crate::scaler::{self, Scaler, Sources};
 use crate::server::{self, Ending, Listener, Listeners, Shutdown};
@@ -63,6 +63,11 @@ pub(super) struct Args {
     /// writes one must not have our token sent to a host of theirs.
     #[arg(long, env = "SIFT_AZURE_ALLOW_SUFFIX", value_name = "SUFFIX", value_delimiter = ',')]
     azure_allow_suffix: Vec<String>,
+
+    /// A host that a trigger's oauthTokenEndpointUri may be at, such as login.example.com. Without this any https
+    /// host is: what is sent there is the trigger's own secret.
+    #[arg(long, env = "SIFT_OAUTH_ALLOW_HOST", value_name = "HOST", value_delimiter = ',')]
+    oauth_allow_host: Vec<String>,
 
     /// A file of certificate authorities to trust besides the system's, as PEM: those of a private cloud, or of
     /// a proxy that looks into TLS. Not for Kafka, where a trigger has ca.
@@ -126,7 +131,12 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
         .map_err(|error| format!("--azure-allow-suffix: {error}"))?;
     let web = web(args.azure_ca_file.as_deref())?;
     let identities = Identities::new(identity::Options::from_env(), &web);
-    let kafka = Kafka::new(kafka::Options { request_timeout });
+    let logins = kafka::Logins {
+        identities: Arc::clone(&identities),
+        hosts: hosts.clone(),
+        endpoints: TokenEndpoints::new(&args.oauth_allow_host),
+    };
+    let kafka = Kafka::with_logins(kafka::Options { request_timeout }, logins);
     let service_bus = service_bus::Options { request_timeout, hosts };
     let service_bus = ServiceBus::new(service_bus, web, Arc::clone(&identities));
     let sources = Sources::new(kafka, service_bus);

@@ -80,7 +80,21 @@ impl Sasl {
         );
         let username = reader.secret("username");
         let password = reader.secret("password");
-        // They mean nothing with a mechanism that they do not belong to.
+        let sasl = match kind.flatten() {
+            None => None,
+            Some(Kind::Password(mechanism)) => {
+                require_login(reader);
+                username.zip(password).map(|(username, password)| Self::Password {
+                    mechanism,
+                    username: Credential::trimmed(&username),
+                    password: Credential::trimmed(&password),
+                })
+            }
+            Some(Kind::Client) => client(reader, username, password).map(Self::Token),
+            Some(Kind::Workload) => workload(reader, checked).map(Self::Token),
+        };
+        // They mean nothing with a mechanism that they do not belong to. Last, because what was only
+        // accepted is not shown in a complaint.
         reader.accept(&[
             "saslTokenProvider",
             "scopes",
@@ -95,18 +109,7 @@ impl Sasl {
             "kerberosDisableFAST",
             "awsRegion",
         ]);
-        match kind.flatten()? {
-            Kind::Password(mechanism) => {
-                require_login(reader);
-                Some(Self::Password {
-                    mechanism,
-                    username: Credential::trimmed(&username?),
-                    password: Credential::trimmed(&password?),
-                })
-            }
-            Kind::Client => client(reader, username, password).map(Self::Token),
-            Kind::Workload => workload(reader, checked).map(Self::Token),
-        }
+        sasl
     }
 
     /// Names of librdkafka with their values.

@@ -94,7 +94,7 @@ fn of_service_bus(error: &service_bus::Error) -> Code {
         service_bus::Error::Host(_) | service_bus::Error::Topic { .. } => Code::InvalidArgument,
         service_bus::Error::Unauthorized { .. } => Code::Unauthenticated,
         service_bus::Error::Denied { .. } => Code::PermissionDenied,
-        service_bus::Error::NotFound { .. } | service_bus::Error::NoMatch { .. } => Code::NotFound,
+        service_bus::Error::NotFound { .. } | service_bus::Error::NothingListed { .. } => Code::NotFound,
         service_bus::Error::Unreachable { .. }
         | service_bus::Error::Throttled { .. }
         | service_bus::Error::Incomplete { .. }

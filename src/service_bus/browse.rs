@@ -32,7 +32,7 @@ use crate::backlog::Backlog;
 use crate::selection::{Judge, Part, Slot, Verdicts};
 
 /// Messages that one peek asks for at most; Service Bus gives fewer where it pleases.
-const MOST: u32 = 1_000;
+pub(super) const MOST: u32 = 1_000;
 /// Matches that are kept of a part whose sessions are counted, where no bound follows from the count.
 const SESSION_MATCHES: usize = 100_000;
 /// How far behind what is wanted a part may be to be read along, though nobody wants it now: those who poll in
@@ -445,8 +445,14 @@ impl Browse {
         along.min().unwrap_or(needed)
     }
 
-    /// Whether enough is known for all who want something.
-    pub(super) fn is_satisfied(&self) -> bool {
+    /// Whether all who want something have their limit. What was selected before does not count for it until
+    /// it has been looked at again, even where that is so much that no more is read.
+    pub(super) fn has_seen_enough(&self) -> bool {
+        self.round.wanted.iter().all(|want| self.waiting(want) >= want.limit)
+    }
+
+    /// Whether enough is known for all who want something, once what was selected before has been looked at.
+    fn is_satisfied(&self) -> bool {
         !self.round.wanted.iter().any(|want| self.lacks(want))
     }
 
@@ -705,7 +711,9 @@ mod tests {
         ) -> Vec<Option<Backlog>> {
             browse.begin(wanted.iter().map(|want| Arc::clone(want)).collect(), NOW);
             let mut checks = VecDeque::from(browse.checks());
-            while let Some(check) = checks.pop_front() {
+            while !browse.has_seen_enough()
+                && let Some(check) = checks.pop_front()
+            {
                 match browse.checked(check, &self.peek(check.ask())) {
                     Checked::Done => {}
                     Checked::More(more) => checks.push_front(more),

@@ -25,7 +25,7 @@ const EMULATOR: &str = "UseDevelopmentEmulator";
 
 /// A connection string, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectionString {
+pub(super) struct ConnectionString {
     /// Where the namespace is.
     pub endpoint: Endpoint,
     /// What lets in.
@@ -36,7 +36,7 @@ pub struct ConnectionString {
 
 /// Why a text is no connection string. Each is a predicate over that text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ConnectionStringError {
+pub(super) enum ConnectionStringError {
     /// A part without `=`.
     #[error("has a part that is no <name>=<value>; give the connection string as Azure shows it")]
     Malformed,
@@ -72,7 +72,7 @@ impl ConnectionString {
     ///
     /// # Errors
     /// A part is missing or wrong; which one.
-    pub fn parse(text: &SecretString) -> Result<Self, ConnectionStringError> {
+    pub(super) fn parse(text: &SecretString) -> Result<Self, ConnectionStringError> {
         use ConnectionStringError::{Emulator, Missing, NoCredential, Signature, TwoCredentials};
         let [endpoint, key_name, key, signature, entity_path, emulator] =
             parts(text.expose_secret())?;

@@ -215,7 +215,7 @@ impl Endpoint {
             Some(topic) => format!("{topic}/Subscriptions"),
         };
         // By name: one that is made or deleted meanwhile moves others from page to page.
-        let mut found = BTreeMap::new();
+        let (mut found, mut any) = (BTreeMap::new(), false);
         for page in 0..PAGES {
             let range = format!("&$skip={}&$top={PAGE}", page * PAGE);
             let body = self.get(matching, &path, &range, deadline).await?;
@@ -224,6 +224,7 @@ impl Endpoint {
                 return Err(unusable(matching, &"its answer is no list"));
             };
             let last = entries.len() < PAGE;
+            any |= !entries.is_empty();
             for Entry { name, description } in entries {
                 let (Description::Queue(active) | Description::Subscription(active)) = description
                 else {
@@ -235,19 +236,16 @@ impl Endpoint {
                     found.insert(name, active);
                 }
             }
+            if last && any {
+                return Ok(matching.operation.apply(found.into_values()));
+            }
+            // A missing topic has such a list as well.
             if last {
-                return self.total(matching, &found);
+                let namespace = self.site.host().to_owned();
+                return Err(Error::NothingListed { entities: matching.to_string(), namespace });
             }
         }
         Err(unusable(matching, &format_args!("there are more than {}", PAGES * PAGE)))
-    }
-
-    fn total(&self, matching: &Matching, found: &BTreeMap<String, u64>) -> Result<u64, Error> {
-        if found.is_empty() {
-            let namespace = self.site.host().to_owned();
-            return Err(Error::NoMatch { entities: matching.to_string(), namespace });
-        }
-        Ok(matching.operation.apply(found.values().copied()))
     }
 
     /// The answer for a path, asked for until the deadline, with quiet whenever the namespace wants it.

@@ -56,11 +56,12 @@ pub enum Error {
         /// The namespace's host.
         namespace: String,
     },
-    /// A pattern that no name matches: more likely a mistake than nothing to do.
+    /// A list without any entity to hold a pattern against. That none matches of those there are is no
+    /// error, but 0 as for KEDA.
     #[error(
-        "{entities} match nothing in service bus namespace {namespace}; correct the pattern, or leave out useRegex"
+        "service bus namespace {namespace} lists nothing at all for {entities}; create what is to be counted, or correct topicName"
     )]
-    NoMatch {
+    NothingListed {
         /// What was asked for, the pattern included.
         entities: String,
         /// The namespace's host.

@@ -9,7 +9,7 @@
 //! given up halfway.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use super::amqp::{Encoded, Fault, Line, Link, Peeked};
-use super::browse::{Browse, Checked, Want};
+use super::browse::{self, Ask, Browse, Checked, Want};
 use super::entity::Entity;
 use super::error::{Error, Right};
 use super::gate::{Gate, Quiet};
@@ -58,6 +58,8 @@ struct Looking {
     gate: Arc<Gate>,
     patience: Duration,
     rounds: Arc<Rounds<Wanted, Measurement>>,
+    /// Messages that one peek asks for at most.
+    at_most: AtomicU32,
     /// Taken by the measurement that is under way.
     known: Mutex<Option<Browse>>,
     link: Mutex<Option<Link>>,
@@ -91,6 +93,7 @@ impl Peeker {
             gate,
             patience,
             rounds: Rounds::new(),
+            at_most: AtomicU32::new(u32::MAX),
             known: Mutex::default(),
             link: Mutex::default(),
             progress: Mutex::default(),
@@ -201,6 +204,7 @@ impl Looking {
             if browse.judged() > judged {
                 last_word = Instant::now();
                 back_off = BACK_OFF.0;
+                (refused, missing) = (false, false);
             }
             match fault {
                 // A claim may have lapsed; a new link has a new one.
@@ -211,6 +215,8 @@ impl Looking {
                 Fault::NotFound(_) => return Err(self.not_found()),
                 Fault::Token(error) => return Err(error.into()),
                 Fault::Nonsense(reason) => return Err(self.service(reason)),
+                // The library holds a link to the size that the other side would take, not only ours.
+                Fault::TooLong(reason) => self.ask_for_less(reason)?,
                 Fault::Busy(reason) => self.gate.close(Instant::now() + QUIET, reason),
                 Fault::Lost(reason) => {
                     lock(&self.progress).trouble = Some(reason.clone());
@@ -234,9 +240,9 @@ impl Looking {
         let mut checks = VecDeque::from(browse.checks());
         let mut asked = VecDeque::new();
         loop {
-            while asked.len() < WINDOW && !browse.is_satisfied() {
+            while asked.len() < WINDOW && !browse.has_seen_enough() {
                 let Some(check) = checks.pop_front() else { break };
-                self.in_time(link.ask(check.ask())).await?;
+                self.ask(link, check.ask()).await?;
                 asked.push_back(check);
             }
             let Some(check) = asked.pop_front() else { break };
@@ -261,14 +267,14 @@ impl Looking {
         let begun = Instant::now();
         let mut next = browse.next();
         if let Some(ask) = next {
-            self.in_time(link.ask(ask)).await?;
+            self.ask(link, ask).await?;
         }
         while next.is_some() {
             let reply = self.in_time(link.answer()).await?;
             let reply = peeked(&reply)?;
             let ahead = browse.foresee(&reply);
             if let Some(ask) = ahead {
-                self.in_time(link.ask(ask)).await?;
+                self.ask(link, ask).await?;
             }
             browse.read(&reply);
             self.note(browse);
@@ -279,10 +285,25 @@ impl Looking {
                     self.in_time(link.answer()).await?;
                 }
                 if let Some(ask) = next {
-                    self.in_time(link.ask(ask)).await?;
+                    self.ask(link, ask).await?;
                 }
             }
         }
+        Ok(())
+    }
+
+    async fn ask(&self, link: &mut Link, ask: Ask) -> Result<(), Fault> {
+        let count = ask.count.min(self.at_most.load(Ordering::Relaxed));
+        self.in_time(link.ask(Ask { count, ..ask })).await
+    }
+
+    /// Has later peeks ask for fewer messages, so that a reply fits.
+    fn ask_for_less(&self, reason: String) -> Result<(), Error> {
+        let less = self.at_most.load(Ordering::Relaxed).min(browse::MOST) / 8;
+        if less == 0 {
+            return Err(self.service(reason));
+        }
+        self.at_most.store(less, Ordering::Relaxed);
         Ok(())
     }
 

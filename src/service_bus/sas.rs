@@ -22,7 +22,7 @@ const SCHEME: &str = "SharedAccessSignature ";
 /// A token for the URI `resource` and all below it, good until `expiry`.
 ///
 /// The key is used as the text that it is, though it looks like base64.
-pub fn token(
+pub(super) fn token(
     key_name: &str,
     key: &SecretString,
     resource: &str,

@@ -208,7 +208,8 @@ impl Owner {
 
     async fn put_token(&mut self, entity: &str) -> Result<SystemTime, Fault> {
         let audience = format!("amqp://{}/{entity}", self.site.host());
-        let deadline = Instant::now() + self.patience;
+        // Earlier than whoever waits for the link gives up, so that a slow Entra is told by name.
+        let deadline = Instant::now() + self.patience * 9 / 10;
         let claim = self.site.claim(&self.identities, &audience, deadline).await;
         let claim = claim.map_err(Fault::Token)?;
         let kind = match claim.kind {

@@ -25,6 +25,8 @@ pub(in crate::service_bus) enum Fault {
     NotFound(String),
     /// The namespace is throttled.
     Busy(String),
+    /// The reply is longer than the link takes.
+    TooLong(String),
     /// The token that a claim is made with cannot be had.
     Token(identity::Error),
     /// What came is not what the protocol says.
@@ -144,6 +146,7 @@ impl From<RecvError> for Fault {
     fn from(error: RecvError) -> Fault {
         match error {
             RecvError::LinkStateError(error) => error.into(),
+            RecvError::MessageSizeExceeded(error) => Fault::TooLong(error.to_string()),
             RecvError::MessageDecode(_) => {
                 Fault::Nonsense("a reply that is no AMQP message".to_owned())
             }

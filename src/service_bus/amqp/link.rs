@@ -111,8 +111,11 @@ impl Link {
             }
             let delivery: Delivery<Body<Value>> = self.receiver.recv().await?;
             let reply = delivery.into_message();
-            let to = correlation(&reply).filter(|to| self.waiting.contains(to));
-            let to = to.ok_or_else(|| Fault::Nonsense("a reply to nothing".to_owned()))?;
+            // One that does not say is taken to be in order.
+            let to = correlation(&reply).unwrap_or(id);
+            if !self.waiting.contains(&to) {
+                return Err(Fault::Nonsense("a reply to nothing".to_owned()));
+            }
             self.early.insert(to, reply);
         }
     }

@@ -362,7 +362,5 @@ async fn a_pattern_s_counts_are_gathered_from_all_pages() {
     let pattern = Pattern::parse("none-.*").expect("a pattern");
     let operation = Operation::Sum;
     let none = Entities::Matching(Matching { topic: None, pattern, operation });
-    let error = counts.active(&none, soon()).await.expect_err("no match");
-    let expected = "queues \"none-.*\" match nothing in service bus namespace 127.0.0.1; correct the pattern, or leave out useRegex";
-    assert_eq!(error.to_string(), expected);
+    assert_eq!(counts.active(&none, soon()).await, Ok(0), "looked, and there was nothing");
 }

@@ -477,8 +477,11 @@ impl Connection {
             })
         };
         let Some(session) = self.sessions.get_mut(&channel) else { return };
+        let to_entity = matches!(terminus, Terminus::Entity(_));
         let _counted = Arc::clone(&self.shared.link);
         session.links.insert(handle, Link { id, to: terminus, end, _counted });
+        // As the service has it: a limit on messages, and none on what is said to a node or by it.
+        let longest = if to_entity { MESSAGE } else { u64::MAX };
         let reply = vec![
             name,
             Value::Uint(handle),
@@ -490,7 +493,7 @@ impl Connection {
             Value::Null,
             Value::Null,
             if receives { Value::Uint(0) } else { Value::Null },
-            Value::Ulong(MESSAGE),
+            Value::Ulong(longest),
             Value::Null,
             Value::Null,
             Value::symbols(properties),
