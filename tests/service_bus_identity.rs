@@ -198,20 +198,20 @@ async fn another_identity_asks_with_its_own_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_end_are_replaced_without_a_poll_noticing() {
     let cloud = Cloud::start(Rights::LISTEN).await;
-    cloud.entra.lifetime(Duration::from_secs(8));
+    cloud.entra.lifetime(Duration::from_secs(12));
     let sift = cloud.sift(&[]).await;
     let trigger = cloud.trigger(&sift).with("eventType", "a");
     assert_eq!(trigger.count().await, 3);
     let (links, begun) = (cloud.bus.links_ever(), Instant::now());
     let mut slowest = Duration::ZERO;
-    while begun.elapsed() < Duration::from_secs(18) {
+    while begun.elapsed() < Duration::from_secs(20) {
         let asked = Instant::now();
         assert_eq!(trigger.count().await, 3, "after {:?}", begun.elapsed());
         slowest = slowest.max(asked.elapsed());
         sleep(Duration::from_millis(50)).await;
     }
     let exchanges = cloud.entra.exchanges();
-    assert!((3..=5).contains(&exchanges), "{exchanges} exchanges");
+    assert!((2..=4).contains(&exchanges), "{exchanges} exchanges");
     assert_eq!(cloud.bus.links_ever(), links, "the claim was renewed, so no link was lost");
     assert_eq!(cloud.bus.connections().ever, 1);
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");

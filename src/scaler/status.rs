@@ -94,7 +94,9 @@ fn of_service_bus(error: &service_bus::Error) -> Code {
         service_bus::Error::Host(_) | service_bus::Error::Topic { .. } => Code::InvalidArgument,
         service_bus::Error::Unauthorized { .. } => Code::Unauthenticated,
         service_bus::Error::Denied { .. } => Code::PermissionDenied,
-        service_bus::Error::NotFound { .. } | service_bus::Error::NothingListed { .. } => Code::NotFound,
+        service_bus::Error::NotFound { .. } | service_bus::Error::NothingListed { .. } => {
+            Code::NotFound
+        }
         service_bus::Error::Unreachable { .. }
         | service_bus::Error::Throttled { .. }
         | service_bus::Error::Incomplete { .. }
@@ -110,7 +112,9 @@ fn of_identity(error: &identity::Error) -> Code {
         | identity::Error::Misconfigured { .. }
         | identity::Error::TokenFile { .. } => Code::FailedPrecondition,
         identity::Error::Refused { .. } => Code::Unauthenticated,
-        identity::Error::Throttled { .. } | identity::Error::Unreachable { .. } => Code::Unavailable,
+        identity::Error::Throttled { .. } | identity::Error::Unreachable { .. } => {
+            Code::Unavailable
+        }
     }
 }
 

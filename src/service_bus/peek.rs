@@ -170,6 +170,7 @@ impl Drop for Peeker {
 impl Looking {
     async fn measure(self: Arc<Self>, wanted: Wanted) -> Measurement {
         *lock(&self.progress) = Progress::default();
+        self.at_most.store(u32::MAX, Ordering::Relaxed);
         let mut browse = lock(&self.known).take().unwrap_or_else(Browse::new);
         let mut link = lock(&self.link).take();
         browse.begin(wanted, now());

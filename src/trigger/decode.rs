@@ -82,7 +82,12 @@ impl Trigger {
         let metric_name = common::metric_name(reader, default_name);
         let service_bus::Decoded { trigger, activation, .. } = decoded?;
         let target = trigger.target;
-        Some(Self { metric_name, target, activation, source: Source::ServiceBus(Arc::new(trigger)) })
+        Some(Self {
+            metric_name,
+            target,
+            activation,
+            source: Source::ServiceBus(Arc::new(trigger)),
+        })
     }
 }
 

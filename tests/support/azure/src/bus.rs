@@ -319,6 +319,11 @@ impl ServiceBus {
         self.lock().faults.reply_limit = messages;
     }
 
+    /// How many bytes links to management nodes say that a message may have at most. Service Bus sets no such limit.
+    pub fn node_limit(&self, bytes: u64) {
+        self.lock().faults.node_bytes = bytes;
+    }
+
     /// Answers requests to the management endpoint with this instead; `None` ends it.
     pub fn management(&self, fault: impl Into<Option<Management>>) {
         self.lock().faults.management = fault.into();

@@ -481,7 +481,7 @@ impl Connection {
         let _counted = Arc::clone(&self.shared.link);
         session.links.insert(handle, Link { id, to: terminus, end, _counted });
         // As the service has it: a limit on messages, and none on what is said to a node or by it.
-        let longest = if to_entity { MESSAGE } else { u64::MAX };
+        let longest = if to_entity { MESSAGE } else { self.shared.lock().faults.node_bytes };
         let reply = vec![
             name,
             Value::Uint(handle),

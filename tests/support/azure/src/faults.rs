@@ -18,6 +18,8 @@ pub(crate) struct Faults {
     pub(crate) cut_next_reply: bool,
     pub(crate) reply_limit: usize,
     pub(crate) reply_bytes: usize,
+    /// What links to a node say that a message may have at most.
+    pub(crate) node_bytes: u64,
     pub(crate) management: Option<Management>,
 }
 
@@ -56,6 +58,7 @@ impl Default for Faults {
             cut_next_reply: false,
             reply_limit,
             reply_bytes,
+            node_bytes: u64::MAX,
             management: None,
         }
     }
