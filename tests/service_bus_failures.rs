@@ -1,6 +1,8 @@
 //! What goes wrong between us and a namespace: it is mended within the poll, or the poll says what is wrong, in time. It is never
 //! 0, never a wait without end, and nothing is left behind.
 
+#![expect(clippy::disallowed_methods, reason = "each task is waited for or aborted in its test")]
+
 mod support;
 
 use std::sync::Arc;
@@ -23,8 +25,11 @@ const IN_TIME: Duration = Duration::from_secs(4);
 /// How long a test waits for what must come about.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What it is called, and how it is done.
+type Interruption = (&'static str, fn(&ServiceBus));
+
 /// What a namespace or a network does to links and connections every day.
-const INTERRUPTIONS: [(&str, fn(&ServiceBus)); 6] = [
+const INTERRUPTIONS: [Interruption; 6] = [
     ("an idle link is detached", |bus| bus.detach_links("orders", "amqp:link:detach-forced")),
     ("the entity moves", |bus| bus.detach_links("orders", "com.microsoft:entity-updated")),
     ("an idle connection is closed", |bus| bus.close_connections("amqp:connection:forced")),
@@ -366,7 +371,8 @@ async fn what_is_no_service_bus_is_told() {
             loop {
                 let Ok((mut socket, _)) = listener.accept().await else { return };
                 count.fetch_add(1, Ordering::Relaxed);
-                socket.read(&mut [0; 1_024]).await.ok();
+                let mut heard = [0; 1_024];
+                assert!(socket.read(&mut heard).await.is_ok_and(|bytes| bytes <= heard.len()));
                 socket.write_all(says).await.ok();
                 if stays {
                     held.push(socket);

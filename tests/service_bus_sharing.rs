@@ -1,5 +1,7 @@
 //! Many triggers, few connections, few peeks: what triggers of one namespace share, and that none costs another.
 
+#![expect(clippy::disallowed_methods, reason = "each task is waited for or aborted in its test")]
+
 mod support;
 
 use std::time::Duration;

@@ -64,6 +64,12 @@ pub(super) struct Args {
     #[arg(long, env = "SIFT_AZURE_ALLOW_SUFFIX", value_name = "SUFFIX", value_delimiter = ',')]
     azure_allow_suffix: Vec<String>,
 
+    /// The only namespaces that may have tokens of an Azure identity, by host name, such as
+    /// orders.servicebus.windows.net. Without this any namespace of Azure's may, anyone's; list yours where triggers are
+    /// written by people whom you would not give the identity.
+    #[arg(long, env = "SIFT_AZURE_NAMESPACE", value_name = "HOST", value_delimiter = ',')]
+    azure_namespace: Vec<String>,
+
     /// A host that a trigger's oauthTokenEndpointUri may be at, such as login.example.com. Without this any https
     /// host is: what is sent there is the trigger's own secret.
     #[arg(long, env = "SIFT_OAUTH_ALLOW_HOST", value_name = "HOST", value_delimiter = ',')]
@@ -128,7 +134,8 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
     let shutdown = Shutdown::new();
     let request_timeout = args.measure_timeout;
     let hosts = Hosts::new(&args.azure_allow_suffix)
-        .map_err(|error| format!("--azure-allow-suffix: {error}"))?;
+        .map_err(|error| format!("--azure-allow-suffix: {error}"))?
+        .listing(&args.azure_namespace);
     let web = web(args.azure_ca_file.as_deref())?;
     let identities = Identities::new(identity::Options::from_env(), &web);
     let logins = kafka::Logins {

@@ -21,6 +21,8 @@ use super::cloud::Cloud;
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
     allowed: Vec<String>,
+    /// No other ones; empty: whichever are under an allowed suffix.
+    listed: Vec<String>,
 }
 
 /// A host that may see a token.
@@ -58,6 +60,14 @@ pub enum HostError {
         /// The host, shortened.
         host: String,
     },
+    /// The operator lists the hosts, and this is not among them.
+    #[error(
+        "no token is sent to {host:?}: the operator lists the namespaces that may have one, and it is not among them; have it added to --azure-namespace"
+    )]
+    NotListed {
+        /// The host, shortened.
+        host: String,
+    },
     /// What the operator allows is not a suffix.
     #[error(
         "{given:?} is not a suffix of host names; give at least two names with a dot between, such as servicebus.example.com"
@@ -82,7 +92,18 @@ impl Hosts {
                 Err(HostError::Suffix { given: shortened(given) })
             }
         };
-        Ok(Self { allowed: allowed.iter().map(suffix).collect::<Result<_, _>>()? })
+        let allowed = allowed.iter().map(suffix).collect::<Result<_, _>>()?;
+        Ok(Self { allowed, listed: Vec::new() })
+    }
+
+    /// Of these hosts only the listed ones, by their full names; an empty list changes nothing.
+    ///
+    /// Whoever has an Azure subscription can have a host under Azure's suffix, and one of Azure Relay hands a
+    /// request on to its owner, token and all.
+    #[must_use]
+    pub fn listing(self, hosts: &[String]) -> Self {
+        let listed = hosts.iter().map(|host| host.trim().to_ascii_lowercase()).collect();
+        Self { listed, ..self }
     }
 
     /// The host of a namespace: its short name, or its full host name under its cloud's suffix.
@@ -109,7 +130,11 @@ impl Hosts {
         let name = host.to_ascii_lowercase();
         let cloud = self.cloud_of(&name).filter(|_| is_plain(&name));
         let refused = || HostError::NotAllowed { host: shortened(host) };
-        Ok(TrustedHost { cloud: cloud.ok_or_else(refused)?, name: name.into() })
+        let cloud = cloud.ok_or_else(refused)?;
+        if !self.listed.is_empty() && !self.listed.contains(&name) {
+            return Err(HostError::NotListed { host: shortened(host) });
+        }
+        Ok(TrustedHost { cloud, name: name.into() })
     }
 
     /// Azure's namespaces lie right under their suffix; what the operator allows may have more levels.
@@ -226,6 +251,16 @@ mod tests {
             let host = hosts().trust(namespace, &cloud);
             assert_eq!(host.as_ref().map(TrustedHost::as_str), Ok(expected), "{case}");
         }
+    }
+
+    #[test]
+    fn an_operator_can_list_the_hosts_there_are() {
+        let hosts = Hosts::default().listing(&["Orders.servicebus.windows.net ".to_owned()]);
+        assert!(hosts.trust("orders", &Cloud::Public).is_ok());
+        assert!(hosts.trust_host("ORDERS.servicebus.windows.net").is_ok());
+        let relay = hosts.trust("relay", &Cloud::Public);
+        assert!(matches!(relay, Err(HostError::NotListed { .. })), "{relay:?}");
+        assert!(Hosts::default().listing(&[]).trust("relay", &Cloud::Public).is_ok());
     }
 
     #[test]

@@ -35,6 +35,8 @@ use crate::selection::{Judge, Part, Slot, Verdicts};
 pub(super) const MOST: u32 = 1_000;
 /// Matches that are kept of a part whose sessions are counted, where no bound follows from the count.
 const SESSION_MATCHES: usize = 100_000;
+/// Scheduled messages that are remembered; they wait at the head of the queue.
+const SCHEDULED: usize = 10_000;
 /// How far behind what is wanted a part may be to be read along, though nobody wants it now: those who poll in
 /// turn would else each read what is new.
 const NEAR: u64 = 5_000;
@@ -90,6 +92,9 @@ pub(super) struct Browse {
     ground: BTreeMap<u16, Place>,
     /// First messages of partitions that do not fit the ground, and were read from anew once.
     odd: BTreeMap<u16, Place>,
+    /// Scheduled messages by number, with when they are said to be enqueued: that may be in the future, and
+    /// does not tell the queue from another one.
+    scheduled: BTreeMap<u64, i64>,
     /// Partitions that messages have been seen in, or may be.
     partitions: BTreeSet<u16>,
     round: Round,
@@ -124,6 +129,8 @@ struct Watched {
     /// Their sessions, if someone counts those.
     sessions: Option<HashSet<u64>>,
     unjudged: u64,
+    /// Whether that was told.
+    told: bool,
 }
 
 /// A message selected.
@@ -158,6 +165,7 @@ impl Browse {
             sessions: RandomState::new(),
             ground: BTreeMap::new(),
             odd: BTreeMap::new(),
+            scheduled: BTreeMap::new(),
             partitions: BTreeSet::from([0]),
             round: Round::default(),
         }
@@ -323,15 +331,28 @@ impl Browse {
         self.round.judged
     }
 
-    /// Parts and how many messages could not be judged for them, since this was asked last.
+    /// Parts that messages could not be judged for, and how many; each part once.
     pub(super) fn take_unjudged(&mut self) -> Vec<(Part, u64)> {
-        let taken = self.watched.iter_mut().filter(|watched| watched.unjudged > 0);
-        taken.map(|watched| (watched.part.clone(), std::mem::take(&mut watched.unjudged))).collect()
+        let untold = |watched: &&mut Watched| watched.unjudged > 0 && !watched.told;
+        let untold = self.watched.iter_mut().filter(untold);
+        untold
+            .map(|watched| {
+                watched.told = true;
+                (watched.part.clone(), watched.unjudged)
+            })
+            .collect()
+    }
+
+    /// Whether this measurement reads from the beginning for someone, and another would do so again.
+    pub(super) fn reads_anew(&self) -> bool {
+        let wanted = |part: &Part| self.round.wanted.iter().any(|want| want.parts.contains(part));
+        self.watched.iter().any(|watched| watched.changeable && wanted(&watched.part))
     }
 
     /// Forgets all that was read. What is wanted stays.
     pub(super) fn forget(&mut self) {
         self.ground.clear();
+        self.scheduled.clear();
         self.partitions = BTreeSet::from([0]);
         self.round.unread = VecDeque::from([0]);
         for watched in &mut self.watched {
@@ -390,6 +411,7 @@ impl Browse {
             || (same && first.enqueued == ground.enqueued)
             || (!same && first.enqueued <= ground.enqueued);
         fits || self.odd.get(&partition(first.sequence)) == Some(&first)
+            || self.scheduled.get(&first.sequence) == Some(&first.enqueued)
     }
 
     /// Learns of partitions that messages are in.
@@ -415,6 +437,9 @@ impl Browse {
         // A scheduled one may be enqueued in the future, which says nothing about what comes after it.
         let ground = Place { enqueued: enqueued.min(self.round.now), ..peeked.place };
         self.ground.insert(partition(sequence), ground);
+        if state == State::Scheduled && self.scheduled.len() < SCHEDULED {
+            self.scheduled.insert(sequence, enqueued);
+        }
         let expires = peeked.expires().unwrap_or(i64::MAX);
         // A deferred message comes back under its number alone, a scheduled one under another number.
         if state != State::Active || expires <= self.round.now {
@@ -505,6 +530,7 @@ impl Watched {
             waiting: 0,
             sessions: None,
             unjudged: 0,
+            told: false,
         }
     }
 

@@ -306,13 +306,15 @@ impl Endpoint {
         if status.is_success() {
             return Ok(Answer::Body(whole(what, body).await?));
         }
-        self.declined(what, status, &headers, body).await
+        let right = if range.is_empty() { Right::Manage } else { Right::List };
+        self.declined(what, right, status, &headers, body).await
     }
 
     /// What to make of an answer that is none.
     async fn declined(
         &self,
         what: &str,
+        right: Right,
         status: StatusCode,
         headers: &Headers,
         body: AsyncResponseBody,
@@ -330,8 +332,8 @@ impl Endpoint {
         let separator = if detail.is_empty() { "" } else { ": " };
         let reason = format!("HTTP status {status}{separator}{detail}");
         Err(match status {
-            401 => Error::Unauthorized { entity, right: Right::Manage, reason },
-            403 => Error::Denied { entity, right: Right::Manage, reason },
+            401 => Error::Unauthorized { entity, right, reason },
+            403 => Error::Denied { entity, right, reason },
             404 | 410 => self.not_found(&entity),
             429 | 503 => return Ok(Answer::Throttled { quiet: quiet(headers), reason }),
             _ => Error::Service { entity, reason },

@@ -118,6 +118,8 @@ pub enum Error {
 pub enum Right {
     /// For the management endpoint.
     Manage,
+    /// For its lists, which nothing else gives.
+    List,
     /// For peeking.
     Listen,
 }
@@ -135,6 +137,10 @@ impl Display for Right {
             Self::Manage => {
                 "counts take the Manage claim (role Azure Service Bus Data Owner); grant it, or give \
                  countFrom: peek, which takes Listen"
+            }
+            Self::List => {
+                "lists take the Manage claim (role Azure Service Bus Data Owner); grant it, or name one \
+                 entity and leave out useRegex"
             }
             Self::Listen => {
                 "peeking takes the Listen claim (role Azure Service Bus Data Receiver); grant it"

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
-use super::amqp::{Encoded, Fault, Line, Link, Peeked};
+use super::amqp::{Connection, Fault, Line, Link, Reply};
 use super::browse::{self, Ask, Browse, Checked, Want};
 use super::entity::Entity;
 use super::error::{Error, Right};
@@ -26,7 +26,7 @@ use crate::lock::lock;
 use crate::rounds::{Rounds, Tasks};
 
 /// Requests that may be under way on one link.
-const WINDOW: usize = 32;
+const WINDOW: usize = 16;
 /// For how long a namespace that is busy is left alone; Microsoft's advice.
 const QUIET: Duration = Duration::from_secs(10);
 /// For how long a measurement reads on while others wait for the next one.
@@ -215,7 +215,7 @@ impl Looking {
                 Fault::NotFound(_) if !std::mem::replace(&mut missing, true) => browse.forget(),
                 Fault::NotFound(_) => return Err(self.not_found()),
                 Fault::Token(error) => return Err(error.into()),
-                Fault::Nonsense(reason) => return Err(self.service(reason)),
+                Fault::Final(reason) => return Err(self.service(reason)),
                 // The library holds a link to the size that the other side would take, not only ours.
                 Fault::TooLong(reason) => self.ask_for_less(reason)?,
                 Fault::Busy(reason) => self.gate.close(Instant::now() + QUIET, reason),
@@ -247,14 +247,14 @@ impl Looking {
                 asked.push_back(check);
             }
             let Some(check) = asked.pop_front() else { break };
-            let reply = self.in_time(link.answer()).await?;
-            match browse.checked(check, &peeked(&reply)?) {
+            let reply = self.answer(link).await?;
+            match browse.checked(check, &reply.messages()?) {
                 Checked::Done => {}
                 Checked::More(more) => checks.push_front(more),
                 Checked::NewQueue => {
                     checks.clear();
                     for _ in asked.drain(..) {
-                        self.in_time(link.answer()).await?;
+                        self.answer(link).await?;
                     }
                 }
             }
@@ -271,19 +271,20 @@ impl Looking {
             self.ask(link, ask).await?;
         }
         while next.is_some() {
-            let reply = self.in_time(link.answer()).await?;
-            let reply = peeked(&reply)?;
+            let reply = self.answer(link).await?;
+            let reply = reply.messages()?;
             let ahead = browse.foresee(&reply);
             if let Some(ask) = ahead {
                 self.ask(link, ask).await?;
             }
             browse.read(&reply);
             self.note(browse);
-            let makes_way = begun.elapsed() > SHARE && self.rounds.is_awaited();
+            let makes_way =
+                begun.elapsed() > SHARE && self.rounds.is_awaited() && !browse.reads_anew();
             next = browse.next().filter(|_| browse.is_wanted() && !makes_way);
             if ahead != next {
                 if ahead.is_some() {
-                    self.in_time(link.answer()).await?;
+                    self.answer(link).await?;
                 }
                 if let Some(ask) = next {
                     self.ask(link, ask).await?;
@@ -295,7 +296,13 @@ impl Looking {
 
     async fn ask(&self, link: &mut Link, ask: Ask) -> Result<(), Fault> {
         let count = ask.count.min(self.at_most.load(Ordering::Relaxed));
-        self.in_time(link.ask(Ask { count, ..ask })).await
+        let connection = Arc::clone(link.connection());
+        self.in_time(&connection, link.ask(Ask { count, ..ask }, self.patience / 2)).await
+    }
+
+    async fn answer(&self, link: &mut Link) -> Result<Reply, Fault> {
+        let connection = Arc::clone(link.connection());
+        self.in_time(&connection, link.answer()).await
     }
 
     /// Has later peeks ask for fewer messages, so that a reply fits.
@@ -309,9 +316,14 @@ impl Looking {
     }
 
     /// Half the patience for one step, so that there is time for another try over another connection.
-    async fn in_time<T>(&self, step: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    async fn in_time<T>(
+        &self,
+        connection: &Arc<Connection>,
+        step: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let begun = Instant::now();
         timeout(self.patience / 2, step).await.unwrap_or_else(|_| {
-            self.line.hang_up();
+            self.line.give_up(connection, begun);
             Err(Fault::silent())
         })
     }
@@ -320,6 +332,7 @@ impl Looking {
     fn note(&self, browse: &Browse) {
         let mut progress = lock(&self.progress);
         progress.judged = browse.judged();
+        progress.trouble = None;
         progress.seen = counts(browse, |browse, want| Some(Backlog::Exact(browse.seen(want))));
     }
 
@@ -364,12 +377,6 @@ impl Looking {
     fn ended(&self) -> Error {
         self.unreachable("keda-sift has closed its connections".to_owned())
     }
-}
-
-/// The messages of a reply.
-fn peeked(reply: &Encoded) -> Result<Vec<Peeked<'_>>, Fault> {
-    let messages: Option<Vec<_>> = reply.iter().map(|bytes| Peeked::read(bytes)).collect();
-    messages.ok_or_else(|| Fault::Nonsense("a reply with a message that is not one".to_owned()))
 }
 
 fn counts(browse: &Browse, count: impl Fn(&Browse, &Want) -> Option<Backlog>) -> Counts {

@@ -5,8 +5,8 @@
 //! holds it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fe2o3_amqp::connection::ConnectionHandle;
 use fe2o3_amqp::sasl_profile::SaslProfile;
@@ -14,6 +14,7 @@ use fe2o3_amqp::session::SessionHandle;
 use fe2o3_amqp::{Connection as AmqpConnection, Session};
 use fe2o3_amqp_cbs::client::CbsClient;
 use fe2o3_amqp_cbs::token::CbsToken;
+use fe2o3_amqp_types::primitives::Timestamp;
 use secrecy::ExposeSecret as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -24,6 +25,7 @@ use super::fault::Fault;
 use super::link::Link;
 use super::stream;
 use crate::identity::Identities;
+use crate::lock::lock;
 use crate::rounds::Tasks;
 use crate::service_bus::access::{ClaimKind, Site};
 use crate::service_bus::trigger::Transport;
@@ -45,6 +47,8 @@ const RENEW_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 #[derive(Debug)]
 pub(in crate::service_bus) struct Connection {
     asks: mpsc::Sender<Ask>,
+    /// When something last came over it.
+    heard: Mutex<Instant>,
 }
 
 /// A link that someone waits for.
@@ -106,7 +110,7 @@ impl Connection {
             .sasl_profile(SaslProfile::Anonymous)
             .open_with_stream(stream)
             .await;
-        let mut handle = opened.map_err(|error| Fault::Lost(error.to_string()))?;
+        let mut handle = opened?;
         let mut session = begin(&mut handle).await?;
         let cbs = CbsClient::attach(&mut session).await?;
         let (asks, asked) = mpsc::channel(QUEUE);
@@ -122,7 +126,7 @@ impl Connection {
             _cut: cut,
         };
         tasks.spawn(owner.run(asked));
-        Ok(Connection { asks })
+        Ok(Connection { asks, heard: Mutex::new(Instant::now()) })
     }
 
     /// Whether the connection has ended.
@@ -130,43 +134,62 @@ impl Connection {
         self.asks.is_closed()
     }
 
-    /// Attaches to an entity, with a new claim.
-    pub(in crate::service_bus) async fn link(&self, entity: &Arc<str>) -> Result<Link, Fault> {
+    /// Notes that something came over it.
+    pub(super) fn hears(&self) {
+        *lock(&self.heard) = Instant::now();
+    }
+
+    /// Whether something has come over it since.
+    pub(super) fn has_heard_since(&self, then: Instant) -> bool {
+        *lock(&self.heard) >= then
+    }
+
+    /// Attaches to an entity, with a new claim. How long that takes depends on how many stand in line; each is
+    /// served within the patience, or the connection ends.
+    pub(super) async fn link(
+        self: Arc<Self>,
+        entity: &Arc<str>,
+        patience: Duration,
+    ) -> Result<Link, Fault> {
         let (reply, replied) = oneshot::channel();
         let over = |_| Fault::Lost("the connection ended".to_owned());
         self.asks.send(Ask { entity: Arc::clone(entity), reply }).await.map_err(|_| over(()))?;
         let admission = replied.await.map_err(|_| over(()))??;
-        Link::attach(admission, entity).await
+        self.hears();
+        let attached = timeout(patience, Link::attach(admission, entity, self)).await;
+        attached.unwrap_or_else(|_| Err(Fault::silent()))
     }
 }
 
 impl Owner {
     async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
-        loop {
+        let mut answers = true;
+        while answers {
             let renew = self.held.values().map(|claim| claim.renew).min();
-            tokio::select! {
+            answers = tokio::select! {
                 ask = asked.recv() => match ask {
                     Some(ask) => self.serve(ask).await,
-                    None => break,
+                    None => false,
                 },
                 () = until(renew) => self.renew().await,
                 ended = self.handle.on_close() => {
                     debug!(host = self.site.host(), ?ended, "connection to service bus ended");
-                    break;
+                    false
                 }
-            }
+            };
         }
         // A namespace that says no goodbye is left without one.
         drop(timeout(GOODBYE, self.handle.close()).await);
     }
 
-    async fn serve(&mut self, ask: Ask) {
-        let session = match timeout(self.patience, self.admit(&ask.entity)).await {
-            Ok(session) => session,
-            Err(_) => Err(Fault::silent()),
-        };
+    /// Whether the namespace answers. Where it does not, what it says later would be taken for the answer to
+    /// another question, so the connection is of no more use.
+    async fn serve(&mut self, ask: Ask) -> bool {
+        let session = timeout(self.patience, self.admit(&ask.entity)).await;
+        let answers = session.is_ok();
         // Who has gone away wants no link.
-        drop(ask.reply.send(session));
+        drop(ask.reply.send(session.unwrap_or_else(|_| Err(Fault::silent()))));
+        answers
     }
 
     async fn admit(&mut self, entity: &Arc<str>) -> Result<Admission, Fault> {
@@ -180,8 +203,8 @@ impl Owner {
         Ok(Admission { name, session, claim: held })
     }
 
-    /// Renews the claims whose time has come.
-    async fn renew(&mut self) {
+    /// Renews the claims whose time has come. Whether the namespace answers, as in [`Owner::serve`].
+    async fn renew(&mut self) -> bool {
         // What has lapsed has no link any more, and another link has another claim.
         self.held
             .retain(|_, claim| claim.held.strong_count() > 0 && claim.expires > SystemTime::now());
@@ -190,10 +213,12 @@ impl Owner {
         let due: Vec<(Arc<str>, SystemTime)> =
             due.map(|(entity, claim)| (Arc::clone(entity), claim.expires)).collect();
         for (entity, before) in due {
-            let renewed = timeout(self.patience, self.put_token(&entity)).await;
+            let Ok(renewed) = timeout(self.patience, self.put_token(&entity)).await else {
+                return false;
+            };
             let Some(claim) = self.held.get_mut(&entity) else { continue };
             match renewed {
-                Ok(Ok(expires)) if expires > before => {
+                Ok(expires) if expires > before => {
                     claim.expires = expires;
                     claim.renew = ahead_of(expires);
                 }
@@ -204,6 +229,7 @@ impl Owner {
                 }
             }
         }
+        true
     }
 
     async fn put_token(&mut self, entity: &str) -> Result<SystemTime, Fault> {
@@ -216,14 +242,16 @@ impl Owner {
             ClaimKind::Jwt => "jwt",
             ClaimKind::SharedAccess => "servicebus.windows.net:sastoken",
         };
-        let token = CbsToken::new(claim.token.expose_secret(), kind, None);
+        let expires = claim.expires.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let expires = i64::try_from(expires).ok().map(Timestamp::from_milliseconds);
+        let token = CbsToken::new(claim.token.expose_secret(), kind, expires);
         self.cbs.put_token(audience, token).await?;
         Ok(claim.expires)
     }
 }
 
 async fn begin(handle: &mut ConnectionHandle<()>) -> Result<SessionHandle<()>, Fault> {
-    Session::begin(handle).await.map_err(|error| Fault::Lost(error.to_string()))
+    Ok(Session::begin(handle).await?)
 }
 
 async fn until(instant: Option<Instant>) {

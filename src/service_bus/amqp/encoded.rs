@@ -7,8 +7,31 @@
 //! # References
 //! - OASIS AMQP 1.0, part 1, section 1.2 (type encodings) and 1.6 (type definitions)
 
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+
+/// What tells serde_amqp to give a value as it came; its own name for it is private.
+const LAZY_VALUE: &str = "__LAZY_VALUE";
+/// The sections of a message by the names that may stand for their numbers.
+const SECTIONS: &[(&str, u64)] = &[
+    ("amqp:header:list", 0x70),
+    ("amqp:delivery-annotations:map", 0x71),
+    ("amqp:message-annotations:map", 0x72),
+    ("amqp:properties:list", 0x73),
+    ("amqp:application-properties:map", 0x74),
+    ("amqp:data:binary", 0x75),
+    ("amqp:amqp-sequence:list", 0x76),
+    ("amqp:amqp-value:*", 0x77),
+    ("amqp:footer:map", 0x78),
+];
 /// How deep a described value may stand in another: each costs a step without a size to it.
 const MAX_DESCRIBED: usize = 8;
+
+/// A value as it came. The library's own `LazyValue` cannot be read from what a link receives.
+pub(super) struct Raw(Vec<u8>);
+
+struct RawVisitor;
 
 /// Encoded values, one after another.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,6 +63,34 @@ pub(super) enum Value<'a> {
     Other,
 }
 
+impl Raw {
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_newtype_struct(LAZY_VALUE, RawVisitor)
+    }
+}
+
+impl Visitor<'_> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an encoded value")
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Raw, E> {
+        Ok(Raw(bytes.to_vec()))
+    }
+
+    fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Raw, E> {
+        Ok(Raw(bytes))
+    }
+}
+
 impl<'a> Values<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
@@ -62,11 +113,16 @@ impl<'a> Values<'a> {
         None
     }
 
-    /// The next value, which must be described by a number: that and the value.
+    /// The next value, which must be described: by what, and the value. A name is taken for the number that it
+    /// stands for; 0 if that is not known.
     pub(super) fn next_described(&mut self) -> Option<(u64, Value<'a>)> {
         match self.byte()? {
             0x00 => match self.next_plain()? {
                 Value::Unsigned(descriptor) => Some((descriptor, self.next()?)),
+                Value::Text(name) => {
+                    let known = SECTIONS.iter().find(|(known, _)| *known == name);
+                    Some((known.map_or(0, |(_, descriptor)| *descriptor), self.next()?))
+                }
                 _ => None,
             },
             _ => None,
@@ -158,6 +214,17 @@ impl<'a> Values<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// What a map has under this key.
+    pub(super) fn get(self, key: &str) -> Option<Value<'a>> {
+        let Value::Map(mut entries) = self else { return None };
+        while let (Some(name), Some(value)) = (entries.next(), entries.next()) {
+            if name.text() == Some(key) {
+                return Some(value);
+            }
+        }
+        None
+    }
+
     pub(super) fn text(self) -> Option<&'a str> {
         match self {
             Value::Text(text) => Some(text),

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use fe2o3_amqp::connection::ConnectionStopReason;
+use fe2o3_amqp::connection::{ConnectionStopReason, OpenError};
 use fe2o3_amqp::link::{
     DetachError, LinkStateError, ReceiverAttachError, RecvError, SendError, SenderAttachError,
     SessionStopReason,
 };
+use fe2o3_amqp::session::BeginError;
 use fe2o3_amqp_management::error::{AttachError, Error as RequestError};
 use fe2o3_amqp_types::definitions::{AmqpError, Error as AmqpFault, ErrorCondition};
 
@@ -29,8 +30,8 @@ pub(in crate::service_bus) enum Fault {
     TooLong(String),
     /// The token that a claim is made with cannot be had.
     Token(identity::Error),
-    /// What came is not what the protocol says.
-    Nonsense(String),
+    /// It will not do it, or what came is not what the protocol says: another try would come to the same.
+    Final(String),
 }
 
 impl Fault {
@@ -48,7 +49,7 @@ impl Fault {
             404 => Fault::NotFound(said),
             429 | 503 => Fault::Busy(said),
             408 | 410 | 500.. => Fault::Lost(said),
-            _ => Fault::Nonsense(format!("status {code}: {said}")),
+            _ => Fault::Final(format!("status {code}: {said}")),
         }
     }
 
@@ -68,6 +69,13 @@ impl Fault {
 /// Wait about ten seconds, it means.
 const BUSY: &str = "com.microsoft:server-busy";
 
+/// What no other try changes.
+const FINAL: &[&str] = &[
+    "com.microsoft:entity-disabled",
+    "com.microsoft:argument-error",
+    "com.microsoft:argument-out-of-range",
+];
+
 impl From<AmqpFault> for Fault {
     fn from(fault: AmqpFault) -> Fault {
         let condition = condition(&fault.condition);
@@ -78,8 +86,31 @@ impl From<AmqpFault> for Fault {
         match fault.condition {
             ErrorCondition::AmqpError(AmqpError::UnauthorizedAccess) => Fault::Unauthorized(said),
             ErrorCondition::AmqpError(AmqpError::NotFound) => Fault::NotFound(said),
+            ErrorCondition::AmqpError(
+                AmqpError::NotAllowed | AmqpError::NotImplemented | AmqpError::InvalidField,
+            ) => Fault::Final(said),
             _ if condition == BUSY => Fault::Busy(said),
+            _ if FINAL.contains(&&*condition) => Fault::Final(said),
             _ => Fault::Lost(said),
+        }
+    }
+}
+
+impl From<OpenError> for Fault {
+    fn from(error: OpenError) -> Fault {
+        match error {
+            OpenError::RemoteClosedWithError(fault) => fault.into(),
+            error => Fault::lost(&error),
+        }
+    }
+}
+
+impl From<BeginError> for Fault {
+    fn from(error: BeginError) -> Fault {
+        match error {
+            BeginError::RemoteEndedWithError(fault) => fault.into(),
+            BeginError::ConnectionStopped(reason) => reason.into(),
+            error => Fault::lost(&error),
         }
     }
 }
@@ -148,7 +179,7 @@ impl From<RecvError> for Fault {
             RecvError::LinkStateError(error) => error.into(),
             RecvError::MessageSizeExceeded(error) => Fault::TooLong(error.to_string()),
             RecvError::MessageDecode(_) => {
-                Fault::Nonsense("a reply that is no AMQP message".to_owned())
+                Fault::Final("a reply that is no AMQP message".to_owned())
             }
             error => Fault::lost(&error),
         }

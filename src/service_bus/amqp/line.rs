@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connection::Connection;
 use super::fault::Fault;
@@ -58,14 +58,20 @@ impl Line {
                 opened.await.ok_or_else(ended)??
             }
         };
-        let linked = timeout(self.way.patience, connection.link(entity)).await;
-        linked.unwrap_or_else(|_| {
-            self.hang_up();
-            Err(Fault::silent())
-        })
+        connection.link(entity, self.way.patience).await
     }
 
-    /// Gives the connection up, as one that nothing comes over any more. Links on it end.
+    /// Gives a connection up that nothing has come over since `then`, while something was due. One that others
+    /// hear from is left to them.
+    pub(in crate::service_bus) fn give_up(&self, connection: &Arc<Connection>, then: Instant) {
+        let mut open = lock(&self.way.open);
+        let is_open = open.as_ref().is_some_and(|open| Arc::ptr_eq(open, connection));
+        if is_open && !connection.has_heard_since(then) {
+            *open = None;
+        }
+    }
+
+    /// Gives up the connection there is.
     pub(in crate::service_bus) fn hang_up(&self) {
         lock(&self.way.open).take();
     }

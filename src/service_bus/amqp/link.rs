@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fe2o3_amqp::link::delivery::Sendable;
 use fe2o3_amqp::session::SessionHandle;
@@ -13,15 +14,17 @@ use fe2o3_amqp_types::messaging::{
 };
 use fe2o3_amqp_types::primitives::SimpleValue;
 use serde_amqp::Value;
-use serde_amqp::primitives::{Binary, OrderedMap};
+use serde_amqp::primitives::OrderedMap;
 
-use super::connection::Admission;
+use super::connection::{Admission, Connection};
+use super::encoded::{self, Raw, Values};
 use super::fault::Fault;
+use super::peeked::Peeked;
 use crate::service_bus::browse::Ask;
 use crate::service_bus::error::steady;
 
-/// Bytes of the longest reply: more than the 100 MB that one message may have.
-const REPLY_BYTES: u64 = 128 << 20;
+/// Bytes of the longest reply. Service Bus gives some 256 KB, or one message that is longer.
+const REPLY_BYTES: u64 = 32 << 20;
 
 /// The links to one entity's management node.
 pub(in crate::service_bus) struct Link {
@@ -32,19 +35,24 @@ pub(in crate::service_bus) struct Link {
     next: u64,
     waiting: VecDeque<u64>,
     /// Replies that came before their turn.
-    early: HashMap<u64, Message<Body<Value>>>,
+    early: HashMap<u64, Message<Body<Raw>>>,
     /// Ends with the link.
     _session: SessionHandle<()>,
     /// Keeps the claim alive.
     _claim: Arc<()>,
+    connection: Arc<Connection>,
 }
 
-/// The encoded messages of one reply.
-pub(in crate::service_bus) type Encoded = Vec<Binary>;
+/// What came in one reply, read where it lies: to take it apart would cost more than to judge it.
+pub(in crate::service_bus) struct Reply(Option<Raw>);
 
 impl Link {
     /// Attaches to the management node of an entity, for which there is a claim.
-    pub(super) async fn attach(admission: Admission, entity: &str) -> Result<Link, Fault> {
+    pub(super) async fn attach(
+        admission: Admission,
+        entity: &str,
+        connection: Arc<Connection>,
+    ) -> Result<Link, Fault> {
         let Admission { name, mut session, claim } = admission;
         let node = format!("{entity}/$management");
         let sender = Sender::builder()
@@ -70,19 +78,26 @@ impl Link {
             early: HashMap::new(),
             _session: session,
             _claim: claim,
+            connection,
         })
     }
 
-    /// Sends a request to peek.
-    pub(in crate::service_bus) async fn ask(&mut self, ask: Ask) -> Result<(), Fault> {
+    /// Sends a request to peek, which is of no use after `patience`.
+    pub(in crate::service_bus) async fn ask(
+        &mut self,
+        ask: Ask,
+        patience: Duration,
+    ) -> Result<(), Fault> {
         let id = self.next;
         self.next += 1;
         let properties = Properties::builder()
             .message_id(MessageId::String(id.to_string()))
             .reply_to(self.reply_to.clone())
             .build();
+        let patience = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
         let operation = ApplicationProperties::builder()
             .insert("operation", "com.microsoft:peek-message")
+            .insert("com.microsoft:server-timeout", patience)
             .build();
         let count = i32::try_from(ask.count).unwrap_or(i32::MAX);
         let mut body = OrderedMap::new();
@@ -99,26 +114,89 @@ impl Link {
         Ok(())
     }
 
+    /// What it goes over.
+    pub(in crate::service_bus) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
     /// Waits for the reply to the request that has waited longest; empty where there is no message.
-    pub(in crate::service_bus) async fn answer(&mut self) -> Result<Encoded, Fault> {
+    pub(in crate::service_bus) async fn answer(&mut self) -> Result<Reply, Fault> {
         let Some(id) = self.waiting.front().copied() else {
-            return Err(Fault::Nonsense("a reply without a request".to_owned()));
+            return Err(Fault::Final("a reply without a request".to_owned()));
         };
         loop {
             if let Some(reply) = self.early.remove(&id) {
                 self.waiting.pop_front();
-                return messages(reply);
+                return Reply::read(reply);
             }
-            let delivery: Delivery<Body<Value>> = self.receiver.recv().await?;
+            let delivery: Delivery<Body<Raw>> = self.receiver.recv().await?;
             let reply = delivery.into_message();
+            self.connection.hears();
             // One that does not say is taken to be in order.
             let to = correlation(&reply).unwrap_or(id);
             if !self.waiting.contains(&to) {
-                return Err(Fault::Nonsense("a reply to nothing".to_owned()));
+                return Err(Fault::Final("a reply to nothing".to_owned()));
             }
             self.early.insert(to, reply);
         }
     }
+}
+
+impl Reply {
+    /// What a reply says of itself.
+    fn read(reply: Message<Body<Raw>>) -> Result<Reply, Fault> {
+        let properties = reply.application_properties.unwrap_or_default();
+        let said = |names: [&str; 2]| names.iter().find_map(|name| properties.get(*name));
+        let words = |names| match said(names) {
+            Some(SimpleValue::String(text)) => text.clone(),
+            Some(SimpleValue::Symbol(symbol)) => symbol.to_string(),
+            _ => String::new(),
+        };
+        let code = match said(["statusCode", "status-code"]) {
+            Some(SimpleValue::Int(code)) => i64::from(*code),
+            Some(SimpleValue::Long(code)) => *code,
+            Some(SimpleValue::Ushort(code)) => i64::from(*code),
+            Some(SimpleValue::Uint(code)) => i64::from(*code),
+            _ => return Err(nonsense("without a status code")),
+        };
+        match code {
+            204 => return Ok(Reply(None)),
+            200 => {}
+            code => {
+                let condition = words(["errorCondition", "error-condition"]);
+                let description = words(["statusDescription", "status-description"]);
+                return Err(Fault::of_status(code, &condition, &steady(&description)));
+            }
+        }
+        match reply.body {
+            Body::Value(AmqpValue(body)) => Ok(Reply(Some(body))),
+            _ => Err(nonsense("without a map")),
+        }
+    }
+
+    /// The messages, in their order; empty where there is none.
+    pub(in crate::service_bus) fn messages(&self) -> Result<Vec<Peeked<'_>>, Fault> {
+        let Some(body) = &self.0 else { return Ok(Vec::new()) };
+        let body = Values::new(body.as_slice()).next();
+        let entries = body.and_then(|body| body.get("messages"));
+        let Some(encoded::Value::List(mut entries)) = entries else {
+            return Err(nonsense("without messages"));
+        };
+        let mut messages = Vec::new();
+        while !entries.is_empty() {
+            let entry = entries.next().and_then(|entry| entry.get("message"));
+            let Some(encoded::Value::Binary(message)) = entry else {
+                return Err(nonsense("with an entry that has no message"));
+            };
+            let message = Peeked::read(message);
+            messages.push(message.ok_or_else(|| nonsense("with a message that is not one"))?);
+        }
+        Ok(messages)
+    }
+}
+
+fn nonsense(what: &str) -> Fault {
+    Fault::Final(format!("a reply {what}"))
 }
 
 fn text(text: &str) -> Value {
@@ -126,52 +204,10 @@ fn text(text: &str) -> Value {
 }
 
 /// The number of the request that a reply is to.
-fn correlation(reply: &Message<Body<Value>>) -> Option<u64> {
+fn correlation(reply: &Message<Body<Raw>>) -> Option<u64> {
     match reply.properties.as_ref()?.correlation_id.as_ref()? {
         MessageId::String(id) => id.parse().ok(),
         MessageId::Ulong(id) => Some(*id),
         _ => None,
     }
-}
-
-/// The messages in a reply.
-fn messages(reply: Message<Body<Value>>) -> Result<Encoded, Fault> {
-    let nonsense = |what: &str| Fault::Nonsense(format!("a reply {what}"));
-    let properties = reply.application_properties.unwrap_or_default();
-    let said = |names: [&str; 2]| names.iter().find_map(|name| properties.get(*name));
-    let words = |names| match said(names) {
-        Some(SimpleValue::String(text)) => text.clone(),
-        Some(SimpleValue::Symbol(symbol)) => symbol.to_string(),
-        _ => String::new(),
-    };
-    let code = match said(["statusCode", "status-code"]) {
-        Some(SimpleValue::Int(code)) => i64::from(*code),
-        Some(SimpleValue::Long(code)) => *code,
-        Some(SimpleValue::Ushort(code)) => i64::from(*code),
-        Some(SimpleValue::Uint(code)) => i64::from(*code),
-        _ => return Err(nonsense("without a status code")),
-    };
-    match code {
-        204 => return Ok(Vec::new()),
-        200 => {}
-        code => {
-            let condition = words(["errorCondition", "error-condition"]);
-            let description = words(["statusDescription", "status-description"]);
-            return Err(Fault::of_status(code, &condition, &steady(&description)));
-        }
-    }
-    let Body::Value(AmqpValue(Value::Map(mut body))) = reply.body else {
-        return Err(nonsense("without a map"));
-    };
-    let Some(Value::List(entries)) = body.swap_remove(&text("messages")) else {
-        return Err(nonsense("without messages"));
-    };
-    let message = |entry: Value| match entry {
-        Value::Map(mut entry) => match entry.swap_remove(&text("message")) {
-            Some(Value::Binary(message)) => Ok(message),
-            _ => Err(nonsense("with an entry that has no message")),
-        },
-        _ => Err(nonsense("with an entry that is no map")),
-    };
-    entries.into_iter().map(message).collect()
 }

@@ -17,7 +17,8 @@ mod link;
 mod peeked;
 mod stream;
 
+pub(super) use connection::Connection;
 pub(super) use fault::Fault;
 pub(super) use line::Line;
-pub(super) use link::{Encoded, Link};
+pub(super) use link::{Link, Reply};
 pub(super) use peeked::{Peeked, Place, State};
