@@ -340,6 +340,28 @@ async fn a_peek_without_a_reply_is_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_entity_that_stalls_leaves_the_others_alone() {
+    let (bus, healthy) = orders().await;
+    bus.queue("slow").create();
+    let slow = healthy.clone().with("queueName", "slow");
+    assert_eq!((slow.count().await, healthy.count().await), (0, 100));
+    bus.stall_peeks_of("slow");
+    let stalls = tokio::spawn({
+        let slow = slow.clone();
+        async move { slow.value().await }
+    });
+    while !stalls.is_finished() {
+        assert_eq!(healthy.count().await, 100);
+        sleep(Duration::from_millis(20)).await;
+    }
+    let stalled = stalls.await.expect("no panic").expect_err("no reply");
+    assert!(stalled.message().contains("it has not answered in time"), "{stalled}");
+    assert_eq!(bus.connections().ever, 1);
+    bus.stall_peeks_of(None);
+    assert_eq!(slow.count().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_read_that_stalls_half_way_gives_what_is_known() {
     let (bus, trigger) = orders().await;
     bus.reply_limit(100);

@@ -4,7 +4,7 @@
 //! goes on to mean what it meant. Thresholds and limits count messages, or what `countBy` names instead.
 //!
 //! Whether a token may go to the namespace is not known here, since that is the operator's to say: see
-//! [`Access::trust`].
+//! `Access::trust`.
 //!
 //! # References
 //! - KEDA 2.20 `pkg/scalers/azure_servicebus_scaler.go`, and `azure/azure_cloud_environment.go`.

@@ -314,6 +314,11 @@ impl ServiceBus {
         self.shared.silent.send_replace(silent);
     }
 
+    /// Counts peeks of this entity and does not answer them; `None` ends it.
+    pub fn stall_peeks_of<'a>(&self, path: impl Into<Option<&'a str>>) {
+        self.lock().faults.stalled = path.into().map(str::to_owned);
+    }
+
     /// How many messages a reply to a peek holds at most.
     pub fn reply_limit(&self, messages: usize) {
         self.lock().faults.reply_limit = messages;

@@ -14,6 +14,8 @@ pub(crate) struct Faults {
     pub(crate) busy: Option<Busy>,
     /// Peeks are counted and not answered.
     pub(crate) stall_peeks: bool,
+    /// So for one entity.
+    pub(crate) stalled: Option<String>,
     /// The next reply to a peek ends half way, and the socket with it.
     pub(crate) cut_next_reply: bool,
     pub(crate) reply_limit: usize,
@@ -55,6 +57,7 @@ impl Default for Faults {
         Self {
             busy: None,
             stall_peeks: false,
+            stalled: None,
             cut_next_reply: false,
             reply_limit,
             reply_bytes,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::access::Rights;
 use crate::codec::{self, Value};
 use crate::entity::{Delivered, LockLost, Settlement, Taking};
-use crate::faults::Busy;
+use crate::faults::{Busy, Faults};
 use crate::message::{Request, Sent, reply};
 use crate::namespace::Namespace;
 
@@ -61,7 +61,8 @@ pub(crate) fn answer(
     let peeks = operation == "peek-message";
     if peeks {
         namespace.count(path, |counters| counters.peeks += 1);
-        if namespace.faults.stall_peeks {
+        let Faults { stall_peeks, stalled, .. } = &namespace.faults;
+        if *stall_peeks || stalled.as_deref() == Some(path) {
             return Answer::Silence;
         }
         match namespace.faults.busy {
