@@ -33,6 +33,7 @@ pub mod backlog;
 mod lock;
 pub mod metadata;
 mod rounds;
+pub mod secret;
 pub mod web;
 
 pub mod telemetry;

@@ -14,6 +14,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::lock::lock;
 
+/// Why there is no answer once the tasks have ended.
+pub(crate) const ENDED: &str = "keda-sift has closed its connections";
+
 /// The requests of one kind, for wants of type `W`, answered by an `A` that all share.
 pub(crate) struct Rounds<W, A>(Mutex<State<W, A>>);
 

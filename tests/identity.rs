@@ -13,8 +13,9 @@ use keda_sift::identity::{
     Cloud, Error, Hosts, Identities, OAuthClient, Options, Scope, Token, TokenEndpoint,
     TrustedHost, Who,
 };
+use keda_sift::secret::Secret;
 use keda_sift::web::{self, Web};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use tempfile::NamedTempFile;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -470,7 +471,7 @@ async fn client(pod: &Pod) -> OAuthClient {
     OAuthClient {
         endpoint: TokenEndpoint::parse(&endpoint).expect("an https URL"),
         id: CLIENT.to_owned(),
-        secret: SecretString::from("s3cret & more:"),
+        secret: Secret::from("s3cret & more:"),
         scopes: vec!["https://kafka.example/.default".to_owned()],
     }
 }
@@ -498,7 +499,7 @@ async fn a_clients_secret_goes_where_its_endpoint_wants_it() {
 async fn a_client_that_is_refused_reads_why_and_shows_no_secret() {
     let pod = Pod::start().await;
     let client = client(&pod).await;
-    let wrong = Arc::new(OAuthClient { secret: SecretString::from("hunter2"), ..client.clone() });
+    let wrong = Arc::new(OAuthClient { secret: Secret::from("hunter2"), ..client.clone() });
     let told = pod.client_token(&wrong).await.expect_err("a wrong secret").to_string();
     assert_eq!(
         told,

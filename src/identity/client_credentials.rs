@@ -9,18 +9,18 @@
 //! - golang.org/x/oauth2/clientcredentials, which KEDA's Kafka scaler uses
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Response, StatusCode};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
 use url::{Host, Url, form_urlencoded};
 
 use super::error::Error;
 use super::lease::Granted;
 use super::words::{self, Complaint};
+use crate::secret::Secret;
 
 /// How long an exchange may take.
 const AT_MOST: Duration = Duration::from_secs(30);
@@ -59,14 +59,14 @@ pub struct TokenEndpoints {
 }
 
 /// A client as an endpoint knows it. Two are the same exactly if their secrets are.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct OAuthClient {
     /// Where its tokens come from.
     pub endpoint: TokenEndpoint,
     /// Its ID.
     pub id: String,
     /// Its secret.
-    pub secret: SecretString,
+    pub secret: Secret,
     /// What it asks for; may be empty.
     pub scopes: Vec<String>,
 }
@@ -155,7 +155,7 @@ impl OAuthClient {
             .header("content-type", "application/x-www-form-urlencoded")
             .body(self.form(place));
         if place == Place::Header {
-            let secret = encoded(self.secret.expose_secret());
+            let secret = encoded(self.secret.expose());
             request = request.basic_auth(encoded(&self.id), Some(secret));
         }
         let response = request.send().await.map_err(|error| self.lost(&error))?;
@@ -176,7 +176,7 @@ impl OAuthClient {
         }
         if place == Place::Form {
             form.append_pair("client_id", &self.id);
-            form.append_pair("client_secret", self.secret.expose_secret());
+            form.append_pair("client_secret", self.secret.expose());
         }
         form.finish()
     }
@@ -211,24 +211,6 @@ impl OAuthClient {
             cause = inner;
         }
         self.unreachable(words::one_line(&cause.to_string(), words::LIMIT))
-    }
-}
-
-impl PartialEq for OAuthClient {
-    fn eq(&self, other: &Self) -> bool {
-        self.endpoint == other.endpoint
-            && self.id == other.id
-            && self.secret.expose_secret() == other.secret.expose_secret()
-            && self.scopes == other.scopes
-    }
-}
-
-impl Eq for OAuthClient {}
-
-impl Hash for OAuthClient {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let secret = self.secret.expose_secret();
-        (&self.endpoint, &self.id, secret, &self.scopes).hash(state);
     }
 }
 
@@ -335,11 +317,11 @@ mod tests {
         let client = OAuthClient {
             endpoint: TokenEndpoint::parse("https://login.example/token").expect("an endpoint"),
             id: "me".to_owned(),
-            secret: SecretString::from("hunter2"),
+            secret: Secret::from("hunter2"),
             scopes: Vec::new(),
         };
         assert!(!format!("{client:?}").contains("hunter2"));
-        let other = OAuthClient { secret: SecretString::from("hunter3"), ..client.clone() };
+        let other = OAuthClient { secret: Secret::from("hunter3"), ..client.clone() };
         assert_ne!(client, other);
     }
 }

@@ -31,7 +31,7 @@ use super::tail::{FollowerId, Log, Thing};
 use super::threads::Threads;
 use super::trouble::Trouble;
 use crate::lock::lock;
-use crate::rounds::{Rounds, Tasks};
+use crate::rounds::{ENDED, Rounds, Tasks};
 
 /// How soon a question is asked again that met brokers in motion.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -362,10 +362,7 @@ impl Cluster {
     }
 
     fn ended(&self) -> Error {
-        Error::Unreachable {
-            cluster: self.label.clone(),
-            reason: "keda-sift has closed its connections".to_owned(),
-        }
+        Error::Unreachable { cluster: self.label.clone(), reason: ENDED.to_owned() }
     }
 
     async fn ask_bounds(&self, topics: BTreeSet<Topic>, end: End, together: bool) -> BoundsAnswer {

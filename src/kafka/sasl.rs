@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::security::Credential;
 use crate::identity::{OAuthClient, TokenEndpoint, Who};
 use crate::metadata::{self, Reader, quoted};
+use crate::secret::Secret;
 
 const ENDPOINT: &str = "give the https URL that tokens come from";
 const EXTENSIONS: &str = "give name=value, several of them by comma";
@@ -23,7 +23,7 @@ const EXTENSIONS: &str = "give name=value, several of them by comma";
 /// What a broker is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Sasl {
-    Password { mechanism: Mechanism, username: Credential, password: Credential },
+    Password { mechanism: Mechanism, username: Secret, password: Secret },
     Token(TokenLogin),
 }
 
@@ -86,8 +86,8 @@ impl Sasl {
                 require_login(reader);
                 username.zip(password).map(|(username, password)| Self::Password {
                     mechanism,
-                    username: Credential::trimmed(&username),
-                    password: Credential::trimmed(&password),
+                    username: Secret::trimmed(&username),
+                    password: Secret::trimmed(&password),
                 })
             }
             Some(Kind::Client) => client(reader, username, password).map(Self::Token),
@@ -158,7 +158,7 @@ fn client(
     let client = OAuthClient {
         endpoint: endpoint?,
         id: username.expose_secret().trim().to_owned(),
-        secret: SecretString::from(password.expose_secret().trim()),
+        secret: Secret::trimmed(&password),
         scopes: scopes.unwrap_or_default(),
     };
     let extensions = extensions.unwrap_or_default();
@@ -248,7 +248,7 @@ mod tests {
         ) else {
             panic!("a client");
         };
-        assert_eq!((client.id.as_str(), client.secret.expose_secret()), ("me", "hunter2"));
+        assert_eq!((client.id.as_str(), client.secret.expose()), ("me", "hunter2"));
         assert_eq!(client.endpoint.host(), "login.example");
         assert_eq!(client.scopes, ["kafka", "read"]);
         let expected = [("logicalCluster", "lkc-1"), ("identityPoolId", "pool=1")];

@@ -12,14 +12,13 @@
 //! - librdkafka's `CONFIGURATION.md`, version 2.12.
 //! - KEDA's scalers `kafka` and `apache-kafka`, and how they set up TLS.
 
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::net::Ipv6Addr;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::sasl::{Sasl, TokenLogin};
 use crate::metadata::{self, Reader, quoted};
+use crate::secret::Secret;
 
 const SERVERS: &str = "give host:port, several of them by comma";
 
@@ -62,21 +61,17 @@ pub enum BootstrapServersError {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Tls {
-    ca: Option<Credential>,
+    ca: Option<Secret>,
     client: Option<ClientCertificate>,
     verify: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ClientCertificate {
-    certificate: Credential,
-    key: Credential,
-    key_password: Option<Credential>,
+    certificate: Secret,
+    key: Secret,
+    key_password: Option<Secret>,
 }
-
-/// A secret that can be compared, so that it can be part of what tells clusters apart.
-#[derive(Clone)]
-pub(super) struct Credential(pub(super) SecretString);
 
 /// What a block of PEM holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,41 +252,13 @@ impl Tls {
                     reader.require("keyPassword", "key is encrypted, so give keyPasswordFromEnv");
                 }
                 Some(ClientCertificate {
-                    certificate: Credential(certificate),
-                    key: Credential(key),
-                    key_password: key_password.map(Credential),
+                    certificate: Secret(certificate),
+                    key: Secret(key),
+                    key_password: key_password.map(Secret),
                 })
             }
         };
-        Some(Self { ca: ca.map(Credential), client, verify: !unverified })
-    }
-}
-
-impl Credential {
-    /// Without the blanks at its ends, as KEDA takes user names and passwords: files often end in a
-    /// line break.
-    pub(super) fn trimmed(secret: &SecretString) -> Self {
-        Self(SecretString::from(secret.expose_secret().trim()))
-    }
-}
-
-impl PartialEq for Credential {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.expose_secret() == other.0.expose_secret()
-    }
-}
-
-impl Eq for Credential {}
-
-impl Hash for Credential {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.expose_secret().hash(state);
-    }
-}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
+        Some(Self { ca: ca.map(Secret), client, verify: !unverified })
     }
 }
 

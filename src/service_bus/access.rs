@@ -10,16 +10,15 @@
 //! - Microsoft Learn, "AMQP 1.0 in Azure Service Bus and Event Hubs protocol guide": ports, claims
 //! - Microsoft Learn, "Azure Service Bus emulator": AMQP on 5672 and management on 5300, without TLS
 
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::time::Instant;
 use url::Url;
 
 use super::sas;
 use crate::identity::{self, Cloud, HostError, Hosts, Identities, Scope, TrustedHost, Who};
+use crate::secret::Secret;
 
 /// How long a signature made here is good; Microsoft's clients take as long.
 const SIGNATURE_LIFETIME: Duration = Duration::from_secs(3_600);
@@ -74,10 +73,6 @@ pub enum Credential {
     /// A token made with it elsewhere.
     Signature(Secret),
 }
-
-/// A secret that can be compared, so that it can be part of what tells namespaces apart.
-#[derive(Clone)]
-pub struct Secret(SecretString);
 
 /// A namespace that connections may be made to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -204,7 +199,7 @@ impl Site {
                 Claim { kind: ClaimKind::SharedAccess, token, expires }
             }
             Self::SharedAccess { credential: Credential::Signature(signature), .. } => {
-                let expires = sas::expiry(signature.0.expose_secret()).unwrap_or(UNIX_EPOCH);
+                let expires = sas::expiry(signature.expose()).unwrap_or(UNIX_EPOCH);
                 Claim { kind: ClaimKind::SharedAccess, token: signature.0.clone(), expires }
             }
         };
@@ -216,32 +211,6 @@ impl Site {
             Self::Identity { .. } => None,
             Self::SharedAccess { endpoint, .. } => Some(endpoint),
         }
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self(SecretString::from(text))
-    }
-}
-
-impl PartialEq for Secret {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.expose_secret() == other.0.expose_secret()
-    }
-}
-
-impl Eq for Secret {}
-
-impl Hash for Secret {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.expose_secret().hash(state);
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
     }
 }
 

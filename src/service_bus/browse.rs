@@ -238,7 +238,7 @@ impl Browse {
             Check::Range { first, last } => {
                 let partition = partition(first);
                 let beyond = |peeked: &Peeked<'_>| {
-                    super::browse::partition(peeked.place.sequence) != partition
+                    self::partition(peeked.place.sequence) != partition
                         || peeked.place.sequence >= last
                 };
                 let ends = reply.is_empty() || reply.iter().any(beyond);
@@ -276,10 +276,8 @@ impl Browse {
         let last = last_of(partition, reply)?;
         let length = u64::try_from(reply.len()).unwrap_or(u64::MAX);
         let goes_on = self.round.wanted.iter().any(|want| {
-            let full =
-                |watched: &&Watched| want.parts.contains(&watched.part) && watched.room() <= length;
             self.waiting(want).saturating_add(length) < want.limit
-                && !self.watched.iter().any(|w| full(&w))
+                && self.parts_of(want).all(|watched| watched.room() > length)
         });
         goes_on.then(|| Ask { from: last + 1, count: grown(self.peek_size()) })
     }
@@ -315,8 +313,7 @@ impl Browse {
     /// The answer, once nothing more has to be peeked for it.
     pub(super) fn count(&self, want: &Want) -> Option<Backlog> {
         let seen = self.seen(want);
-        let parts = || self.watched.iter().filter(|watched| want.parts.contains(&watched.part));
-        let bounded = seen >= want.limit || parts().any(|watched| watched.full);
+        let bounded = seen >= want.limit || self.parts_of(want).any(|watched| watched.full);
         if self.lacks(want) && !self.round.unread.is_empty() {
             return None;
         }
@@ -345,8 +342,8 @@ impl Browse {
 
     /// Whether this measurement reads from the beginning for someone, and another would do so again.
     pub(super) fn reads_anew(&self) -> bool {
-        let wanted = |part: &Part| self.round.wanted.iter().any(|want| want.parts.contains(part));
-        self.watched.iter().any(|watched| watched.changeable && wanted(&watched.part))
+        let changeable = |want| self.parts_of(want).any(|watched| watched.changeable);
+        self.round.wanted.iter().any(|want| changeable(want))
     }
 
     /// Forgets all that was read. What is wanted stays.
@@ -483,8 +480,7 @@ impl Browse {
 
     /// Whether more messages would tell more about what is wanted.
     fn lacks(&self, want: &Want) -> bool {
-        let open = |watched: &Watched| !watched.full && want.parts.contains(&watched.part);
-        self.waiting(want) < want.limit && self.watched.iter().any(open)
+        self.waiting(want) < want.limit && self.parts_of(want).any(|watched| !watched.full)
     }
 
     /// How many messages to ask for: at first no more than whoever needs most; where it may be that they
@@ -501,8 +497,13 @@ impl Browse {
         u32::try_from(most).unwrap_or(MOST).clamp(1, MOST)
     }
 
+    /// What is known of the parts of one that is wanted.
+    fn parts_of(&self, want: &Want) -> impl Iterator<Item = &Watched> {
+        self.watched.iter().filter(|watched| want.parts.contains(&watched.part))
+    }
+
     fn waiting(&self, want: &Want) -> u64 {
-        let parts = self.watched.iter().filter(|watched| want.parts.contains(&watched.part));
+        let parts = self.parts_of(want);
         match want.by {
             CountBy::Messages => parts.map(|watched| watched.waiting).sum(),
             CountBy::Sessions => {

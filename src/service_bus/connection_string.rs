@@ -13,8 +13,9 @@
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::access::{Credential, Endpoint, Secret};
+use super::access::{Credential, Endpoint};
 use super::sas;
+use crate::secret::Secret;
 
 const ENDPOINT: &str = "Endpoint";
 const KEY_NAME: &str = "SharedAccessKeyName";

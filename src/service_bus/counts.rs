@@ -43,11 +43,11 @@ use super::access::{ClaimKind, Site};
 use super::atom::{self, Description, Document, Entry};
 use super::entity::{Entities, Entity, Matching};
 use super::error::{Error, Right, steady};
-use super::gate::{Gate, Quiet};
+use super::gate::{Gate, QUIET, Quiet};
 use crate::identity::Identities;
 use crate::lock::lock;
 use crate::metadata::quoted;
-use crate::rounds::{Rounds, Tasks};
+use crate::rounds::{ENDED, Rounds, Tasks};
 use crate::web::Web;
 
 const API_VERSION: &str = "2021-05";
@@ -66,8 +66,6 @@ const ANSWER_BYTES: usize = 16 << 20;
 /// Bytes that are read of an error's text.
 const ERROR_BYTES: usize = 64 << 10;
 
-/// For how long a namespace is left alone that does not say how long; Microsoft's advice.
-const QUIET: Duration = Duration::from_secs(10);
 /// The least, and the most, whatever it says.
 const QUIET_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
@@ -148,7 +146,7 @@ impl Counts {
         );
         match timeout_at(deadline, answer).await {
             Ok(Some(answer)) => answer,
-            Ok(None) => Err(endpoint.unreachable("keda-sift has closed its connections")),
+            Ok(None) => Err(endpoint.unreachable(ENDED)),
             Err(_) => Err(match endpoint.gate.opens(deadline) {
                 Err(quiet) => throttled(entities, quiet),
                 Ok(_) => endpoint.silent(),

@@ -5,10 +5,14 @@
 //! a call waits if it opens before the call's deadline, and else is answered with the service's reason.
 
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
 use crate::lock::lock;
+
+/// For how long a namespace is left alone that does not say how long; Microsoft's advice.
+pub(super) const QUIET: Duration = Duration::from_secs(10);
 
 /// Whether a namespace may be asked.
 #[derive(Debug, Default)]
@@ -68,8 +72,6 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn seconds(number: u64) -> Duration {

@@ -116,8 +116,7 @@ impl Namespace {
         }
         peekers.retain(|_, peeker| peeker.strong_count() > 0);
         let (line, gate) = (Arc::clone(&self.line), Arc::clone(&self.gate));
-        let tasks = Tasks::default();
-        let peeker = Peeker::new(self.site.host(), entity, line, gate, self.patience, tasks);
+        let peeker = Peeker::new(self.site.host(), entity, line, gate, self.patience);
         let peeker = Arc::new(peeker);
         peekers.insert(entity.clone(), Arc::downgrade(&peeker));
         peeker

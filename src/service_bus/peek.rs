@@ -9,6 +9,7 @@
 //! given up halfway.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,15 +21,13 @@ use super::amqp::{Connection, Fault, Line, Link, Reply};
 use super::browse::{self, Ask, Browse, Checked, Want};
 use super::entity::Entity;
 use super::error::{Error, Right};
-use super::gate::{Gate, Quiet};
+use super::gate::{Gate, QUIET, Quiet};
 use crate::backlog::Backlog;
 use crate::lock::lock;
-use crate::rounds::{Rounds, Tasks};
+use crate::rounds::{ENDED, Rounds, Tasks};
 
 /// Requests that may be under way on one link.
 const WINDOW: usize = 16;
-/// For how long a namespace that is busy is left alone; Microsoft's advice.
-const QUIET: Duration = Duration::from_secs(10);
 /// For how long a measurement reads on while others wait for the next one.
 const SHARE: Duration = Duration::from_millis(500);
 /// How long until a link is made again, at first and at most.
@@ -83,7 +82,6 @@ impl Peeker {
         line: Arc<Line>,
         gate: Arc<Gate>,
         patience: Duration,
-        tasks: Tasks,
     ) -> Peeker {
         let looking = Looking {
             namespace: namespace.into(),
@@ -99,7 +97,7 @@ impl Peeker {
             progress: Mutex::default(),
         };
         let looking = Arc::new(looking);
-        Peeker { looking, tasks, instead: AtomicBool::new(false) }
+        Peeker { looking, tasks: Tasks::default(), instead: AtomicBool::new(false) }
     }
 
     /// How many messages wait of those wanted, peeked after this call and known by the deadline; what
@@ -340,7 +338,7 @@ impl Looking {
     fn so_far(&self, want: &Arc<Want>, deadline: Instant) -> Result<Backlog, Error> {
         let progress = lock(&self.progress);
         let seen = progress.seen.get(&address(want)).map_or(0, |seen| seen.count());
-        if let Some(bound) = std::num::NonZeroU64::new(seen) {
+        if let Some(bound) = NonZeroU64::new(seen) {
             return Ok(Backlog::AtLeast(bound));
         }
         Err(match (&progress.trouble, self.gate.opens(deadline)) {
@@ -375,7 +373,7 @@ impl Looking {
     }
 
     fn ended(&self) -> Error {
-        self.unreachable("keda-sift has closed its connections".to_owned())
+        self.unreachable(ENDED.to_owned())
     }
 }
 

@@ -37,12 +37,8 @@ pub(in crate::service_bus) enum Fault {
 impl Fault {
     /// What a status code of a reply stands for; HTTP's codes.
     pub(super) fn of_status(code: i64, condition: &str, description: &str) -> Fault {
-        let said = match (condition, description) {
-            ("", "") => format!("status {code}"),
-            ("", description) => description.to_owned(),
-            (condition, "") => condition.to_owned(),
-            (_, description) => description.to_owned(),
-        };
+        let words = [description, condition].into_iter().find(|words| !words.is_empty());
+        let said = words.map_or_else(|| format!("status {code}"), str::to_owned);
         match code {
             _ if condition == BUSY => Fault::Busy(said),
             401 | 403 => Fault::Unauthorized(said),

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::link::Link;
 use crate::identity::Identities;
 use crate::lock::lock;
-use crate::rounds::{Rounds, Tasks};
+use crate::rounds::{ENDED, Rounds, Tasks};
 use crate::service_bus::access::Site;
 use crate::service_bus::trigger::Transport;
 use crate::web::Web;
@@ -19,7 +19,6 @@ use crate::web::Web;
 pub(in crate::service_bus) struct Line {
     way: Arc<Way>,
     opening: Arc<Rounds<(), Result<Arc<Connection>, Fault>>>,
-    tasks: Tasks,
 }
 
 struct Way {
@@ -43,8 +42,8 @@ impl Line {
         tasks: Tasks,
     ) -> Line {
         let open = Mutex::default();
-        let way = Way { site, transport, web, identities, patience, tasks: tasks.clone(), open };
-        Line { way: Arc::new(way), opening: Rounds::new(), tasks }
+        let way = Way { site, transport, web, identities, patience, tasks, open };
+        Line { way: Arc::new(way), opening: Rounds::new() }
     }
 
     /// A link to an entity, with a new claim.
@@ -53,8 +52,8 @@ impl Line {
             Some(connection) => connection,
             None => {
                 let way = Arc::clone(&self.way);
-                let opened =
-                    self.opening.ask(&self.tasks, |()| (), move |()| Arc::clone(&way).open());
+                let open = move |()| Arc::clone(&way).open();
+                let opened = self.opening.ask(&self.way.tasks, |()| (), open);
                 opened.await.ok_or_else(ended)??
             }
         };
@@ -98,5 +97,5 @@ impl Way {
 }
 
 fn ended() -> Fault {
-    Fault::Lost("keda-sift has closed its connections".to_owned())
+    Fault::Lost(ENDED.to_owned())
 }

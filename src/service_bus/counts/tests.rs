@@ -8,10 +8,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::super::access::{Credential, Endpoint as Host, Secret};
+use super::super::access::{Credential, Endpoint as Host};
 use super::super::entity::{Name, Operation, Pattern};
 use super::*;
 use crate::identity;
+use crate::secret::Secret;
 use crate::web;
 
 /// Longer than any test takes that waits for nothing.
