@@ -1,19 +1,31 @@
 # Bare `make` lists what there is to do. ARGS goes to the command behind a target: `make demo ARGS=--once`.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench prepare
+.PHONY: help demo test test-cluster lint format bench prepare
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: ## build, start an embedded Kafka, a stand-in for Service Bus and the scaler; show a live table until Ctrl-C
 	@scripts/prepare build
 	cargo run --locked --quiet --example demo -- $(ARGS)
 
-test: ## run every test, those on a real Apache Kafka too
+test: ## run every test, those on a real Apache Kafka too, and test-cluster where it can be run
 	@scripts/prepare build test
 	cargo test --locked --doc
 	cargo test --locked $(or $(ARGS),--workspace --tests)
+ifndef ARGS
+	@if [ -n "$$CI" ] || why=$$(scripts/prepare cluster 2>&1); then \
+		$(MAKE) --no-print-directory test-cluster; \
+	else \
+		echo "make test: what needs a Kubernetes API server is left out;" $$why; \
+	fi
+endif
+
+test-cluster: ## run the tests on a real Kubernetes API server, which is built once
+	@scripts/prepare build test cluster
+	cargo test --locked --package kubernetes-api $(ARGS) -- --include-ignored
+	cargo test --locked --test cluster $(ARGS) -- --include-ignored
 
 lint: ## check the format, clippy and the docs; warnings are errors
 	@scripts/prepare build lint
