@@ -9,9 +9,11 @@
 //! | [`server`] | who listens where, and how it ends |
 //! | [`scaler`] | what KEDA is told |
 //! | [`trigger`] | what a user wrote |
-//! | [`kafka`] | what waits in Kafka |
+//! | [`kafka`], [`service_bus`] | what waits there |
+//! | [`identity`] | as whom Azure is asked |
+//! | [`kubernetes`] | what the API server is asked for |
 //! | [`selection`] | which messages count |
-//! | [`metadata`], [`backlog`] | the plain things that all of them share |
+//! | [`metadata`], [`backlog`], [`secret`], [`web`] | the plain things that all of them share |
 //!
 //! [`telemetry`] stands beside them: any floor may log, none is told how logs are written.
 
@@ -26,6 +28,8 @@ pub mod kafka;
 pub mod service_bus;
 
 pub mod identity;
+
+pub mod kubernetes;
 
 pub mod selection;
 

@@ -6,6 +6,9 @@
 //! complaint, with the parameter absent or at its default, so that one message tells everything
 //! there is to mend.
 //!
+//! A parameter may also come from the TriggerAuthentication that the trigger names; its value is a
+//! secret then, as that of a `FromEnv` key.
+//!
 //! Metadata is written by tenants and may hold any text of any size. A complaint is one line of
 //! printable characters and shows a value only if the key was read as one that may be shown: never
 //! that of a `FromEnv` key, of a secret parameter, or of a key nobody knows, which may be a secret
@@ -20,6 +23,8 @@ use std::num::IntErrorKind;
 use std::ops::RangeInclusive;
 
 use secrecy::SecretString;
+
+use crate::secret::Secret;
 
 /// Ends a key whose value KEDA has taken from the environment of the workload.
 const FROM_ENV: &str = "FromEnv";
@@ -41,6 +46,10 @@ const SEPARATOR: &str = " | ";
 /// of all others.
 pub struct Reader<'a> {
     values: &'a HashMap<String, String>,
+    namespace: &'a str,
+    authentication: Option<&'a BTreeMap<String, Secret>>,
+    /// What the authentication may have that is for others.
+    accepted: &'static [&'static str],
     known: BTreeMap<&'static str, Show>,
     complaints: BTreeSet<String>,
     judges_unknown: bool,
@@ -68,7 +77,7 @@ enum Show {
 struct Given<'a> {
     key: String,
     text: &'a str,
-    from_env: bool,
+    secret: bool,
 }
 
 /// Keys nobody knows: the first of them in order, and how many more there are.
@@ -81,7 +90,32 @@ struct Unknown<'a> {
 impl<'a> Reader<'a> {
     /// A reader of `values` that knows no key yet.
     pub fn new(values: &'a HashMap<String, String>) -> Self {
-        Self { values, known: BTreeMap::new(), complaints: BTreeSet::new(), judges_unknown: true }
+        Self {
+            values,
+            namespace: "",
+            authentication: None,
+            accepted: &[],
+            known: BTreeMap::new(),
+            complaints: BTreeSet::new(),
+            judges_unknown: true,
+        }
+    }
+
+    /// Of a trigger in this namespace.
+    #[must_use]
+    pub fn within(self, namespace: &'a str) -> Self {
+        Self { namespace, ..self }
+    }
+
+    /// With the parameters that the trigger's TriggerAuthentication gives.
+    #[must_use]
+    pub fn with(self, authentication: Option<&'a BTreeMap<String, Secret>>) -> Self {
+        Self { authentication, ..self }
+    }
+
+    /// The trigger's namespace; empty if it is not known.
+    pub fn namespace(&self) -> &'a str {
+        self.namespace
     }
 
     /// Whether the parameter is there, as itself or from the environment. Does not make the key
@@ -167,7 +201,7 @@ impl<'a> Reader<'a> {
             Ok(value) => Some(value),
             Err(error) => {
                 let told = format!("{key}: {error}");
-                if given.from_env || told.len() > COMPLAINT_BYTES {
+                if given.secret || told.len() > COMPLAINT_BYTES {
                     self.complain(key, format_args!("does not fit; {fits}"));
                 } else {
                     self.add(&told);
@@ -191,6 +225,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Makes keys known that a TriggerAuthentication may have beside a trigger's parameters.
+    pub fn accept_authenticated(&mut self, keys: &'static [&'static str]) {
+        self.accepted = keys;
+    }
+
     /// Adds a complaint: the key as it was given, what it held, and `problem`, a predicate that
     /// ends in what fits.
     ///
@@ -199,7 +238,7 @@ impl<'a> Reader<'a> {
         let given = self.given(key);
         // What stands before an @ may be a password, as in a URL.
         let shown = self.known.get(key) == Some(&Show::Value)
-            && given.as_ref().is_some_and(|given| !given.from_env && !given.text.contains('@'));
+            && given.as_ref().is_some_and(|given| !given.secret && !given.text.contains('@'));
         let complaint = match given {
             None => format!("{key}: {problem}"),
             Some(given) if shown => format!("{key}: {} {problem}", quoted(given.text)),
@@ -239,11 +278,19 @@ impl<'a> Reader<'a> {
             self.values.get(key).map(String::as_str).filter(|text| !text.trim().is_empty())
         };
         if let Some(text) = value(key) {
-            return Some(Given { key: key.to_owned(), text, from_env: false });
+            return Some(Given { key: key.to_owned(), text, secret: false });
         }
         let twin = format!("{key}{FROM_ENV}");
-        let text = value(&twin)?;
-        Some(Given { key: twin, text, from_env: true })
+        if let Some(text) = value(&twin) {
+            return Some(Given { key: twin, text, secret: true });
+        }
+        let text = self.authenticated(key)?;
+        Some(Given { key: format!("{key} of the TriggerAuthentication"), text, secret: true })
+    }
+
+    fn authenticated(&self, key: &str) -> Option<&'a str> {
+        let text = self.authentication?.get(key)?.expose();
+        Some(text).filter(|text| !text.trim().is_empty())
     }
 
     /// The parameter, checked for what fits no parameter.
@@ -252,10 +299,15 @@ impl<'a> Reader<'a> {
         self.known.entry(key).and_modify(|known| *known = show.max(*known)).or_insert(show);
         let given = self.given(key)?;
         let twin = format!("{key}{FROM_ENV}");
-        if !given.from_env && self.values.get(&twin).is_some_and(|text| !text.trim().is_empty()) {
+        if given.key == key && self.values.get(&twin).is_some_and(|text| !text.trim().is_empty()) {
             self.complain(
                 key,
                 format_args!("is given a second time as {twin}; give one of the two"),
+            );
+        } else if (given.key == key || given.key == twin) && self.authenticated(key).is_some() {
+            self.complain(
+                key,
+                "is given a second time by the TriggerAuthentication; give one of the two",
             );
         }
         // The client libraries take C strings, which a NUL would end early.
@@ -268,10 +320,16 @@ impl<'a> Reader<'a> {
     /// The keys that no one has asked for, in order, no more than a message can hold.
     fn unknown(&self) -> Unknown<'a> {
         let mut unknown = Unknown::default();
-        for (key, text) in self.values {
+        let given = self.values.iter().map(|(key, text)| (key.as_str(), text.as_str()));
+        let authentication = self.authentication.into_iter().flatten();
+        let authentication =
+            authentication.filter(|(key, _)| !self.accepted.contains(&key.as_str()));
+        let given =
+            given.chain(authentication.map(|(key, secret)| (key.as_str(), secret.expose())));
+        for (key, text) in given {
             let base = key.strip_suffix(FROM_ENV).unwrap_or(key);
             if text.trim().is_empty()
-                || self.known.contains_key(key.as_str())
+                || self.known.contains_key(key)
                 || self.known.contains_key(base)
             {
                 continue;
@@ -544,6 +602,45 @@ mod tests {
         for (name, key, value, expected) in rows {
             assert_eq!(message(&[(key, value)], quote), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_trigger_authentication_gives_parameters_that_are_secret() {
+        let given = |rows: &[(&str, &str)]| -> BTreeMap<String, Secret> {
+            rows.iter().map(|(key, value)| ((*key).to_owned(), Secret::from(*value))).collect()
+        };
+        let values = map(&[("topic", "a")]);
+        let authentication = given(&[
+            ("password", "hunter2"),
+            ("sasl", "plaintext"),
+            ("caCert", "pem"),
+            ("blank", " "),
+        ]);
+        let mut reader = Reader::new(&values).with(Some(&authentication));
+        reader.accept_authenticated(&["caCert"]);
+        assert_eq!(reader.text("topic"), Some("a"));
+        assert_eq!(reader.secret("password").expect("given").expose_secret(), "hunter2");
+        assert!(reader.has("sasl") && !reader.has("blank"));
+        reader.text("sasl");
+        reader.complain("sasl", "is odd");
+        let told = reader.finish(Some(())).expect_err("a complaint").to_string();
+        assert_eq!(told, "sasl of the TriggerAuthentication: its value is odd");
+
+        let twice = given(&[("topic", "b"), ("user", "c"), ("pasword", "hunter2")]);
+        let values = map(&[("topic", "a"), ("userFromEnv", "b")]);
+        let mut reader = Reader::new(&values).with(Some(&twice));
+        for key in ["topic", "user", "password"] {
+            reader.text(key);
+        }
+        let told = reader.finish(Some(())).expect_err("complaints");
+        assert_eq!(
+            told.complaints(),
+            [
+                "topic: \"a\" is given a second time by the TriggerAuthentication; give one of the two",
+                "userFromEnv: its value is given a second time by the TriggerAuthentication; give one of the two",
+                "pasword: is not a parameter; the nearest is password",
+            ]
+        );
     }
 
     #[test]

@@ -1,14 +1,59 @@
-//! How logs are written: as lines for people or as JSON, to standard error.
+//! How logs are written, and what is counted.
 //!
-//! A level is ERROR only where an operator must act. What went wrong with one trigger is told to KEDA,
-//! not logged: who can mend it reads it there.
+//! Logs are lines for people or JSON, to standard error. A level is ERROR only where an operator must act.
+//! What went wrong with one trigger is told to KEDA, not logged: who can mend it reads it there.
+//!
+//! Metrics have the names below. None has a label that a trigger's author could fill: there is a series
+//! for each rpc, source and code, however many triggers there are.
+//!
+//! # References
+//! - <https://prometheus.io/docs/specs/om/open_metrics_spec/>
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use tonic::Code;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer as _, fmt};
+
+/// Calls of KEDA's that have ended, by `rpc` and gRPC `code`; on the page with `_total` behind it. A
+/// call whose caller went away has the code Canceled. A stream is one call.
+pub const POLLS: &str = "keda_sift_polls";
+
+/// How long those calls took, by `rpc`; on the page with `_seconds` behind it.
+pub const POLL_DURATION: &str = "keda_sift_poll_duration";
+
+/// Triggers that are kept, by `source`: kafka, azure-servicebus, or unreadable for those whose metadata
+/// is wrong.
+pub const TRIGGERS: &str = "keda_sift_triggers";
+
+/// Triggers found by warm-up, by `state`: waiting or ready. There is none without warm-up.
+pub const WARM_UP: &str = "keda_sift_warm_up_triggers";
+
+/// Measurements that gave no count, by `source` and gRPC `code`; on the page with `_total` behind it.
+pub const MEASUREMENT_FAILURES: &str = "keda_sift_measurement_failures";
+
+/// 1, with the `version` that runs; on the page with `_info` behind it.
+pub const BUILD: &str = "keda_sift_build";
+
+/// What a page of metrics is.
+pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper ends of the histogram of durations, in seconds: from a count that lies ready to the default of
+/// the measure timeout, and a last one for what took longer.
+const BUCKETS: [f64; 13] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -18,6 +63,47 @@ pub enum LogFormat {
     /// One JSON object a line, for log collectors.
     Json,
 }
+
+/// What is counted, of one scaler.
+pub struct Metrics {
+    registry: Registry,
+    polls: Family<Ended, Counter>,
+    durations: Family<Rpc, Histogram>,
+    triggers: Family<Source, Gauge<u64, AtomicU64>>,
+    warm_up: Family<WarmUp, Gauge<u64, AtomicU64>>,
+    measurement_failures: Family<Failed, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    rpc: &'static str,
+    code: GrpcCode,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Rpc {
+    rpc: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Source {
+    source: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WarmUp {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failed {
+    source: &'static str,
+    code: GrpcCode,
+}
+
+/// A code as KEDA prints it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct GrpcCode(Code);
 
 /// Writes logs from here on.
 ///
@@ -30,4 +116,77 @@ pub fn init(filter: Targets, format: LogFormat) -> Result<(), TryInitError> {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(lines).with(filter).try_init()
+}
+
+impl Metrics {
+    /// Nothing is counted yet.
+    #[expect(clippy::new_without_default, reason = "a default of it would be another scaler's")]
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            polls: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            triggers: Family::default(),
+            warm_up: Family::default(),
+            measurement_failures: Family::default(),
+        };
+        let Self { registry, polls, durations, triggers, warm_up, measurement_failures } =
+            &mut metrics;
+        registry.register(POLLS, "Calls that have ended", polls.clone());
+        registry.register_with_unit(
+            POLL_DURATION,
+            "How long calls took",
+            Unit::Seconds,
+            durations.clone(),
+        );
+        registry.register(TRIGGERS, "Triggers that are kept", triggers.clone());
+        registry.register(WARM_UP, "Triggers found by warm-up", warm_up.clone());
+        registry.register(
+            MEASUREMENT_FAILURES,
+            "Measurements that gave no count",
+            measurement_failures.clone(),
+        );
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register(BUILD, "What runs", build);
+        metrics
+    }
+
+    /// A call of KEDA's has ended.
+    pub fn poll_ended(&self, rpc: &'static str, code: Code, took: Duration) {
+        self.polls.get_or_create(&Ended { rpc, code: GrpcCode(code) }).inc();
+        self.durations.get_or_create(&Rpc { rpc }).observe(took.as_secs_f64());
+    }
+
+    /// So many triggers of a source are kept now.
+    pub fn triggers_kept(&self, source: &'static str, count: u64) {
+        self.triggers.get_or_create(&Source { source }).set(count);
+    }
+
+    /// So many triggers that warm-up has found still wait, and so many are ready.
+    pub fn warm_up(&self, waiting: u64, ready: u64) {
+        self.warm_up.get_or_create(&WarmUp { state: "waiting" }).set(waiting);
+        self.warm_up.get_or_create(&WarmUp { state: "ready" }).set(ready);
+    }
+
+    /// A measurement of a source gave no count.
+    pub fn measurement_failed(&self, source: &'static str, code: Code) {
+        self.measurement_failures.get_or_create(&Failed { source, code: GrpcCode(code) }).inc();
+    }
+
+    /// All of it, of type [`METRICS_CONTENT_TYPE`].
+    pub fn page(&self) -> String {
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry).expect("a String takes everything");
+        page
+    }
+}
+
+impl EncodeLabelValue for GrpcCode {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        match self.0 {
+            Code::Ok => encoder.write_str("OK"),
+            Code::Cancelled => encoder.write_str("Canceled"),
+            code => write!(encoder, "{code:?}"),
+        }
+    }
 }

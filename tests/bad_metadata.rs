@@ -184,20 +184,33 @@ async fn what_this_version_does_not_have_is_said_so_with_what_it_has() {
     let rows = [
         (("sasl", "gssapi"), "sasl: \"gssapi\" is not supported by this version; give none or"),
         (("sasl", "aws_msk_iam"), "sasl: \"aws_msk_iam\" is not supported by this version; give"),
-        (
-            ("triggerAuthentication", "auth"),
-            "triggerAuthentication: \"auth\" is not supported by this version; give its parameters",
-        ),
     ];
     for (row, expected) in rows {
         let message = complaints(&sift, &[&complete[..], &[row]].concat()).await;
         assert!(message.starts_with(expected), "no {expected:?} in {message:?}");
     }
+}
+
+#[tokio::test]
+async fn what_needs_a_cluster_says_so_with_the_component_that_grants_it() {
+    let sift = Sift::start().await;
     let complete = [("queueName", "orders"), ("namespace", "shop")];
-    for key in ["serviceAccountName", "triggerAuthentication"] {
-        let message = complaints(&sift, &[&complete[..], &[(key, "a")]].concat()).await;
-        let expected = format!("{key}: \"a\" is not supported by this version; give ");
-        assert!(message.starts_with(&expected), "no {expected:?} in {message:?}");
+    for (key, component) in [
+        ("serviceAccountName", "service-account-tokens"),
+        ("triggerAuthentication", "trigger-authentications"),
+    ] {
+        let rows = [&complete[..], &[(key, "job")]].concat();
+        let scaler_metadata =
+            rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let asked = ScaledObjectRef {
+            name: "job".to_owned(),
+            namespace: "media".to_owned(),
+            scaler_metadata,
+        };
+        let (code, words) = sift.asking(asked).error().await;
+        assert_eq!(code, Code::FailedPrecondition, "{words}");
+        assert!(words.contains("no access to the Kubernetes API"), "{words}");
+        assert!(words.contains(&format!("the component {component}")), "{words}");
     }
 }
 

@@ -13,6 +13,7 @@ use keda_sift::identity::{
     Cloud, Error, Hosts, Identities, OAuthClient, Options, Scope, Token, TokenEndpoint,
     TrustedHost, Who,
 };
+use keda_sift::kubernetes::Kubernetes;
 use keda_sift::secret::Secret;
 use keda_sift::web::{self, Web};
 use secrecy::ExposeSecret as _;
@@ -45,7 +46,8 @@ impl Pod {
         entra.federate(SUBJECT, CLIENT, TENANT);
         let token_file = NamedTempFile::new().expect("a file");
         let web = web(&authority);
-        let identities = Identities::new(options(&entra, token_file.path()), &web);
+        let identities =
+            Identities::new(options(&entra, token_file.path()), &web, Kubernetes::none());
         let pod = Pod { authority, entra, web, token_file, identities };
         pod.rotate();
         pod
@@ -429,7 +431,7 @@ async fn an_entra_that_cannot_be_reached_is_told_with_the_reason() {
         ("nobody there", nobody, &pod.web, "refused"),
     ];
     for (case, options, web, word) in rows {
-        let identities = Identities::new(options, web);
+        let identities = Identities::new(options, web, Kubernetes::none());
         let told =
             identities.token(&Who::default(), &service_bus(), Instant::now() + PATIENCE).await;
         let told = told.expect_err(case).to_string();

@@ -20,7 +20,7 @@ const STRIDE: i64 = 400;
 const ACTIVATION: i64 = 100;
 
 /// `IsActive` answers from what `GetMetrics` said if it comes this soon after it; a machine that stalls may make it come later.
-const SOON: Duration = Duration::from_millis(900);
+const SOON: Duration = Duration::from_millis(200);
 
 /// Every second message is of type `a`: how many there are before an offset.
 fn matches(offset: i64) -> i64 {

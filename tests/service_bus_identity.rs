@@ -3,82 +3,16 @@
 
 mod support;
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use azure_stand_ins::entra::Entra;
 use azure_stand_ins::{Message, Rights, ServiceBus};
-use keda_sift::{identity, web};
-use support::{Authority, Settings, Sift, Trigger};
-use tempfile::NamedTempFile;
+use keda_sift::identity;
+use support::cloud::{CLIENT, Cloud, HOST, OTHER, SUBJECT, TENANT};
+use support::{Settings, Sift, Trigger};
 use tokio::time::{Instant, sleep};
 use tonic::Code;
-
-const HOST: &str = "shop.servicebus.windows.net";
-const SUBJECT: &str = "system:serviceaccount:keda:keda-sift";
-const CLIENT: &str = "00000000-0000-4000-8000-00000000c11e";
-const OTHER: &str = "00000000-0000-4000-8000-0000000007e2";
-const TENANT: &str = "00000000-0000-4000-8000-000000007e4a";
-
-/// A namespace of Azure's, by name, and an Entra that gives the scaler's service account tokens.
-struct Cloud {
-    bus: ServiceBus,
-    entra: Entra,
-    authority: Authority,
-    token_file: NamedTempFile,
-}
-
-impl Cloud {
-    async fn start(rights: Rights) -> Cloud {
-        Cloud::at(HOST, rights).await
-    }
-
-    async fn at(host: &str, rights: Rights) -> Cloud {
-        let authority = Authority::new("an authority");
-        let tls = authority.issue("shop", &[host]);
-        let bus = ServiceBus::builder().tls(&tls.cert, &tls.key).host(host).start().await;
-        bus.grant(CLIENT, rights);
-        bus.queue("orders").create();
-        bus.fill("orders", 9, |n| Message::new("{}").subject(["a", "b", "b"][n % 3]));
-        let tls = authority.issue("entra", &["localhost"]);
-        let entra = Entra::start(&tls.cert, &tls.key).await;
-        for client in [CLIENT, OTHER] {
-            entra.federate(SUBJECT, client, TENANT);
-        }
-        let token_file = NamedTempFile::new().expect("a file");
-        std::fs::write(token_file.path(), entra.service_account_token(SUBJECT)).expect("written");
-        Cloud { bus, entra, authority, token_file }
-    }
-
-    /// A scaler whose pod has the identity.
-    async fn sift(&self, allowed: &[&str]) -> Sift {
-        Sift::with(self.settings(allowed)).await
-    }
-
-    /// Every host that a test names leads to the namespace, so that what leaves is seen.
-    fn settings(&self, allowed: &[&str]) -> Settings {
-        let identity = identity::Options {
-            client_id: Some(CLIENT.to_owned()),
-            tenant_id: Some(TENANT.to_owned()),
-            token_file: Some(self.token_file.path().to_owned()),
-            authority: Some(self.entra.authority()),
-        };
-        let hosts = [HOST, "shop.evil.example", "evil.example", "shop.bus.private.example"];
-        let connect_to = hosts.map(|host| (host.to_owned(), self.bus.address()));
-        let web =
-            web::Options { ca: Some(self.authority.cert()), connect_to: HashMap::from(connect_to) };
-        let allowed = allowed.iter().map(ToString::to_string).collect();
-        let measure_timeout = Duration::from_secs(5);
-        Settings { measure_timeout, identity, web, allowed, ..Settings::default() }
-    }
-
-    fn trigger(&self, sift: &Sift) -> Trigger {
-        let trigger = sift.queue(&self.bus, "orders").without("connectionFromEnv");
-        trigger.with("namespace", "shop")
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_identity_s_token_lets_in_to_peek_and_to_manage() {

@@ -26,6 +26,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use keda_sift::identity::{self, Identities};
 use keda_sift::kafka::Kafka;
+use keda_sift::kubernetes::Kubernetes;
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
 use keda_sift::scaler::{self, Scaler, Sources};
@@ -125,7 +126,8 @@ async fn show(args: &Args) -> Result<(), Box<dyn Error>> {
             shown = &mut table => ended = Some(shown),
         }
     };
-    let ending = server::serve(listeners, scaler, shutdown, Duration::from_secs(1), told).await;
+    let options = server::Options { grace: Duration::from_secs(1), ..server::Options::default() };
+    let ending = server::serve(listeners, scaler, shutdown, options, told).await;
     if ending == Ending::Broken {
         return Err("the server ended by itself".into());
     }
@@ -141,7 +143,7 @@ async fn show(args: &Args) -> Result<(), Box<dyn Error>> {
 fn sources() -> Result<Sources, Box<dyn Error>> {
     let web = Web::new(&web::Options::default())?;
     // Nothing here needs an identity: the queue is opened with a key.
-    let identities = Identities::new(identity::Options::default(), &web);
+    let identities = Identities::new(identity::Options::default(), &web, Kubernetes::none());
     let service_bus = ServiceBus::new(Default::default(), web, identities);
     Ok(Sources::new(Kafka::new(Default::default()), service_bus))
 }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 use tracing_subscriber::filter::Targets;
 
@@ -17,8 +18,9 @@ use super::duration::{parse, parse_positive};
 use super::signals::Signals;
 use crate::identity::{self, Hosts, Identities, TokenEndpoints};
 use crate::kafka::{self, Kafka};
-use crate::scaler::{self, Scaler, Sources};
-use crate::server::{self, Ending, Listener, Listeners, Shutdown};
+use crate::kubernetes::{Addresses, Changes, Events, Kubernetes, Name, Watch};
+use crate::scaler::{self, Cluster, Scaler, Sources};
+use crate::server::{self, Ending, Listener, Listeners, Shutdown, Tls, TlsError};
 use crate::service_bus::{self, ServiceBus};
 use crate::telemetry::{self, LogFormat};
 use crate::web::{self, Web};
@@ -38,13 +40,27 @@ Ask how many messages of one type wait in a topic:
     \"bootstrapServers\":\"127.0.0.1:9092\",\"consumerGroup\":\"thumbnails\",\"topic\":\"uploads\",
     \"eventType\":\"image.uploaded\"}}}' 127.0.0.1:9090 externalscaler.ExternalScaler/GetMetrics")]
 pub(super) struct Args {
-    /// Where KEDA calls, over gRPC without TLS: a trigger's `scalerAddress`.
+    /// Where KEDA calls, over gRPC: a trigger's `scalerAddress`. Without TLS unless a certificate is given.
     #[arg(long, env = "SIFT_GRPC_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
     grpc_listen: SocketAddr,
 
-    /// Where Kubernetes asks whether this still serves, over HTTP: `/healthz`.
+    /// Where Kubernetes asks whether this is alive and ready, and Prometheus for metrics, over HTTP without
+    /// TLS: `/healthz`, `/readyz` and `/metrics`.
     #[arg(long, env = "SIFT_HTTP_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9091")]
     http_listen: SocketAddr,
+
+    /// The server's certificate for gRPC, followed by its intermediates, as PEM. Read again when it changes.
+    #[arg(long, env = "SIFT_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file")]
+    tls_cert_file: Option<PathBuf>,
+
+    /// The private key of that certificate, as PEM, not locked by a password.
+    #[arg(long, env = "SIFT_TLS_KEY_FILE", value_name = "FILE", requires = "tls_cert_file")]
+    tls_key_file: Option<PathBuf>,
+
+    /// Certificate authorities as PEM: a client needs a certificate by one of them. Without this anyone may
+    /// call.
+    #[arg(long, env = "SIFT_TLS_CLIENT_CA_FILE", value_name = "FILE", requires = "tls_cert_file")]
+    tls_client_ca_file: Option<PathBuf>,
 
     /// How long a call may wait for a count, such as 500ms or 10s. After that KEDA gets the lower bound
     /// known by then, or an error.
@@ -80,8 +96,39 @@ pub(super) struct Args {
     #[arg(long, env = "SIFT_AZURE_CA_FILE", value_name = "FILE")]
     azure_ca_file: Option<PathBuf>,
 
-    /// How long calls under way may take to finish after SIGTERM, such as 15s. Less than the Pod's
-    /// terminationGracePeriodSeconds.
+    /// How to reach the Kubernetes API from outside of a cluster, such as ~/.kube/config. In a Pod with a service account
+    /// that is not needed; without either, triggers with serviceAccountName or triggerAuthentication are errors.
+    #[arg(long, env = "SIFT_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// The names by which a trigger's scalerAddress means this server, such as keda-sift.keda-sift (service.namespace; any
+    /// port). With it, triggers of ScaledJobs and ScaledObjects are found and warmed before this is ready, and followed.
+    #[arg(long, env = "SIFT_SCALER_ADDRESS", value_name = "HOST", value_delimiter = ',')]
+    scaler_address: Vec<String>,
+
+    /// The only namespaces to look for them in; without this all.
+    #[arg(long, env = "SIFT_WATCH_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',',
+          value_parser = Name::parse)]
+    watch_namespace: Vec<Name>,
+
+    /// How long triggers are warmed before this is ready all the same, such as 60s.
+    #[arg(long, env = "SIFT_WARM_TIMEOUT", value_name = "TIME", default_value = "60s",
+          value_parser = parse)]
+    warm_timeout: Duration,
+
+    /// Whether the errors of a trigger are told as Events on its ScaledJob too; needs --scaler-address.
+    #[arg(long, env = "SIFT_EVENTS", value_name = "BOOLEAN", default_value_t = true,
+          action = clap::ArgAction::Set)]
+    events: bool,
+
+    /// How long connections are still taken after SIGTERM, while health says NOT_SERVING, such as 5s: a cluster
+    /// needs a moment to stop sending them here.
+    #[arg(long, env = "SIFT_DRAIN_DELAY", value_name = "TIME", default_value = "0s",
+          value_parser = parse)]
+    drain_delay: Duration,
+
+    /// How long calls under way may take to finish after that, such as 15s. Both together are less than the
+    /// Pod's terminationGracePeriodSeconds.
     #[arg(long, env = "SIFT_GRACE_PERIOD", value_name = "TIME", default_value = "15s",
           value_parser = parse)]
     grace_period: Duration,
@@ -120,6 +167,7 @@ fn try_run(args: Args) -> Result<Ending, Box<dyn Error>> {
 
 async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
     let signals = Signals::catch()?;
+    let tls = tls(&args)?;
     let listeners = Listeners {
         grpc: Listener::open("--grpc-listen", args.grpc_listen).await?,
         http: Listener::open("--http-listen", args.http_listen).await?,
@@ -137,7 +185,8 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
         .map_err(|error| format!("--azure-allow-suffix: {error}"))?
         .listing(&args.azure_namespace);
     let web = web(args.azure_ca_file.as_deref())?;
-    let identities = Identities::new(identity::Options::from_env(), &web);
+    let kubernetes = Kubernetes::connect(args.kubeconfig.as_deref()).await?;
+    let identities = Identities::new(identity::Options::from_env(), &web, kubernetes.clone());
     let logins = kafka::Logins {
         identities: Arc::clone(&identities),
         hosts: hosts.clone(),
@@ -149,10 +198,23 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
     let sources = Sources::new(kafka, service_bus);
     let options =
         scaler::Options { measure_timeout: args.measure_timeout, forget_after: args.forget_after };
-    let scaler = Arc::new(Scaler::new(sources, options, shutdown.stop()));
+    let changes = watch(&args, &kubernetes);
+    let events = match (&changes, args.events) {
+        (Some(_), true) => Events::new(&kubernetes),
+        _ => Events::off(),
+    };
+    let cluster = Cluster::new(kubernetes, events);
+    let scaler = Arc::new(Scaler::in_cluster(sources, cluster, options, shutdown.stop()));
+    let mut warming = JoinSet::new();
+    if let Some(changes) = changes {
+        let ready = shutdown.warming();
+        let scaler = Arc::clone(&scaler);
+        warming.spawn(scaler.keep_warm(changes, args.warm_timeout, || ready.set()));
+    }
 
     let grace = args.grace_period;
-    let ending = server::serve(listeners, scaler, shutdown, grace, signals.told()).await;
+    let options = server::Options { tls, drain_delay: args.drain_delay, grace };
+    let ending = server::serve(listeners, scaler, shutdown, options, signals.told()).await;
     identities.shutdown().await;
     match ending {
         Ending::Clean => info!("ended: every call was answered"),
@@ -163,6 +225,30 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
         Ending::Broken => {}
     }
     Ok(ending)
+}
+
+fn tls(args: &Args) -> Result<Option<Tls>, TlsError> {
+    let (Some(cert), Some(key)) = (&args.tls_cert_file, &args.tls_key_file) else {
+        return Ok(None);
+    };
+    let (cert, key) = (cert.clone(), key.clone());
+    let client_ca = args.tls_client_ca_file.clone();
+    Tls::read(server::Files { cert, key, client_ca }).map(Some)
+}
+
+/// The objects to warm and follow, if it is said how they name us and there is an API server that knows them.
+fn watch(args: &Args, kubernetes: &Kubernetes) -> Option<Changes> {
+    if args.scaler_address.is_empty() {
+        return None;
+    }
+    let watch = Watch {
+        addresses: Addresses::new(&args.scaler_address),
+        namespaces: args.watch_namespace.clone(),
+    };
+    let watching = kubernetes.watch(&watch);
+    watching
+        .inspect_err(|error| info!(%error, "triggers are not warmed before they are polled"))
+        .ok()
 }
 
 fn web(ca: Option<&Path>) -> Result<Web, Box<dyn Error>> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::kubernetes;
+
 /// Why there is no token. The same cause reads the same each time, and none tells an assertion or a token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -29,6 +31,17 @@ pub enum Error {
         /// The system's word.
         reason: String,
     },
+    /// What the service account is to say of its identity is missing, or cannot be.
+    #[error("service account {account} {problem}")]
+    Account {
+        /// Which one.
+        account: String,
+        /// What is wrong with it, and what fits.
+        problem: String,
+    },
+    /// Kubernetes does not give what is asked of the service account.
+    #[error(transparent)]
+    Kubernetes(#[from] kubernetes::Error),
     /// Entra, or another token endpoint, gives no token.
     #[error("{by} refuses {whom}: {reason}")]
     Refused {

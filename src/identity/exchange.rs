@@ -3,7 +3,8 @@
 //! Each exchange has a credential of its own. azure_identity's keep a token until five minutes before its end and fetch
 //! the next one while the caller waits; here tokens are kept by `identities`, which fetches them ahead. For the same
 //! reason the service account's token is read anew each time: the kubelet rotates it, and `WorkloadIdentityCredential`
-//! would keep it for ten minutes.
+//! would keep it for ten minutes. A Job's service account has its token asked of Kubernetes, and its identity in annotations,
+//! which are read each time too.
 //!
 //! Retries are azure_core's, for what passes by itself: no connection, a cut one, HTTP 408 and 5xx. An answer that means
 //! something ends them at once: a refusal, throttling (whose wait may be longer than any call lasts), a redirect (which
@@ -13,6 +14,7 @@
 //! - Microsoft identity platform, "OAuth 2.0 client credentials flow", third case: a federated credential
 //! - Microsoft Entra, "Authentication and authorization error codes" (AADSTS)
 
+use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,14 +34,16 @@ use azure_core::time::{Duration as Span, OffsetDateTime};
 use azure_identity::{
     ClientAssertion, ClientAssertionCredential, ClientAssertionCredentialOptions,
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::error::Error;
 use super::lease::Granted;
 use super::options::{AUTHORITY_HOST, CLIENT_ID, Options, TENANT_ID, TOKEN_FILE};
-use super::who::Who;
+use super::who::{self, Who};
 use super::words::{self, Complaint};
+use crate::kubernetes::{AzureIdentity, Kubernetes, ServiceAccount};
+use crate::metadata;
 
 /// How long an exchange may take with all its retries. Callers wait as long as they like.
 const AT_MOST: Duration = Duration::from_secs(30);
@@ -60,36 +64,34 @@ const TOKEN_FILE_LIMIT: u64 = 64 * 1024;
 pub(super) struct Login {
     client_id: String,
     tenant_id: String,
-    token_file: PathBuf,
-    authority: Url,
+    proof: Proof,
+    authority: Authority,
 }
 
-/// Reads the service account's token for each exchange.
-#[derive(Debug)]
-struct TokenFile(PathBuf);
+/// Where the token is that is exchanged.
+#[derive(Clone)]
+enum Proof {
+    /// The scaler's own, read from its file for each exchange.
+    File(PathBuf),
+    /// A Job's, asked of Kubernetes for each exchange.
+    Account(Kubernetes, ServiceAccount),
+}
+
+/// Who exchanges it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Authority(Url);
 
 /// Takes an answer for what it means, before retries and azure_identity see it.
 #[derive(Debug)]
 struct Answers(Login);
 
-impl Login {
-    /// What a trigger says, and else the pod's environment; `authority` where that names none.
+impl Authority {
+    /// The pod's, or else `default`, which is that of a cloud.
     ///
     /// # Errors
-    /// Neither says it, or the authority is not one.
-    pub(super) fn new(options: &Options, who: &Who, authority: &str) -> Result<Login, Error> {
-        let chosen = |own: &Option<String>, given: &Option<String>, variable| {
-            own.as_ref().or(given.as_ref()).cloned().ok_or(Error::NotConfigured { variable })
-        };
-        Ok(Login {
-            client_id: chosen(&who.client_id, &options.client_id, CLIENT_ID)?,
-            tenant_id: chosen(&who.tenant_id, &options.tenant_id, TENANT_ID)?,
-            token_file: options
-                .token_file
-                .clone()
-                .ok_or(Error::NotConfigured { variable: TOKEN_FILE })?,
-            authority: authority_url(options.authority.as_deref().unwrap_or(authority))?,
-        })
+    /// It is no https URL.
+    pub(super) fn new(options: &Options, default: &str) -> Result<Authority, Error> {
+        authority_url(options.authority.as_deref().unwrap_or(default)).map(Authority)
     }
 
     pub(super) fn unreachable(&self, reason: impl Into<String>) -> Error {
@@ -97,7 +99,77 @@ impl Login {
     }
 
     fn host(&self) -> &str {
-        self.authority.host_str().unwrap_or_default()
+        self.0.host_str().unwrap_or_default()
+    }
+}
+
+impl Login {
+    /// What a trigger says, and else its service account's annotations, and else the pod's environment.
+    ///
+    /// # Errors
+    /// None of them says it, or the service account cannot be read.
+    pub(super) async fn find(
+        options: &Options,
+        kubernetes: &Kubernetes,
+        who: &Who,
+        authority: Authority,
+    ) -> Result<Login, Error> {
+        let Some(account) = &who.account else {
+            return Login::of_pod(options, who, authority);
+        };
+        let annotated = kubernetes.azure_identity(account).await?;
+        let proof = Proof::Account(kubernetes.clone(), account.clone());
+        Login::of_account(options, who, account, annotated, proof, authority)
+    }
+
+    fn of_pod(options: &Options, who: &Who, authority: Authority) -> Result<Login, Error> {
+        let chosen = |own: &Option<String>, given: &Option<String>, variable| {
+            own.as_ref().or(given.as_ref()).cloned().ok_or(Error::NotConfigured { variable })
+        };
+        let file = options.token_file.clone().ok_or(Error::NotConfigured { variable: TOKEN_FILE });
+        Ok(Login {
+            client_id: chosen(&who.client_id, &options.client_id, CLIENT_ID)?,
+            tenant_id: chosen(&who.tenant_id, &options.tenant_id, TENANT_ID)?,
+            proof: Proof::File(file?),
+            authority,
+        })
+    }
+
+    fn of_account(
+        options: &Options,
+        who: &Who,
+        account: &ServiceAccount,
+        annotated: AzureIdentity,
+        proof: Proof,
+        authority: Authority,
+    ) -> Result<Login, Error> {
+        let problem = |problem: String| Error::Account { account: account.to_string(), problem };
+        let AzureIdentity { client_id, tenant_id } = annotated;
+        let client_id = match who.client_id.clone() {
+            Some(client_id) => client_id,
+            None => {
+                let missing = "has no annotation azure.workload.identity/client-id; give it, or identityId in the trigger";
+                let said = client_id.ok_or_else(|| problem(missing.to_owned()))?;
+                annotation("client-id", &said, "-", "the identity's client ID, a GUID")
+                    .map_err(problem)?
+            }
+        };
+        let tenant_id = match (who.tenant_id.clone(), tenant_id) {
+            (Some(tenant_id), _) => tenant_id,
+            (None, Some(said)) => {
+                annotation("tenant-id", &said, "-.", "the tenant's GUID or its domain name").map_err(problem)?
+            }
+            (None, None) => options.tenant_id.clone().ok_or_else(|| {
+                problem(format!(
+                    "has no annotation azure.workload.identity/tenant-id, and {TENANT_ID} is not set; give it, or identityTenantId in the trigger"
+                ))
+            })?,
+        };
+        Ok(Login { client_id, tenant_id, proof, authority })
+    }
+
+    fn unreachable(&self, reason: impl Into<String>) -> Error {
+        self.authority.unreachable(reason)
     }
 
     fn identity(&self) -> String {
@@ -116,7 +188,7 @@ impl Login {
         let credential = ClientAssertionCredential::new(
             self.tenant_id.clone(),
             self.client_id.clone(),
-            TokenFile(self.token_file.clone()),
+            self.proof.clone(),
             Some(ClientAssertionCredentialOptions {
                 client_options: self.client_options(transport),
             }),
@@ -140,7 +212,7 @@ impl Login {
 
     fn client_options(&self, transport: &Transport) -> ClientOptions {
         let mut cloud = CustomConfiguration::default();
-        cloud.authority_host = self.authority.as_str().to_owned();
+        cloud.authority_host = self.authority.0.as_str().to_owned();
         let retry = ExponentialRetryOptions {
             max_retries: RETRIES,
             max_total_elapsed: Span::seconds(20),
@@ -181,15 +253,25 @@ impl Login {
 }
 
 #[async_trait]
-impl ClientAssertion for TokenFile {
+impl ClientAssertion for Proof {
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
-        let path = self.0.clone();
-        let read = tokio::task::spawn_blocking(move || read_token(&path)).await;
-        let read = read.unwrap_or_else(|_| Err("reading it was given up".to_owned()));
-        read.map_err(|reason| {
-            let path = self.0.display().to_string();
-            azure_core::Error::new(ErrorKind::Other, Error::TokenFile { path, reason })
-        })
+        let token = match self {
+            Proof::File(path) => from_file(path).await,
+            Proof::Account(kubernetes, account) => {
+                let token = kubernetes.token(account).await.map_err(Error::from);
+                token.map(|token| token.expose_secret().to_owned())
+            }
+        };
+        token.map_err(|error| azure_core::Error::new(ErrorKind::Other, error))
+    }
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Proof::File(path) => write!(f, "the token in {}", path.display()),
+            Proof::Account(_, account) => write!(f, "a token of service account {account}"),
+        }
     }
 }
 
@@ -217,7 +299,7 @@ impl Answers {
             return Ok(response);
         }
         let error = if (300..400).contains(&status) {
-            login.unreachable(redirected(&login.authority, response.headers()))
+            login.unreachable(redirected(&login.authority.0, response.headers()))
         } else {
             let status = response.status();
             let body = response.into_body().collect().await?;
@@ -253,6 +335,24 @@ fn authority_url(text: &str) -> Result<Url, Error> {
     Ok(url)
 }
 
+/// What an annotation says, which becomes part of a request to Entra, the tenant of its path.
+fn annotation(key: &str, said: &str, marks: &str, fits: &'static str) -> Result<String, String> {
+    let checked = who::id("annotation", Some(said), marks, "an ID", fits);
+    checked.ok().flatten().ok_or_else(|| {
+        let said = metadata::quoted(said);
+        format!("has {said} in its annotation azure.workload.identity/{key}; give {fits}")
+    })
+}
+
+async fn from_file(path: &Path) -> Result<String, Error> {
+    let read = {
+        let path = path.to_owned();
+        tokio::task::spawn_blocking(move || read_token(&path)).await
+    };
+    let read = read.unwrap_or_else(|_| Err("reading it was given up".to_owned()));
+    read.map_err(|reason| Error::TokenFile { path: path.display().to_string(), reason })
+}
+
 fn read_token(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
@@ -285,6 +385,10 @@ fn redirected(from: &Url, headers: &Headers) -> String {
 mod tests {
     use super::*;
 
+    fn authority() -> Authority {
+        Authority::new(&Options::default(), "https://login.example").expect("an authority")
+    }
+
     fn pod() -> Options {
         Options {
             client_id: Some("own-client".to_owned()),
@@ -302,14 +406,75 @@ mod tests {
             ("a token", Options { token_file: None, ..pod() }, "AZURE_FEDERATED_TOKEN_FILE"),
         ];
         for (case, options, variable) in rows {
-            let told =
-                Login::new(&options, &Who::default(), "https://login.example").expect_err(case);
+            let told = Login::of_pod(&options, &Who::default(), authority()).expect_err(case);
             assert_eq!(told, Error::NotConfigured { variable }, "{case}");
         }
         let who = Who::parse(Some("other"), Some("there")).expect("two IDs");
         let options = Options { client_id: None, tenant_id: None, ..pod() };
-        let login = Login::new(&options, &who, "https://login.example").expect("all is said");
+        let login = Login::of_pod(&options, &who, authority()).expect("all is said");
         assert_eq!(login.identity(), "identity other in tenant there");
+    }
+
+    #[test]
+    fn a_service_account_says_its_identity_in_annotations() {
+        let name = |text| crate::kubernetes::Name::parse(text).expect("a name");
+        let account = ServiceAccount { namespace: name("media"), name: name("thumbnails") };
+        let login = |client: Option<&str>, tenant: Option<&str>, who: Who, options: Options| {
+            let proof = Proof::Account(Kubernetes::none(), account.clone());
+            let said = |text: Option<&str>| text.map(str::to_owned);
+            let annotated = AzureIdentity { client_id: said(client), tenant_id: said(tenant) };
+            Login::of_account(&options, &who, &account, annotated, proof, authority())
+                .map(|login| login.identity())
+                .map_err(|error| error.to_string())
+        };
+        let own = Who::default;
+        let none = Options::default;
+        assert_eq!(
+            login(Some("Client"), Some("there"), own(), pod()).as_deref(),
+            Ok("identity client in tenant there")
+        );
+        assert_eq!(
+            login(Some("client"), None, own(), pod()).as_deref(),
+            Ok("identity client in tenant own-tenant")
+        );
+        let named = Who::parse(Some("other"), Some("elsewhere")).expect("two IDs");
+        assert_eq!(
+            login(Some("client"), Some("there"), named, none()).as_deref(),
+            Ok("identity other in tenant elsewhere")
+        );
+        for (case, told, words) in [
+            (
+                "no client",
+                login(None, Some("there"), own(), pod()),
+                "has no annotation azure.workload.identity/client-id; give it",
+            ),
+            (
+                "no tenant",
+                login(Some("client"), None, own(), none()),
+                "has no annotation azure.workload.identity/tenant-id, and AZURE_TENANT_ID",
+            ),
+            (
+                "a client that is none",
+                login(Some("a b"), None, own(), pod()),
+                "has \"a b\" in its annotation azure.workload.identity/client-id",
+            ),
+            (
+                "a path",
+                login(Some("client"), Some("../common"), own(), pod()),
+                "has \"../common\" in its annotation azure.workload.identity/tenant-id",
+            ),
+            (
+                "nothing",
+                login(Some(""), None, own(), pod()),
+                "has \"\" in its annotation azure.workload.identity/client-id",
+            ),
+        ] {
+            let told = told.expect_err(case);
+            assert!(
+                told.starts_with(&format!("service account media/thumbnails {words}")),
+                "{case}: {told}"
+            );
+        }
     }
 
     #[test]
@@ -321,8 +486,7 @@ mod tests {
             "https://",
         ] {
             let options = Options { authority: Some(bad.to_owned()), ..pod() };
-            let told =
-                Login::new(&options, &Who::default(), "https://login.example").expect_err(bad);
+            let told = Authority::new(&options, "https://login.example").expect_err(bad);
             assert!(told.to_string().starts_with("AZURE_AUTHORITY_HOST cannot be used"), "{told}");
         }
     }

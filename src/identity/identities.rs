@@ -22,11 +22,12 @@ use tracing::{debug, warn};
 
 use super::client_credentials::OAuthClient;
 use super::error::Error;
-use super::exchange::Login;
+use super::exchange::{Authority, Login};
 use super::hosts::Scope;
 use super::lease::{Granted, Lease};
 use super::options::Options;
 use super::who::Who;
+use crate::kubernetes::Kubernetes;
 use crate::lock::lock;
 use crate::web::Web;
 
@@ -44,7 +45,8 @@ pub struct Token {
 
 /// The tokens of all identities and clients that triggers ask with.
 pub struct Identities {
-    options: Options,
+    options: Arc<Options>,
+    kubernetes: Kubernetes,
     http: reqwest::Client,
     transport: Transport,
     held: Arc<Mutex<HashMap<Key, Held>>>,
@@ -73,10 +75,11 @@ struct Held {
 }
 
 impl Identities {
-    /// Asks for nothing yet.
-    pub fn new(options: Options, web: &Web) -> Arc<Self> {
+    /// Asks for nothing yet. Service accounts have their tokens from `kubernetes`.
+    pub fn new(options: Options, web: &Web, kubernetes: Kubernetes) -> Arc<Self> {
         Arc::new(Self {
-            options,
+            options: Arc::new(options),
+            kubernetes,
             http: web.http().clone(),
             transport: Transport::new(Arc::new(web.http().clone())),
             held: Arc::default(),
@@ -91,14 +94,18 @@ impl Identities {
     /// # Errors
     /// There is no identity, or Entra gives it no token, or none by then.
     pub async fn token(&self, who: &Who, scope: &Scope, deadline: Instant) -> Result<Token, Error> {
-        let login = Login::new(&self.options, who, scope.authority)?;
+        let authority = Authority::new(&self.options, scope.authority)?;
         let key = Key::Identity(who.clone(), scope.clone());
         let fetch = {
-            let (login, scope) = (login.clone(), scope.clone());
+            let (options, kubernetes) = (Arc::clone(&self.options), self.kubernetes.clone());
+            let (who, scope, authority) = (who.clone(), scope.clone(), authority.clone());
             let transport = self.transport.clone();
-            || async move { login.exchange(&scope.resource, &transport).await }
+            || async move {
+                let login = Login::find(&options, &kubernetes, &who, authority).await?;
+                login.exchange(&scope.resource, &transport).await
+            }
         };
-        self.hold(key, fetch, |reason| login.unreachable(reason), deadline).await
+        self.hold(key, fetch, |reason| authority.unreachable(reason), deadline).await
     }
 
     /// A client's token from its own endpoint, likewise.

@@ -1,13 +1,23 @@
-//! As whom a trigger asks: the scaler itself, or an identity that the trigger names.
+//! As whom a trigger asks: the scaler itself, an identity that the trigger names, or that of a service account.
 
 use std::fmt;
 
-/// The client and the tenant of an identity; what is absent is the scaler's own.
+use crate::kubernetes::{Name, ServiceAccount};
+use crate::metadata::{Reader, quoted};
+
+/// The client and the tenant of an identity; what is absent is the service account's, or else the scaler's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Who {
     pub(super) client_id: Option<String>,
     pub(super) tenant_id: Option<String>,
+    /// Whose token is exchanged in place of the scaler's.
+    pub(super) account: Option<ServiceAccount>,
 }
+
+/// The keys that name an identity.
+const IDS: [&str; 2] = ["identityId", "identityTenantId"];
+/// The key that names whose token is exchanged for the identity's.
+const ACCOUNT: &str = "serviceAccountName";
 
 /// What is wrong with a trigger's `identityId` or `identityTenantId`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,19 +44,50 @@ impl Who {
             "a tenant",
             "the tenant's GUID or its domain name",
         )?;
-        Ok(Who { client_id, tenant_id })
+        Ok(Who { client_id, tenant_id, account: None })
+    }
+
+    /// What a trigger's `identityId`, `identityTenantId` and `serviceAccountName` say; each is complained of on its own.
+    pub fn decode(reader: &mut Reader<'_>) -> Option<Who> {
+        let [identity, tenant] = IDS.map(|key| reader.text(key).map(str::trim));
+        if Who::parse(identity, None).is_err() {
+            reader.complain(IDS[0], "is not a client ID; give the identity's client ID, a GUID");
+        }
+        if Who::parse(None, tenant).is_err() {
+            reader.complain(IDS[1], "is not a tenant; give its GUID or its domain name");
+        }
+        let account = reader.parsed(ACCOUNT, "give the name of a service account", |text| {
+            Name::parse(text).map_err(|error| format!("{} {error}", quoted(text)))
+        });
+        let namespace = Name::parse(reader.namespace()).ok();
+        if account.is_some() && namespace.is_none() {
+            reader.complain(
+                ACCOUNT,
+                "is of the trigger's namespace, which the request does not name",
+            );
+        }
+        let account =
+            namespace.zip(account).map(|(namespace, name)| ServiceAccount { namespace, name });
+        Some(Who { account, ..Who::parse(identity, tenant).ok()? })
     }
 }
 
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.client_id.as_deref().unwrap_or("of the scaler"))?;
-        self.tenant_id.as_ref().map_or(Ok(()), |tenant| write!(f, " in tenant {tenant}"))
+        match (&self.client_id, &self.account) {
+            (Some(client), _) => f.write_str(client)?,
+            (None, None) => f.write_str("of the scaler")?,
+            (None, Some(_)) => {}
+        }
+        if let Some(tenant) = &self.tenant_id {
+            write!(f, " in tenant {tenant}")?;
+        }
+        self.account.as_ref().map_or(Ok(()), |account| write!(f, " of service account {account}"))
     }
 }
 
 /// IDs fit in any case, so that one spelling stands for all.
-fn id(
+pub(super) fn id(
     key: &'static str,
     value: Option<&str>,
     marks: &str,

@@ -172,15 +172,7 @@ fn workload(reader: &mut Reader<'_>, checked: bool) -> Option<TokenLogin> {
             "sends a token of the scaler's, so it needs tls: enable, and no brokerUnsafeSsl",
         );
     }
-    let identity = reader.text("identityId").map(str::trim);
-    let tenant = reader.text("identityTenantId").map(str::trim);
-    if Who::parse(identity, None).is_err() {
-        reader.complain("identityId", "is not a client ID; give the identity's client ID, a GUID");
-    }
-    if Who::parse(None, tenant).is_err() {
-        reader.complain("identityTenantId", "is not a tenant; give its GUID or its domain name");
-    }
-    Who::parse(identity, tenant).ok().map(TokenLogin::Workload)
+    Who::decode(reader).map(TokenLogin::Workload)
 }
 
 fn extensions(text: &str) -> Result<Vec<(String, String)>, ExtensionsError> {

@@ -137,6 +137,14 @@ pub enum PartitionListError {
 }
 
 impl KafkaTrigger {
+    /// What KEDA is told before anything is measured, as far as the rows say it: the metric's name as KEDA's scaler would
+    /// make it, and the target.
+    pub fn spec(reader: &mut Reader<'_>) -> (String, u64) {
+        let topics = topics(reader);
+        let group = Group::from(reader.text("consumerGroup").unwrap_or_default());
+        (metric_name(&topics, &group), threshold(reader))
+    }
+
     /// Reads a trigger's Kafka rows; `selection` and `count_limit` are rows that every source has.
     /// `None` after a complaint; there may be one even so.
     pub fn decode(
@@ -144,12 +152,6 @@ impl KafkaTrigger {
         selection: Selection,
         count_limit: Option<NonZeroU64>,
     ) -> Option<Decoded> {
-        if reader.text("triggerAuthentication").is_some() {
-            reader.complain(
-                "triggerAuthentication",
-                "is not supported by this version; give its parameters as <parameter>FromEnv",
-            );
-        }
         let cluster = ClusterConfig::decode(reader);
         reader.require("consumerGroup", "give the consumer group of the workload");
         let group = reader.text("consumerGroup");
@@ -166,7 +168,7 @@ impl KafkaTrigger {
             &[("latest", Some(OffsetReset::Latest)), ("earliest", Some(OffsetReset::Earliest))],
         );
         let scale_to_zero_on_invalid_offset = reader.boolean("scaleToZeroOnInvalidOffset");
-        let threshold = reader.number("lagThreshold", 1..=i64::MAX as u64);
+        let threshold = threshold(reader);
         let activation = reader.number("activationLagThreshold", 0..=i64::MAX as u64).unwrap_or(0);
         let spread = spread(reader);
         let exclude_persistent_lag = reader.boolean("excludePersistentLag");
@@ -199,7 +201,7 @@ impl KafkaTrigger {
             partitions,
             offset_reset: offset_reset.unwrap_or_default(),
             scale_to_zero_on_invalid_offset,
-            threshold: threshold.unwrap_or(DEFAULT_LAG_THRESHOLD),
+            threshold,
             spread,
             exclude_persistent_lag,
             count_from,
@@ -209,6 +211,11 @@ impl KafkaTrigger {
         };
         Some(Decoded { trigger, activation, metric_name })
     }
+}
+
+/// Messages for one replica or Job; the default after a complaint.
+fn threshold(reader: &mut Reader<'_>) -> u64 {
+    reader.number("lagThreshold", 1..=i64::MAX as u64).unwrap_or(DEFAULT_LAG_THRESHOLD)
 }
 
 /// The topics named, each once, in their order.
@@ -671,11 +678,6 @@ mod tests {
                 "offsets with a filter",
                 &[("countFrom", "offsets"), ("filterFromEnv", "true")],
                 "countFrom: \"offsets\" does not go with filter, which needs messages read; give",
-            ),
-            (
-                "a TriggerAuthentication",
-                &[("triggerAuthentication", "kafka-auth")],
-                "triggerAuthentication: \"kafka-auth\" is not supported by this version; give its",
             ),
             (
                 "twins",

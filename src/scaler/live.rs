@@ -17,8 +17,9 @@ use super::status::Error;
 use crate::{backlog::Backlog, trigger::Trigger};
 
 /// How long `IsActive` may answer from what `GetMetrics` said. The two calls of one poll are 0.3 ms
-/// apart as a rule and 0.1 s at most, two polls of a trigger seconds.
-const SNAPSHOT_LIFE: Duration = Duration::from_secs(1);
+/// apart as a rule and 0.1 s at most, two polls of a trigger a second at least. Not much longer than it
+/// must be: among replicas the two calls of the next poll may each go to another one.
+const SNAPSHOT_LIFE: Duration = Duration::from_millis(250);
 
 /// A trigger that is polled, with its hold on the source.
 pub(crate) struct LiveTrigger {
@@ -57,6 +58,15 @@ impl LiveTrigger {
             .ok()
             .map(|measured| Snapshot { activity: measured.activity, at: Instant::now() });
         Ok(measured?.metric)
+    }
+
+    /// Measures without saying anything of it, so that what a measurement needs is there when one is asked for.
+    pub(crate) async fn warm(
+        &self,
+        sources: &Sources,
+        deadline: Instant,
+    ) -> Result<Backlog, Error> {
+        Ok(self.measure(sources, deadline, Purpose::Activity).await?.activity)
     }
 
     /// Whether more messages wait than the activation threshold.

@@ -6,6 +6,8 @@
 //! | `service` | each call of the contract |
 //! | `triggers` | which triggers KEDA asks about, until it no longer does |
 //! | `live` | one trigger's value and whether it is active, from one measurement |
+//! | `cluster` | what of Kubernetes a poll meets |
+//! | `warm` | which triggers are measured before anybody polls them |
 //! | `key` | whether two requests mean the same trigger |
 //! | `sources` | which source measures a trigger: the one place that names them all |
 //! | `status` | how an error reads in `kubectl describe` |
@@ -13,6 +15,7 @@
 //! # References
 //! - KEDA's external scalers: <https://keda.sh/docs/latest/concepts/external-scalers/>
 
+mod cluster;
 mod key;
 mod live;
 pub mod proto;
@@ -20,12 +23,14 @@ mod service;
 mod sources;
 mod status;
 mod triggers;
+mod warm;
 
 #[cfg(test)]
 pub(crate) mod script;
 #[cfg(test)]
 mod tests;
 
+pub use cluster::Cluster;
 pub use proto::external_scaler_server::ExternalScalerServer;
 pub use service::{Options, Scaler, Stop};
 pub use sources::Sources;

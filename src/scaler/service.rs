@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 use tracing::debug;
 
+use super::cluster::Cluster;
+use super::live::LiveTrigger;
 use super::proto::external_scaler_server::ExternalScaler;
 use super::proto::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec,
@@ -30,7 +32,8 @@ use super::sources::Sources;
 use super::status::Error;
 use super::triggers::{Entry, Triggers};
 use crate::backlog::Backlog;
-use crate::trigger::{FALLBACK_METRIC_NAME, FALLBACK_TARGET, Trigger};
+use crate::telemetry::Metrics;
+use crate::trigger::Spec;
 
 /// How often an open `StreamIsActive` looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -40,10 +43,19 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The service that KEDA calls.
 pub struct Scaler {
-    triggers: Triggers,
-    sources: Sources,
+    pub(super) triggers: Triggers,
+    pub(super) sources: Sources,
+    pub(super) cluster: Cluster,
     options: Options,
-    stop: Stop,
+    pub(super) stop: Stop,
+    metrics: Metrics,
+}
+
+/// What a measurement that only warms has found.
+pub(super) struct Warmth {
+    pub(super) backlog: Backlog,
+    /// Whether it stopped because it need not count further.
+    pub(super) is_limit: bool,
 }
 
 /// How long things last.
@@ -69,7 +81,35 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl Scaler {
     /// A scaler that follows no trigger yet.
     pub fn new(sources: Sources, options: Options, stop: Stop) -> Self {
-        Self { triggers: Triggers::new(), sources, options, stop }
+        Self::in_cluster(sources, Cluster::default(), options, stop)
+    }
+
+    /// The same in a cluster whose objects triggers may name.
+    pub fn in_cluster(sources: Sources, cluster: Cluster, options: Options, stop: Stop) -> Self {
+        Self { triggers: Triggers::new(), sources, cluster, options, stop, metrics: Metrics::new() }
+    }
+
+    /// What is counted, for whoever has something to count.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What has been counted so far, and which triggers there are now.
+    pub fn metrics_page(&self) -> String {
+        let mut kept = Sources::NAMES.map(|name| (name, 0));
+        let mut unreadable = 0;
+        self.triggers.for_each(|trigger| match trigger {
+            Ok(live) => {
+                let name = Sources::name(&live.trigger().source);
+                kept.iter_mut().filter(|kept| kept.0 == name).for_each(|kept| kept.1 += 1);
+            }
+            Err(_) => unreadable += 1,
+        });
+        for (name, count) in kept {
+            self.metrics.triggers_kept(name, count);
+        }
+        self.metrics.triggers_kept("unreadable", unreadable);
+        self.metrics.page()
     }
 
     /// Forgets triggers that are no longer polled, until [`Stop::calls`].
@@ -92,57 +132,95 @@ impl Scaler {
 
     /// Lets go of every source.
     pub async fn shutdown(&self) {
-        self.sources.shutdown().await;
+        tokio::join!(self.sources.shutdown(), self.cluster.shutdown());
     }
 
     fn spec(&self, asked: &ScaledObjectRef) -> GetMetricSpecResponse {
         let spec = match self.triggers.find(asked) {
-            Ok(entry) => entry.live().ok().map(|live| spec(live.trigger())),
+            Ok(entry) => entry.spec(asked),
             // Too many to keep this one, which GetMetrics will say.
-            Err(_) => Trigger::decode(&asked.scaler_metadata).ok().as_ref().map(spec),
+            Err(_) => Spec::decode(&asked.scaler_metadata),
         };
-        let spec = spec.unwrap_or_else(|| metric_spec(FALLBACK_METRIC_NAME, FALLBACK_TARGET));
-        GetMetricSpecResponse { metric_specs: vec![spec] }
+        GetMetricSpecResponse { metric_specs: vec![metric_spec(&spec)] }
     }
 
     async fn metric(&self, asked: &ScaledObjectRef) -> Result<MetricValue, Error> {
         let entry = self.triggers.find(asked)?;
-        let live = entry.live()?;
-        let backlog = self.in_time(|deadline| live.metric(&self.sources, deadline)).await?;
-        Ok(metric_value(&live.trigger().metric_name, backlog))
+        let measured = self.in_time(&entry, asked, async |live, deadline| {
+            let backlog = live.metric(&self.sources, deadline).await?;
+            Ok(metric_value(&live.trigger().metric_name, backlog))
+        });
+        let measured = measured.await;
+        if let Err(error) = &measured {
+            self.cluster.tell(asked, error);
+        }
+        measured
     }
 
-    async fn active(&self, entry: &Entry) -> Result<bool, Error> {
-        let live = entry.live()?;
-        self.in_time(|deadline| live.is_active(&self.sources, deadline)).await
+    async fn active(&self, entry: &Entry, asked: &ScaledObjectRef) -> Result<bool, Error> {
+        self.in_time(entry, asked, async |live, deadline| {
+            live.is_active(&self.sources, deadline).await
+        })
+        .await
+    }
+
+    /// Measures a trigger as it is now, so that a first poll need not wait.
+    pub(super) async fn warm(
+        &self,
+        entry: &Entry,
+        asked: &ScaledObjectRef,
+    ) -> Result<Warmth, Error> {
+        self.in_time(entry, asked, async |live, deadline| {
+            let backlog = live.warm(&self.sources, deadline).await?;
+            Ok(Warmth { backlog, is_limit: live.trigger().stops_at(backlog) })
+        })
+        .await
     }
 
     /// Waits for a measurement, but not for ever, whatever the source does.
-    async fn in_time<T, F>(&self, measure: impl FnOnce(Instant) -> F) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
+    async fn in_time<T>(
+        &self,
+        entry: &Entry,
+        asked: &ScaledObjectRef,
+        measure: impl AsyncFnOnce(&LiveTrigger, Instant) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let timeout = self.options.measure_timeout;
         let deadline = Instant::now() + timeout;
-        let measured = tokio::time::timeout_at(deadline + LAST_WORDS, measure(deadline));
-        tokio::select! {
+        let mut source = None;
+        let measured = async {
+            let authentication = self.cluster.authentication(asked).await?;
+            let live = entry.live(asked, authentication)?;
+            source = Some(Sources::name(&live.trigger().source));
+            measure(&live, deadline).await
+        };
+        let measured = tokio::time::timeout_at(deadline + LAST_WORDS, measured);
+        let measured = tokio::select! {
             // What needs no wait must not cost a place in the token's queue.
             biased;
             measured = measured => measured.unwrap_or(Err(Error::Overdue { timeout })),
             () = self.stop.calls.cancelled() => Err(Error::ShuttingDown),
+        };
+        if let Err(error) = &measured {
+            self.cluster.refused(asked, error);
+            if let Some(source) = source {
+                self.metrics.measurement_failed(source, error.code());
+            }
         }
+        measured
     }
 
     /// Whether the trigger is active: at once, then whenever that has changed.
     fn changes(
         self: Arc<Self>,
         entry: Arc<Entry>,
+        asked: Arc<ScaledObjectRef>,
     ) -> impl Stream<Item = Result<IsActiveResponse, Status>> {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let looks = IntervalStream::new(ticks).then(move |_| {
-            let (scaler, entry) = (Arc::clone(&self), Arc::clone(&entry));
-            async move { scaler.active(&entry).await }
+            let (scaler, entry, asked) =
+                (Arc::clone(&self), Arc::clone(&entry), Arc::clone(&asked));
+            async move { scaler.active(&entry, &asked).await }
         });
         let mut last = None;
         looks.filter_map(move |look| match look {
@@ -164,7 +242,7 @@ impl ExternalScaler for Scaler {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<IsActiveResponse>, Status> {
         let entry = self.triggers.find(request.get_ref())?;
-        let result = self.active(&entry).await?;
+        let result = self.active(&entry, request.get_ref()).await?;
         Ok(Response::new(IsActiveResponse { result }))
     }
 
@@ -174,10 +252,12 @@ impl ExternalScaler for Scaler {
         self: Arc<Self>,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
-        let entry = self.triggers.find(request.get_ref())?;
-        entry.live()?;
+        let asked = Arc::new(request.into_inner());
+        let entry = self.triggers.find(&asked)?;
+        let authentication = self.cluster.authentication(&asked).await?;
+        entry.live(&asked, authentication)?;
         let stop = self.stop.streams.clone();
-        Ok(until(stop, self.changes(entry)))
+        Ok(until(stop, self.changes(entry, asked)))
     }
 
     async fn get_metric_spec(
@@ -218,15 +298,11 @@ fn until<T: Send + 'static>(
     Response::new(Box::pin(answers.merge(end)))
 }
 
-fn spec(trigger: &Trigger) -> MetricSpec {
-    metric_spec(&trigger.metric_name, trigger.target)
-}
-
-fn metric_spec(name: &str, target: u64) -> MetricSpec {
+fn metric_spec(spec: &Spec) -> MetricSpec {
     MetricSpec {
-        metric_name: name.to_owned(),
-        target_size: int64(target),
-        target_size_float: target as f64,
+        metric_name: spec.metric_name.clone(),
+        target_size: int64(spec.target),
+        target_size_float: spec.target as f64,
     }
 }
 

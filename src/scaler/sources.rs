@@ -16,6 +16,7 @@ use crate::trigger::Source;
 #[cfg(test)]
 use crate::{
     identity::{self, Identities},
+    kubernetes::Kubernetes,
     web::{self, Web},
 };
 
@@ -50,7 +51,7 @@ impl Sources {
     #[cfg(test)]
     pub(crate) fn scripted(script: Arc<Script>) -> Self {
         let web = Web::new(&web::Options::default()).expect("no authorities of its own");
-        let identities = Identities::new(identity::Options::default(), &web);
+        let identities = Identities::new(identity::Options::default(), &web, Kubernetes::none());
         let service_bus = ServiceBus::new(service_bus::Options::default(), web, identities);
         let kafka = Kafka::new(kafka::Options::default());
         Self { kafka, service_bus, script: Some(script) }
@@ -71,6 +72,17 @@ impl Sources {
             }
         }
     }
+
+    /// What a source is called in metrics.
+    pub(crate) fn name(source: &Source) -> &'static str {
+        match source {
+            Source::Kafka(_) => "kafka",
+            Source::ServiceBus(_) => "azure-servicebus",
+        }
+    }
+
+    /// The names of all sources.
+    pub(crate) const NAMES: [&str; 2] = ["kafka", "azure-servicebus"];
 
     /// Ends every connection and task of the sources.
     pub async fn shutdown(&self) {

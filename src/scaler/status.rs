@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use crate::{identity, kafka, service_bus, trigger};
+use crate::{identity, kafka, kubernetes, metadata, service_bus, trigger};
 
 /// The longest text of a status.
 pub(crate) const MAX_BYTES: usize = 900;
@@ -26,6 +26,12 @@ pub enum Error {
     /// The metadata cannot be read: every complaint about it.
     #[error(transparent)]
     Invalid(#[from] trigger::Invalid),
+    /// The request names no namespace, and the trigger needs something of it.
+    #[error("the request's namespace, {}, is none; KEDA names that of the ScaledJob", metadata::quoted(.0))]
+    Namespace(String),
+    /// What the trigger names in Kubernetes could not be read.
+    #[error(transparent)]
+    Kubernetes(#[from] kubernetes::Error),
     /// Kafka did not give the count.
     #[error(transparent)]
     Kafka(#[from] kafka::Error),
@@ -62,7 +68,10 @@ impl Error {
     /// metadata changes.
     pub fn code(&self) -> Code {
         match self {
-            Self::Invalid(_) | Self::Kafka(kafka::Error::Config { .. }) => Code::InvalidArgument,
+            Self::Invalid(_) | Self::Namespace(_) | Self::Kafka(kafka::Error::Config { .. }) => {
+                Code::InvalidArgument
+            }
+            Self::Kubernetes(error) => of_kubernetes(error),
             Self::Kafka(kafka::Error::Refused { .. }) => Code::Unauthenticated,
             Self::Kafka(kafka::Error::Denied { .. }) => Code::PermissionDenied,
             Self::Kafka(kafka::Error::TopicNotFound { .. }) => Code::NotFound,
@@ -89,6 +98,19 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether it only says that the source is still being read.
+    pub(super) fn is_progress(&self) -> bool {
+        matches!(
+            self,
+            Self::Undecided { .. }
+                | Self::Overdue { .. }
+                | Self::Kafka(kafka::Error::Warming { .. })
+                | Self::ServiceBus(service_bus::Error::StillReading { .. })
+        )
+    }
+}
+
 fn of_service_bus(error: &service_bus::Error) -> Code {
     match error {
         service_bus::Error::Host(_) | service_bus::Error::Topic { .. } => Code::InvalidArgument,
@@ -110,7 +132,9 @@ fn of_identity(error: &identity::Error) -> Code {
     match error {
         identity::Error::NotConfigured { .. }
         | identity::Error::Misconfigured { .. }
-        | identity::Error::TokenFile { .. } => Code::FailedPrecondition,
+        | identity::Error::TokenFile { .. }
+        | identity::Error::Account { .. } => Code::FailedPrecondition,
+        identity::Error::Kubernetes(error) => of_kubernetes(error),
         identity::Error::Refused { .. } => Code::Unauthenticated,
         identity::Error::Throttled { .. } | identity::Error::Unreachable { .. } => {
             Code::Unavailable
@@ -118,14 +142,25 @@ fn of_identity(error: &identity::Error) -> Code {
     }
 }
 
+fn of_kubernetes(error: &kubernetes::Error) -> Code {
+    match error {
+        kubernetes::Error::Forbidden { .. } => Code::PermissionDenied,
+        kubernetes::Error::NotFound { .. } => Code::NotFound,
+        kubernetes::Error::NoAccess { .. }
+        | kubernetes::Error::Unfit { .. }
+        | kubernetes::Error::Refused { .. } => Code::FailedPrecondition,
+        kubernetes::Error::Unreachable { .. } => Code::Unavailable,
+    }
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        Status::new(error.code(), text(&error))
+        Status::new(error.code(), words(&error))
     }
 }
 
 /// The error and what caused it, on one line that fits.
-fn text(error: &Error) -> String {
+pub(crate) fn words(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,5 +1,8 @@
 //! Which triggers KEDA asks about: each decoded once, and forgotten when no poll has come for a while.
 //!
+//! One that names a TriggerAuthentication is decoded again when that gives other parameters; one whose ScaledJob says how
+//! many Jobs there can be, when that changes.
+//!
 //! KEDA does not say when a trigger is gone. It stops asking, and with the trigger goes its hold on
 //! clusters and tails. What cannot be decoded is kept the same way, with its complaint, which follows
 //! from the metadata alone.
@@ -8,8 +11,9 @@
 //! [`Triggers::forget`] write.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,7 +22,10 @@ use super::key::TriggerKey;
 use super::live::LiveTrigger;
 use super::proto::ScaledObjectRef;
 use super::status::Error;
-use crate::trigger::{Invalid, Trigger};
+use crate::kubernetes::Authentication;
+use crate::lock::lock;
+use crate::metadata::Reader;
+use crate::trigger::{Invalid, Spec, Trigger};
 
 /// How many triggers are kept at most, so that memory has a bound whoever asks. Ten times of what
 /// one KEDA is known to run.
@@ -34,9 +41,24 @@ pub(crate) struct Triggers {
 pub(crate) struct Entry {
     /// Milliseconds from `Triggers::started` to the latest poll.
     polled: AtomicU64,
+    /// How many Jobs there can be; 0 where nobody has said.
+    max_jobs: AtomicU64,
     /// Filled outside the map's lock, since decoding compiles the selection, and by one caller alone,
     /// however many come at once.
-    decoded: OnceLock<Result<LiveTrigger, Invalid>>,
+    held: Mutex<Option<Held>>,
+}
+
+/// An entry that is kept because its object is there, whether it is polled or not.
+pub(crate) struct Followed {
+    key: TriggerKey,
+    pub(crate) entry: Arc<Entry>,
+}
+
+/// What an entry's metadata was decoded to, and with what.
+struct Held {
+    authentication: Option<Arc<Authentication>>,
+    max_jobs: u64,
+    live: Result<Arc<LiveTrigger>, Invalid>,
 }
 
 impl Triggers {
@@ -57,7 +79,6 @@ impl Triggers {
             None => self.add(key)?,
         };
         entry.polled.store(self.now(), Ordering::Relaxed);
-        entry.decoded.get_or_init(|| Trigger::decode(&asked.scaler_metadata).map(LiveTrigger::new));
         Ok(entry)
     }
 
@@ -78,13 +99,49 @@ impl Triggers {
         forgotten.len()
     }
 
+    /// Calls `each` for every trigger that is kept, or with its complaint.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(Result<&LiveTrigger, &Invalid>)) {
+        for entry in self.entries.read().expect(UNPOISONED).values() {
+            // One that is only now being decoded is not there yet.
+            if let Some(held) = &*lock(&entry.held) {
+                each(held.live.as_ref().map(Arc::as_ref));
+            }
+        }
+    }
+
+    /// Lets go of entries that were followed, and forgets those that nobody else holds.
+    pub(crate) fn release(&self, released: Vec<Followed>) {
+        let mut entries = self.entries.write().expect(UNPOISONED);
+        let mut forgotten = Vec::new();
+        for Followed { key, entry } in released {
+            drop(entry);
+            if entries.get(&key).is_some_and(|entry| Arc::strong_count(entry) == 1) {
+                forgotten.extend(entries.remove(&key));
+            }
+        }
+        drop(entries);
+        // Dropped here, outside the lock: letting go of a source may take a moment.
+    }
+
+    /// The trigger that a request would name, kept until it is released.
+    ///
+    /// # Errors
+    /// [`Error::Full`] likewise.
+    pub(crate) fn follow(&self, asked: &ScaledObjectRef) -> Result<Followed, Error> {
+        Ok(Followed { key: TriggerKey::of(asked), entry: self.find(asked)? })
+    }
+
     fn add(&self, key: TriggerKey) -> Result<Arc<Entry>, Error> {
         let mut entries = self.entries.write().expect(UNPOISONED);
         if entries.len() >= LIMIT && !entries.contains_key(&key) {
             return Err(Error::Full { limit: LIMIT });
         }
         let entry = entries.entry(key).or_insert_with(|| {
-            Arc::new(Entry { polled: AtomicU64::new(self.now()), decoded: OnceLock::new() })
+            Arc::new(Entry {
+                polled: AtomicU64::new(self.now()),
+                max_jobs: AtomicU64::new(0),
+                held: Mutex::default(),
+            })
         });
         Ok(Arc::clone(entry))
     }
@@ -97,14 +154,58 @@ impl Triggers {
 const UNPOISONED: &str = "nothing panics while it is held";
 
 impl Entry {
-    /// The trigger itself.
+    /// The trigger itself, of the request that it was found by, with the parameters of its TriggerAuthentication.
     ///
     /// # Errors
     /// [`Error::Invalid`] with every complaint about the metadata.
-    pub(crate) fn live(&self) -> Result<&LiveTrigger, Error> {
-        let decoded = self.decoded.get().expect("find decodes before it hands out");
-        Ok(decoded.as_ref().map_err(Invalid::clone)?)
+    pub(crate) fn live(
+        &self,
+        asked: &ScaledObjectRef,
+        authentication: Option<Arc<Authentication>>,
+    ) -> Result<Arc<LiveTrigger>, Error> {
+        let max_jobs = self.max_jobs.load(Ordering::Relaxed);
+        let mut held = lock(&self.held);
+        let live = match &*held {
+            Some(held) if held.authentication == authentication && held.max_jobs == max_jobs => {
+                &held.live
+            }
+            _ => {
+                let live = decode(asked, authentication.as_deref(), max_jobs);
+                let live = live.map(|trigger| Arc::new(LiveTrigger::new(trigger)));
+                &held.insert(Held { authentication, max_jobs, live }).live
+            }
+        };
+        Ok(live.as_ref().map(Arc::clone).map_err(Invalid::clone)?)
     }
+
+    /// What KEDA is told of the trigger before anything is measured, by its metadata alone.
+    pub(crate) fn spec(&self, asked: &ScaledObjectRef) -> Spec {
+        if Trigger::authentication(&asked.scaler_metadata).is_none() {
+            return self.live(asked, None).map(|live| live.trigger().spec()).unwrap_or_default();
+        }
+        let held = lock(&self.held).as_ref().and_then(|held| held.live.clone().ok());
+        held.map_or_else(|| Spec::decode(&asked.scaler_metadata), |live| live.trigger().spec())
+    }
+
+    /// Says how many Jobs there can be, which is all that need be counted.
+    pub(crate) fn set_max_jobs(&self, max_jobs: Option<u64>) {
+        self.max_jobs.store(max_jobs.unwrap_or(0), Ordering::Relaxed);
+    }
+}
+
+fn decode(
+    asked: &ScaledObjectRef,
+    authentication: Option<&Authentication>,
+    max_jobs: u64,
+) -> Result<Trigger, Invalid> {
+    let parameters = authentication.map(|authentication| &authentication.parameters);
+    let reader = Reader::new(&asked.scaler_metadata).within(&asked.namespace).with(parameters);
+    let trigger = Trigger::read(reader)?;
+    let limit = NonZeroU64::new(max_jobs.saturating_mul(trigger.target));
+    Ok(match limit {
+        Some(limit) => trigger.counting_to(limit),
+        None => trigger,
+    })
 }
 
 #[cfg(test)]

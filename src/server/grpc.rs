@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
@@ -14,6 +15,9 @@ use tonic_health::pb::health_server::HealthServer;
 
 use super::health::Serving;
 use super::listen::Listener;
+use super::phase::Phases;
+use super::polls;
+use super::tls::{self, Tls};
 use crate::scaler::{ExternalScalerServer, Scaler, proto};
 
 /// The service that KEDA calls.
@@ -30,16 +34,18 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 /// would go on for ever.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(60);
 
-/// All services; the health is NOT_SERVING once `draining` is cancelled.
-pub fn routes(scaler: Arc<Scaler>, draining: CancellationToken) -> Routes {
+/// All services; calls of the scaler are counted.
+fn routes(scaler: &Arc<Scaler>, phases: Phases) -> Routes {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let readable = "the build wrote the descriptors";
-    Routes::new(Service::from_arc(scaler))
-        .add_service(HealthServer::new(Serving(draining)))
+    let count = middleware::from_fn_with_state(Arc::clone(scaler), polls::count);
+    let scaler = Routes::new(Service::from_arc(Arc::clone(scaler)));
+    Routes::from(scaler.into_axum_router().route_layer(count))
+        .add_service(HealthServer::new(Serving(phases)))
         .add_service(reflection().build_v1().expect(readable))
         .add_service(reflection().build_v1alpha().expect(readable))
 }
@@ -48,18 +54,23 @@ pub fn routes(scaler: Arc<Scaler>, draining: CancellationToken) -> Routes {
 /// the open ones have ended.
 pub(super) async fn serve(
     listener: Listener,
+    tls: Option<Arc<Tls>>,
     scaler: Arc<Scaler>,
+    phases: Phases,
     draining: CancellationToken,
 ) -> Result<(), Error> {
-    Server::builder()
+    let server = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_pending_accept_reset_streams(Some(MAX_STREAMS as usize))
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-        .add_routes(routes(scaler, draining.clone()))
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener.tcp).with_nodelay(Some(true)),
-            draining.cancelled_owned(),
-        )
-        .await
+        .add_routes(routes(&scaler, phases));
+    let connections = TcpIncoming::from(listener.tcp).with_nodelay(Some(true));
+    let end = draining.cancelled_owned();
+    match tls {
+        None => server.serve_with_incoming_shutdown(connections, end).await,
+        Some(tls) => {
+            server.serve_with_incoming_shutdown(tls::incoming(connections, tls), end).await
+        }
+    }
 }

@@ -1,15 +1,16 @@
-//! Whether we serve, as gRPC asks it: for the server as a whole and for the scaler.
+//! Whether we serve, as gRPC asks it: of the server as a whole, whose service is "", and of the scaler.
 //!
-//! Both serve from the start to the beginning of the shutdown. A watch then says NOT_SERVING and ends,
-//! so that it does not hold up what it announces.
+//! The server serves from its start to the beginning of the shutdown, the scaler from when it is ready. A
+//! watch says each change, and ends when the server drains, so that it does not hold up what it
+//! announces.
 //!
 //! # References
 //! - <https://github.com/grpc/grpc/blob/master/doc/health-checking.md>
 
 use std::pin::Pin;
 
-use tokio_stream::{Stream, StreamExt as _};
-use tokio_util::sync::CancellationToken;
+use futures_util::stream;
+use tokio_stream::Stream;
 use tonic::server::NamedService as _;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -17,9 +18,13 @@ use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::grpc::Service;
+use super::phase::{Phase, Phases};
 
-/// Answers `grpc.health.v1`; not serving once the token is cancelled.
-pub(super) struct Serving(pub(super) CancellationToken);
+/// Answers `grpc.health.v1`.
+pub(super) struct Serving(pub(super) Phases);
+
+/// Whether something serves, by the phase.
+type Serves = fn(Phase) -> bool;
 
 #[tonic::async_trait]
 impl Health for Serving {
@@ -27,8 +32,8 @@ impl Health for Serving {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        known(request.get_ref())?;
-        Ok(Response::new(response(!self.0.is_cancelled())))
+        let serves = asked(request.get_ref())?;
+        Ok(Response::new(response(serves(self.0.now()))))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
@@ -37,25 +42,41 @@ impl Health for Serving {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        known(request.get_ref())?;
-        let end = self.0.clone();
-        let now = tokio_stream::once(response(!end.is_cancelled()));
-        let then = tokio_stream::once(())
-            .then(move |()| end.clone().cancelled_owned())
-            .map(|()| response(false));
-        Ok(Response::new(Box::pin(now.chain(then).map(Ok))))
+        let serves = asked(request.get_ref())?;
+        Ok(Response::new(Box::pin(changes(&self.0, serves))))
     }
 }
 
-fn known(asked: &HealthCheckRequest) -> Result<(), Status> {
-    if asked.service.is_empty() || asked.service == Service::NAME {
-        return Ok(());
+/// What is said at once and then whenever it has changed, to the end of the server.
+fn changes(
+    phases: &Phases,
+    serves: Serves,
+) -> impl Stream<Item = Result<HealthCheckResponse, Status>> + use<> {
+    stream::unfold((phases.watch(), None), move |(mut phases, said)| async move {
+        loop {
+            let phase = *phases.borrow_and_update();
+            let serving = serves(phase);
+            if said != Some(serving) {
+                return Some((Ok(response(serving)), (phases, Some(serving))));
+            }
+            if phase == Phase::Draining {
+                return None;
+            }
+            phases.changed().await.ok()?;
+        }
+    })
+}
+
+fn asked(request: &HealthCheckRequest) -> Result<Serves, Status> {
+    match request.service.as_str() {
+        "" => Ok(Phase::is_alive),
+        Service::NAME => Ok(Phase::is_ready),
+        _ => Err(Status::not_found(format!(
+            "no such service; there is {:?} for all of it and {:?}",
+            "",
+            Service::NAME
+        ))),
     }
-    Err(Status::not_found(format!(
-        "no such service; there is {:?} for all of it and {:?}",
-        "",
-        Service::NAME
-    )))
 }
 
 fn response(serving: bool) -> HealthCheckResponse {

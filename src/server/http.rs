@@ -1,29 +1,60 @@
-//! Whether we serve, as Kubernetes asks it: `GET /healthz` is 200, or 503 once the shutdown has begun.
+//! What Kubernetes and Prometheus ask, each one page.
+//!
+//! | page | answers |
+//! |---|---|
+//! | `/healthz` | whether the process is as it should be: 200, or 503 once the shutdown has begun |
+//! | `/readyz` | whether calls should be sent here: 200, or 503 while it warms up and once it shuts down |
+//! | `/metrics` | what has been counted, as OpenMetrics |
 
 use std::io;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
 use super::listen::Listener;
+use super::phase::{Phase, Phases};
+use crate::scaler::Scaler;
+use crate::telemetry::METRICS_CONTENT_TYPE;
 
-/// Serves until `end` is cancelled; the answer turns to 503 once `draining` is.
+type Page = (StatusCode, &'static str);
+
+/// Serves until `end` is cancelled.
 pub(super) async fn serve(
     listener: Listener,
-    draining: CancellationToken,
+    scaler: Arc<Scaler>,
+    phases: Phases,
     end: CancellationToken,
 ) -> io::Result<()> {
-    let pages = Router::new().route("/healthz", get(healthz)).with_state(draining);
+    let pages = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(phases)
+        .route("/metrics", get(metrics).with_state(scaler));
     axum::serve(listener.tcp, pages).with_graceful_shutdown(end.cancelled_owned()).await
 }
 
-async fn healthz(State(draining): State<CancellationToken>) -> (StatusCode, &'static str) {
-    if draining.is_cancelled() {
-        (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
-    } else {
-        (StatusCode::OK, "serving\n")
+async fn healthz(State(phases): State<Phases>) -> Page {
+    match phases.now() {
+        Phase::Warming | Phase::Ready => (StatusCode::OK, "serving\n"),
+        Phase::Leaving | Phase::Draining => SHUTTING_DOWN,
     }
+}
+
+async fn readyz(State(phases): State<Phases>) -> Page {
+    match phases.now() {
+        Phase::Warming => (StatusCode::SERVICE_UNAVAILABLE, "warming up\n"),
+        Phase::Ready => (StatusCode::OK, "ready\n"),
+        Phase::Leaving | Phase::Draining => SHUTTING_DOWN,
+    }
+}
+
+const SHUTTING_DOWN: Page = (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
+
+async fn metrics(State(scaler): State<Arc<Scaler>>) -> ([(HeaderName, &'static str); 1], String) {
+    ([(CONTENT_TYPE, METRICS_CONTENT_TYPE)], scaler.metrics_page())
 }

@@ -1,10 +1,14 @@
 //! What ends when, and whether all of it did.
 //!
 //! 1. Serve, until told to end.
-//! 2. Drain: health is NOT_SERVING, no connection is taken any more, streams end with UNAVAILABLE so
-//!    that KEDA goes elsewhere, and calls under way go on for the grace period.
-//! 3. Cancel: what is still there is answered UNAVAILABLE; HTTP ends, which until now said 503.
-//! 4. Join: wait a moment for all of it to be gone, then let go of the sources.
+//! 2. Leave: health is NOT_SERVING and HTTP says 503, but connections and calls are still taken for the
+//!    drain delay, because whoever sends them here needs a moment to learn of it.
+//! 3. Drain: no connection is taken any more, streams end with UNAVAILABLE so that KEDA goes elsewhere,
+//!    and calls under way go on for the grace period.
+//! 4. Cancel: what is still there is answered UNAVAILABLE; HTTP ends.
+//! 5. Join: wait a moment for all of it to be gone, then let go of the sources.
+//!
+//! To be told again changes nothing: each step has its limit.
 
 use std::io;
 use std::sync::Arc;
@@ -15,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::listen::Listeners;
+use super::phase::{Phase, Phases, Ready};
+use super::tls::Tls;
 use super::{grpc, http};
 use crate::scaler::{Scaler, Stop};
 
@@ -28,6 +34,18 @@ pub struct Shutdown {
     /// The root of every token in the process.
     cancelled: CancellationToken,
     draining: CancellationToken,
+    phases: Phases,
+}
+
+/// What an operator decides about serving.
+#[derive(Default)]
+pub struct Options {
+    /// TLS for gRPC; without it gRPC is plain.
+    pub tls: Option<Tls>,
+    /// How long connections are still taken once health says NOT_SERVING.
+    pub drain_delay: Duration,
+    /// How long calls under way may go on after that.
+    pub grace: Duration,
 }
 
 /// How serving ended.
@@ -44,11 +62,17 @@ pub enum Ending {
 }
 
 impl Shutdown {
-    /// Of a server that is not ending yet.
+    /// Of a server that is not ending yet, and ready once it serves.
     #[expect(clippy::new_without_default, reason = "a default of it would be another server's")]
     pub fn new() -> Self {
         let cancelled = CancellationToken::new();
-        Self { draining: cancelled.child_token(), cancelled }
+        Self { draining: cancelled.child_token(), cancelled, phases: Phases::new() }
+    }
+
+    /// Has the server not be ready until [`Ready::set`]; to be called before it serves. Calls are
+    /// answered all the same.
+    pub fn warming(&self) -> Ready {
+        self.phases.warming()
     }
 
     /// What this means for calls and streams.
@@ -57,7 +81,8 @@ impl Shutdown {
     }
 }
 
-/// Serves until `told`, then ends as this page says, which takes at most `grace` and two seconds.
+/// Serves until `told`, then ends as this page says, which takes at most the drain delay, the grace
+/// period and two seconds.
 ///
 /// `scaler` must have been made with this `shutdown`'s [`Shutdown::stop`]. To drop the future closes
 /// the ports, but not the connections that are open.
@@ -65,15 +90,26 @@ pub async fn serve(
     listeners: Listeners,
     scaler: Arc<Scaler>,
     shutdown: Shutdown,
-    grace: Duration,
+    options: Options,
     told: impl Future<Output = ()>,
 ) -> Ending {
-    let Shutdown { cancelled, draining } = shutdown;
+    let Shutdown { cancelled, draining, phases } = shutdown;
+    let tls = options.tls.map(Arc::new);
     let mut grpc = JoinSet::new();
-    grpc.spawn(grpc::serve(listeners.grpc, Arc::clone(&scaler), draining.clone()));
+    grpc.spawn(grpc::serve(
+        listeners.grpc,
+        tls.clone(),
+        Arc::clone(&scaler),
+        phases.clone(),
+        draining.clone(),
+    ));
     let mut rest = JoinSet::new();
-    rest.spawn(http::serve(listeners.http, draining.clone(), cancelled.clone()));
+    let http = http::serve(listeners.http, Arc::clone(&scaler), phases.clone(), cancelled.clone());
+    rest.spawn(http);
     rest.spawn(forget_unpolled(Arc::clone(&scaler)));
+    if let Some(tls) = tls {
+        rest.spawn(follow_files(tls, cancelled.clone()));
+    }
 
     // None of them ends before it is told to, but for a fault of ours.
     let fault = tokio::select! {
@@ -85,8 +121,14 @@ pub async fn serve(
         error!(ended, "a listener ended by itself");
     }
 
+    phases.reach(Phase::Leaving);
+    if fault.is_none() {
+        tokio::time::sleep(options.drain_delay).await;
+    }
+
+    phases.reach(Phase::Draining);
     draining.cancel();
-    let drained = tokio::time::timeout(grace, joined(&mut grpc)).await.is_ok();
+    let drained = tokio::time::timeout(options.grace, joined(&mut grpc)).await.is_ok();
 
     cancelled.cancel();
     let gone = tokio::time::timeout(JOIN_WITHIN, async {
@@ -104,6 +146,11 @@ pub async fn serve(
 
 async fn forget_unpolled(scaler: Arc<Scaler>) -> io::Result<()> {
     scaler.forget_unpolled().await;
+    Ok(())
+}
+
+async fn follow_files(tls: Arc<Tls>, end: CancellationToken) -> io::Result<()> {
+    end.run_until_cancelled(tls.follow_files()).await;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::{Ending, Listener, Listeners, Shutdown, serve};
+use super::{Ending, Listener, Listeners, Options as Serving, Ready, Shutdown, serve};
 use crate::backlog::Backlog;
 use crate::scaler::proto::external_scaler_client::ExternalScalerClient;
 use crate::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
@@ -22,6 +22,8 @@ use crate::scaler::script::Script;
 use crate::scaler::{Options, Scaler, Sources};
 
 const LONG: Duration = Duration::from_secs(60);
+
+const SCALER: &str = "externalscaler.ExternalScaler";
 
 /// A server under way.
 struct Running {
@@ -34,6 +36,19 @@ struct Running {
 
 impl Running {
     async fn measuring_by(script: &Arc<Script>, grace: Duration) -> Self {
+        let serving = Serving { grace, ..Serving::default() };
+        Self::with(script, Shutdown::new(), serving).await
+    }
+
+    /// A server that is not ready until the handle says so.
+    async fn warming() -> (Self, Ready) {
+        let shutdown = Shutdown::new();
+        let ready = shutdown.warming();
+        let serving = Serving { grace: LONG, ..Serving::default() };
+        (Self::with(&held(), shutdown, serving).await, ready)
+    }
+
+    async fn with(script: &Arc<Script>, shutdown: Shutdown, serving: Serving) -> Self {
         let free = "127.0.0.1:0".parse().unwrap();
         let grpc = Listener::open("--grpc-listen", free).await.unwrap();
         let http = Listener::open("--http-listen", free).await.unwrap();
@@ -41,7 +56,6 @@ impl Running {
         let url = format!("http://{}", grpc.address());
         let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
 
-        let shutdown = Shutdown::new();
         let options = Options { measure_timeout: LONG, forget_after: LONG };
         let sources = Sources::scripted(Arc::clone(script));
         let scaler = Arc::new(Scaler::new(sources, options, shutdown.stop()));
@@ -49,7 +63,7 @@ impl Running {
         let told = end.clone().cancelled_owned();
         let listeners = Listeners { grpc, http };
         let mut task = JoinSet::new();
-        task.spawn(serve(listeners, scaler, shutdown, grace, told));
+        task.spawn(serve(listeners, scaler, shutdown, serving, told));
         Self { grpc: addresses.0, http: addresses.1, channel, end, task }
     }
 
@@ -76,8 +90,8 @@ impl Running {
         Ok(reply.into_inner().status())
     }
 
-    async fn watch_health(&self) -> Streaming<HealthCheckResponse> {
-        let asked = HealthCheckRequest::default();
+    async fn watch_health(&self, service: &str) -> Streaming<HealthCheckResponse> {
+        let asked = HealthCheckRequest { service: service.to_owned() };
         HealthClient::new(self.channel.clone()).watch(asked).await.unwrap().into_inner()
     }
 
@@ -110,6 +124,11 @@ fn trigger(name: &str) -> ScaledObjectRef {
     }
 }
 
+/// What a watch says next; nothing once it has ended.
+async fn next(health: &mut Streaming<HealthCheckResponse>) -> Option<ServingStatus> {
+    Some(health.next().await?.unwrap().status())
+}
+
 fn held() -> Arc<Script> {
     let script = Script::saying(Ok(Backlog::Exact(3)));
     script.hold();
@@ -120,18 +139,93 @@ fn held() -> Arc<Script> {
 async fn health_is_that_of_the_server_and_of_the_scaler() {
     let server = Running::measuring_by(&held(), LONG).await;
     assert_eq!(server.health("").await.unwrap(), ServingStatus::Serving);
-    assert_eq!(
-        server.health("externalscaler.ExternalScaler").await.unwrap(),
-        ServingStatus::Serving
-    );
+    assert_eq!(server.health(SCALER).await.unwrap(), ServingStatus::Serving);
     assert_eq!(server.health("Other").await.unwrap_err().code(), Code::NotFound);
 }
 
 #[tokio::test]
-async fn there_is_one_page() {
+async fn there_is_a_page_for_each_question_and_no_other() {
     let server = Running::measuring_by(&held(), LONG).await;
-    assert_eq!(server.page("/healthz").await, "HTTP/1.1 200 OK");
+    for page in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(server.page(page).await, "HTTP/1.1 200 OK", "{page}");
+    }
     assert_eq!(server.page("/").await, "HTTP/1.1 404 Not Found");
+}
+
+#[tokio::test]
+async fn a_server_that_warms_up_is_alive_and_answers_but_is_not_ready() {
+    let (server, ready) = Running::warming().await;
+    let mut health = server.watch_health(SCALER).await;
+    assert_eq!(next(&mut health).await, Some(ServingStatus::NotServing));
+    assert_eq!(server.health(SCALER).await.unwrap(), ServingStatus::NotServing);
+    assert_eq!(server.health("").await.unwrap(), ServingStatus::Serving);
+    assert_eq!(server.page("/readyz").await, "HTTP/1.1 503 Service Unavailable");
+    assert_eq!(server.page("/healthz").await, "HTTP/1.1 200 OK");
+    let mut client = ExternalScalerClient::new(server.channel.clone());
+    client.get_metric_spec(trigger("one")).await.unwrap();
+
+    ready.set();
+    assert_eq!(next(&mut health).await, Some(ServingStatus::Serving));
+    assert_eq!(server.health(SCALER).await.unwrap(), ServingStatus::Serving);
+    assert_eq!(server.page("/readyz").await, "HTTP/1.1 200 OK");
+
+    server.end.cancel();
+    assert_eq!(next(&mut health).await, Some(ServingStatus::NotServing));
+    assert_eq!(next(&mut health).await, None);
+    assert_eq!(server.ending().await, Ending::Clean);
+}
+
+#[tokio::test]
+async fn a_server_that_is_told_to_end_while_it_warms_up_ends() {
+    let (server, ready) = Running::warming().await;
+    let mut of_all = server.watch_health("").await;
+    let mut of_scaler = server.watch_health(SCALER).await;
+    assert_eq!(next(&mut of_all).await, Some(ServingStatus::Serving));
+    assert_eq!(next(&mut of_scaler).await, Some(ServingStatus::NotServing));
+
+    server.end.cancel();
+    assert_eq!(next(&mut of_all).await, Some(ServingStatus::NotServing));
+    assert_eq!(next(&mut of_all).await, None);
+    assert_eq!(next(&mut of_scaler).await, None, "it has said so already");
+    ready.set();
+    assert_eq!(server.ending().await, Ending::Clean);
+}
+
+#[tokio::test]
+async fn during_the_drain_delay_it_says_that_it_leaves_and_takes_connections_all_the_same() {
+    let script = Script::saying(Ok(Backlog::Exact(3)));
+    let serving = Serving { drain_delay: LONG, ..Serving::default() };
+    let server = Running::with(&script, Shutdown::new(), serving).await;
+    let mut health = server.watch_health("").await;
+    let mut client = ExternalScalerClient::new(server.channel.clone());
+    let mut active = client.stream_is_active(trigger("one")).await.unwrap().into_inner();
+    assert_eq!(next(&mut health).await, Some(ServingStatus::Serving));
+
+    server.end.cancel();
+    assert_eq!(next(&mut health).await, Some(ServingStatus::NotServing));
+    assert_eq!(server.health(SCALER).await.unwrap(), ServingStatus::NotServing);
+    for page in ["/healthz", "/readyz"] {
+        assert_eq!(server.page(page).await, "HTTP/1.1 503 Service Unavailable", "{page}");
+    }
+    let late = Endpoint::from_shared(format!("http://{}", server.grpc)).unwrap();
+    let late = Running { channel: late.connect().await.unwrap(), ..server };
+    assert_eq!(late.poll("thumbnails").await.unwrap(), 3);
+    assert!(active.message().await.unwrap().unwrap().result, "streams go on");
+}
+
+#[tokio::test]
+async fn after_the_drain_delay_it_drains() {
+    let drain_delay = Duration::from_millis(50);
+    let serving = Serving { drain_delay, grace: LONG, tls: None };
+    let server = Running::with(&held(), Shutdown::new(), serving).await;
+    let mut health = server.watch_health(SCALER).await;
+    assert_eq!(next(&mut health).await, Some(ServingStatus::Serving));
+    let told = tokio::time::Instant::now();
+    server.end.cancel();
+    assert_eq!(next(&mut health).await, Some(ServingStatus::NotServing));
+    assert_eq!(next(&mut health).await, None);
+    assert_eq!(server.ending().await, Ending::Clean);
+    assert!(told.elapsed() >= drain_delay);
 }
 
 #[tokio::test]
@@ -161,7 +255,7 @@ async fn reflection_lists_all_services() {
     for (version, mut listed) in [("v1", listed_by!(v1)), ("v1alpha", listed_by!(v1alpha))] {
         listed.sort();
         let expected = [
-            "externalscaler.ExternalScaler",
+            SCALER,
             "grpc.health.v1.Health",
             &format!("grpc.reflection.{version}.ServerReflection"),
         ];
@@ -173,15 +267,15 @@ async fn reflection_lists_all_services() {
 async fn a_call_under_way_is_answered_during_the_grace_period() {
     let script = held();
     let server = Running::measuring_by(&script, LONG).await;
-    let mut health = server.watch_health().await;
-    assert_eq!(health.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let mut health = server.watch_health("").await;
+    assert_eq!(next(&mut health).await, Some(ServingStatus::Serving));
     let mut call = JoinSet::new();
     call.spawn(server.poll("thumbnails"));
     script.asked_times(1).await;
 
     server.end.cancel();
-    assert_eq!(health.next().await.unwrap().unwrap().status(), ServingStatus::NotServing);
-    assert!(health.next().await.is_none(), "the watch would hold up the shutdown");
+    assert_eq!(next(&mut health).await, Some(ServingStatus::NotServing));
+    assert_eq!(next(&mut health).await, None, "the watch would hold up the shutdown");
     assert_eq!(server.page("/healthz").await, "HTTP/1.1 503 Service Unavailable");
 
     script.release();
@@ -193,7 +287,7 @@ async fn a_call_under_way_is_answered_during_the_grace_period() {
 async fn no_connection_is_taken_once_the_shutdown_has_begun() {
     let script = held();
     let server = Running::measuring_by(&script, LONG).await;
-    let mut health = server.watch_health().await;
+    let mut health = server.watch_health("").await;
     let mut call = JoinSet::new();
     call.spawn(server.poll("thumbnails"));
     script.asked_times(1).await;

@@ -100,6 +100,13 @@ pub enum Transport {
 }
 
 impl ServiceBusTrigger {
+    /// What KEDA is told before anything is measured, as far as the rows say it: the metric's name as KEDA's scaler would
+    /// make it, and the target.
+    pub fn spec(reader: &mut Reader<'_>) -> (String, u64) {
+        let entities = entities(reader, None);
+        (entities.as_ref().map(metric_name).unwrap_or_default(), target(reader))
+    }
+
     /// Reads a trigger's Service Bus rows; `selection` and `count_limit` are rows that every source has.
     /// `None` after a complaint; there may be one even so.
     pub fn decode(
@@ -107,7 +114,6 @@ impl ServiceBusTrigger {
         selection: Selection,
         count_limit: Option<NonZeroU64>,
     ) -> Option<Decoded> {
-        refuse_later_versions(reader);
         // No message would ever have a type.
         if selection.from == EventTypeFrom::Key {
             reader.complain(
@@ -118,7 +124,7 @@ impl ServiceBusTrigger {
         let connection = connection(reader);
         let access = access(reader, connection.as_ref());
         let entities = entities(reader, connection.as_ref());
-        let target = reader.number("messageCount", 1..=i64::MAX as u64);
+        let target = target(reader);
         let activation = reader.number("activationMessageCount", 0..=i64::MAX as u64).unwrap_or(0);
         let count_by = reader.choice(
             "countBy",
@@ -144,7 +150,7 @@ impl ServiceBusTrigger {
         let trigger = Self {
             access: access?,
             entities,
-            target: target.unwrap_or(DEFAULT_MESSAGE_COUNT),
+            target,
             count_from,
             count_by,
             count_limit,
@@ -159,15 +165,9 @@ impl ServiceBusTrigger {
     }
 }
 
-fn refuse_later_versions(reader: &mut Reader<'_>) {
-    for (key, fits) in [
-        ("serviceAccountName", "give identityId, or leave it out to ask as keda-sift itself"),
-        ("triggerAuthentication", "give its parameters as <parameter>FromEnv"),
-    ] {
-        if reader.text(key).is_some() {
-            reader.complain(key, format_args!("is not supported by this version; {fits}"));
-        }
-    }
+/// Messages for one replica or Job; the default after a complaint.
+fn target(reader: &mut Reader<'_>) -> u64 {
+    reader.number("messageCount", 1..=i64::MAX as u64).unwrap_or(DEFAULT_MESSAGE_COUNT)
 }
 
 /// The connection string, if there is one. The entity that it is for is not a name unless it parses.
@@ -179,10 +179,9 @@ fn connection(reader: &mut Reader<'_>) -> Option<ConnectionString> {
 /// By connection string, or else by identity.
 fn access(reader: &mut Reader<'_>, connection: Option<&ConnectionString>) -> Option<Access> {
     let namespace = reader.text("namespace").map(str::trim);
-    let identity = reader.text("identityId").map(str::trim);
-    let tenant = reader.text("identityTenantId").map(str::trim);
+    let who = Who::decode(reader);
     if reader.has("connection") {
-        for key in ["namespace", "identityId", "identityTenantId"] {
+        for key in ["namespace", "identityId", "identityTenantId", "serviceAccountName"] {
             if reader.has(key) {
                 reader.complain(key, "does not go with connection; give one of the two");
             }
@@ -199,7 +198,6 @@ fn access(reader: &mut Reader<'_>, connection: Option<&ConnectionString>) -> Opt
         );
     }
     let cloud = cloud(reader);
-    let who = who(reader, identity, tenant);
     let (namespace, cloud) = (namespace?, cloud?);
     // Whether the operator allows the host is not known here; whether it is one at all, is.
     if let Err(HostError::Namespace { suffix, .. }) = Hosts::default().trust(namespace, &cloud) {
@@ -223,17 +221,6 @@ fn cloud(reader: &mut Reader<'_>) -> Option<Cloud> {
         ),
     }
     None
-}
-
-/// Whose token; each of the two is complained of on its own.
-fn who(reader: &mut Reader<'_>, identity: Option<&str>, tenant: Option<&str>) -> Option<Who> {
-    if Who::parse(identity, None).is_err() {
-        reader.complain("identityId", "is not a client ID; give the identity's client ID, a GUID");
-    }
-    if Who::parse(None, tenant).is_err() {
-        reader.complain("identityTenantId", "is not a tenant; give its GUID or its domain name");
-    }
-    Who::parse(identity, tenant).ok()
 }
 
 fn entities(reader: &mut Reader<'_>, connection: Option<&ConnectionString>) -> Option<Entities> {
@@ -660,12 +647,19 @@ mod tests {
                 &["identityTenantId: \"../common\" is not a tenant"],
             ),
             (
-                &[n, q, ("serviceAccountName", "sa")],
-                &["serviceAccountName: \"sa\" is not supported by this version; give identityId"],
+                &[n, q, ("serviceAccountName", "../a")],
+                &["serviceAccountName: \"../a\" is not the name of an object; give lower-case"],
             ),
             (
-                &[n, q, ("triggerAuthentication", "ta")],
-                &["triggerAuthentication: \"ta\" is not supported by this version"],
+                &[n, q, ("serviceAccountName", "sa")],
+                &["serviceAccountName: \"sa\" is of the trigger's namespace, which the request"],
+            ),
+            (
+                &[q, ("connection", connection.as_str()), ("serviceAccountName", "a")],
+                &[
+                    "serviceAccountName: \"a\" does not go with connection",
+                    "serviceAccountName: \"a\" is of the trigger's namespace",
+                ],
             ),
             (
                 &[n, q, ("connectionFromEnv", connection.as_str())],

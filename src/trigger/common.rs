@@ -3,15 +3,27 @@
 
 use std::num::NonZeroU64;
 
+use crate::kubernetes::Name;
 use crate::metadata::{Reader, quoted};
 use crate::selection::{EventTypeFrom, EventTypes, Filter, Selection};
 
 /// Bytes of the longest metric name: what Kubernetes takes as the name of anything.
 const METRIC_NAME_BYTES: usize = 253;
 
-/// Makes known the keys that KEDA itself reads to reach us.
+/// Names the TriggerAuthentication that we read, because KEDA does not pass on what it reads itself.
+pub(super) const AUTHENTICATION: &str = "triggerAuthentication";
+
+/// Makes known the keys that KEDA itself reads to reach us, those of a TriggerAuthentication included.
 pub(super) fn accept_link(reader: &mut Reader<'_>) {
     reader.accept(&["scalerAddress", "enableTLS", "unsafeSsl", "tlsCertFile"]);
+    reader.accept_authenticated(&["caCert", "tlsClientCert", "tlsClientKey"]);
+}
+
+/// The TriggerAuthentication that gives more parameters.
+pub(super) fn authentication(reader: &mut Reader<'_>) -> Option<Name> {
+    reader.parsed(AUTHENTICATION, "give the name of a TriggerAuthentication", |text| {
+        Name::parse(text).map_err(|error| format!("{} {error}", quoted(text)))
+    })
 }
 
 /// Which messages count. `variables` are those that a filter has of the source alone.

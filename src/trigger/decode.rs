@@ -1,10 +1,13 @@
 //! Which source a trigger means, and what it asks of that source.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::common;
+use crate::backlog::Backlog;
 use crate::kafka::{self, KafkaTrigger};
+use crate::kubernetes::Name;
 use crate::metadata::{Invalid, Reader};
 use crate::service_bus::{self, ServiceBusTrigger};
 
@@ -27,6 +30,15 @@ pub struct Trigger {
     pub source: Source,
 }
 
+/// What KEDA is told of a trigger before anything is measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    /// Name of its one metric.
+    pub metric_name: String,
+    /// Messages for one replica or Job, above 0.
+    pub target: u64,
+}
+
 /// Where the messages of a trigger wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -44,13 +56,21 @@ enum Kind {
 }
 
 impl Trigger {
-    /// The trigger that `metadata` describes.
+    /// The trigger that `metadata` describes, of a namespace that is not known.
     ///
     /// # Errors
     /// Everything that is wrong with the metadata, at once.
     pub fn decode(metadata: &HashMap<String, String>) -> Result<Self, Invalid> {
-        let mut reader = Reader::new(metadata);
+        Self::read(Reader::new(metadata))
+    }
+
+    /// The trigger that the reader's metadata describes, with the parameters of its TriggerAuthentication where it names one.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the metadata, at once.
+    pub fn read(mut reader: Reader<'_>) -> Result<Self, Invalid> {
         common::accept_link(&mut reader);
+        common::authentication(&mut reader);
         let decoded = match kind(&mut reader) {
             Some(Kind::Kafka) => Self::decode_kafka(&mut reader),
             Some(Kind::ServiceBus) => Self::decode_service_bus(&mut reader),
@@ -61,6 +81,49 @@ impl Trigger {
             }
         };
         reader.finish(decoded)
+    }
+
+    /// The TriggerAuthentication that the metadata names. `None` if it names none, or what cannot be one, which
+    /// [`Trigger::read`] complains of.
+    pub fn authentication(metadata: &HashMap<String, String>) -> Option<Name> {
+        let mut reader = Reader::new(metadata);
+        // Looked at by every poll, and rarely there.
+        reader.has(common::AUTHENTICATION).then(|| common::authentication(&mut reader)).flatten()
+    }
+
+    /// What KEDA is told of the trigger.
+    pub fn spec(&self) -> Spec {
+        Spec { metric_name: self.metric_name.clone(), target: self.target }
+    }
+
+    /// Whether a count has ended there because it need not go further.
+    pub fn stops_at(&self, backlog: Backlog) -> bool {
+        let limit = match &self.source {
+            Source::Kafka(trigger) => trigger.count_limit.map(NonZeroU64::get),
+            Source::ServiceBus(trigger) => Some(trigger.peek_limit),
+        };
+        matches!(backlog, Backlog::AtLeast(bound) if limit.is_some_and(|limit| bound.get() >= limit))
+    }
+
+    /// The same trigger, counting no further than `limit` unless it has a `countLimit` of its own.
+    #[must_use]
+    pub fn counting_to(mut self, limit: NonZeroU64) -> Self {
+        // At or below the activation threshold a count would never tell whether that is passed.
+        let limit = limit.max(NonZeroU64::MIN.saturating_add(self.activation));
+        match &mut self.source {
+            // What is not counted but reckoned is KEDA's number, as KEDA gives it.
+            Source::Kafka(trigger) if trigger.count_from == kafka::CountFrom::Records => {
+                let trigger = Arc::make_mut(trigger);
+                trigger.count_limit = trigger.count_limit.or(Some(limit));
+            }
+            Source::Kafka(_) => {}
+            Source::ServiceBus(trigger) if trigger.count_limit.is_none() => {
+                let trigger = Arc::make_mut(trigger);
+                trigger.peek_limit = trigger.peek_limit.min(limit.get());
+            }
+            Source::ServiceBus(_) => {}
+        }
+        self
     }
 
     fn decode_kafka(reader: &mut Reader<'_>) -> Option<Self> {
@@ -88,6 +151,27 @@ impl Trigger {
             activation,
             source: Source::ServiceBus(Arc::new(trigger)),
         })
+    }
+}
+
+impl Spec {
+    /// What can be told of a trigger whose TriggerAuthentication has not been read yet: the metadata alone says it, however
+    /// much else is missing.
+    pub fn decode(metadata: &HashMap<String, String>) -> Self {
+        let reader = &mut Reader::new(metadata);
+        let (default_name, target) = match kind(reader) {
+            Some(Kind::Kafka) => KafkaTrigger::spec(reader),
+            Some(Kind::ServiceBus) => ServiceBusTrigger::spec(reader),
+            None => return Self::default(),
+        };
+        Self { metric_name: common::metric_name(reader, &default_name), target }
+    }
+}
+
+impl Default for Spec {
+    /// What goes with metadata that cannot be read.
+    fn default() -> Self {
+        Self { metric_name: FALLBACK_METRIC_NAME.to_owned(), target: FALLBACK_TARGET }
     }
 }
 
@@ -196,6 +280,75 @@ mod tests {
         };
         assert_eq!(kafka(&trigger), &expected);
         assert!(!format!("{trigger:?}").contains(SECRET));
+    }
+
+    #[test]
+    fn a_trigger_is_told_of_before_its_authentication_is_read() {
+        let rows: &[(&str, Rows<'_>, &str, u64)] = &[
+            (
+                "kafka",
+                &[
+                    ("bootstrapServers", "a:1"),
+                    ("consumerGroup", "g"),
+                    ("topic", "uploads"),
+                    ("lagThreshold", "7"),
+                ],
+                "kafka-uploads",
+                7,
+            ),
+            (
+                "its defaults",
+                &[("bootstrapServers", "a:1"), ("consumerGroup", "g")],
+                "kafka-g-topics",
+                10,
+            ),
+            (
+                "a queue",
+                &[("queueName", "orders"), ("messageCount", "3")],
+                "azure-servicebus-orders",
+                3,
+            ),
+            ("a name of its own", &[("queueName", "orders"), ("metricName", "mine")], "mine", 5),
+            ("nothing", &[], FALLBACK_METRIC_NAME, FALLBACK_TARGET),
+        ];
+        for (case, rows, name, target) in rows {
+            let named = [rows, &[("triggerAuthentication", "auth")][..]].concat();
+            let spec = Spec::decode(&map(&named));
+            assert_eq!((spec.metric_name.as_str(), spec.target), (*name, *target), "{case}");
+        }
+    }
+
+    #[test]
+    fn an_authentication_gives_what_the_metadata_lacks() {
+        let metadata = map(&[
+            ("queueName", "orders"),
+            ("triggerAuthentication", "auth"),
+            ("serviceAccountName", "job"),
+        ]);
+        assert_eq!(Trigger::authentication(&metadata).as_ref().map(Name::as_str), Some("auth"));
+        assert_eq!(Trigger::authentication(&map(&[("triggerAuthentication", "../a")])), None);
+        let given = std::collections::BTreeMap::from([(
+            "namespace".to_owned(),
+            crate::secret::Secret::from("orders"),
+        )]);
+        let reader = || Reader::new(&metadata).within("media");
+        assert!(Trigger::read(reader()).is_err());
+        let trigger = Trigger::read(reader().with(Some(&given))).expect("a complete trigger");
+        assert_eq!(trigger.metric_name, "azure-servicebus-orders");
+    }
+
+    #[test]
+    fn a_limit_from_outside_stays_above_the_activation_threshold() {
+        let base =
+            [("bootstrapServers", "a:1"), ("consumerGroup", "g"), ("activationLagThreshold", "50")];
+        let limit = |more: Rows<'_>, limit: u64| {
+            let trigger = Trigger::decode(&map(&[&base[..], more].concat())).expect("a trigger");
+            let trigger = trigger.counting_to(NonZeroU64::new(limit).expect("above zero"));
+            kafka(&trigger).count_limit.map(NonZeroU64::get)
+        };
+        assert_eq!(limit(&[], 100), Some(100));
+        assert_eq!(limit(&[], 7), Some(51));
+        assert_eq!(limit(&[("countLimit", "60")], 100), Some(60));
     }
 
     #[test]

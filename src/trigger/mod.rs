@@ -10,6 +10,6 @@
 mod common;
 mod decode;
 
-pub use decode::{FALLBACK_METRIC_NAME, FALLBACK_TARGET, Source, Trigger};
+pub use decode::{FALLBACK_METRIC_NAME, FALLBACK_TARGET, Source, Spec, Trigger};
 
 pub use crate::metadata::Invalid;

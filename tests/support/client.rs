@@ -13,7 +13,7 @@ use rdkafka::producer::FutureProducer;
 pub const CLIENT_ID: &str = "harness";
 
 /// How long the harness waits for what should take milliseconds, before it fails the test.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One client of each kind.
 pub struct Client {

@@ -25,6 +25,7 @@
 //! | `topics.rs`, `messages.rs`, `groups.rs` | what a test does through them |
 //! | `wire.rs` | Kafka's protocol, where librdkafka is too slow |
 //! | `requests.rs` | which requests a broker has answered |
+//! | `cloud.rs` | a namespace of Azure's and an Entra, both stand-ins |
 //! | `proxy.rs` | what stands before a broker, or in its place, and misbehaves |
 
 #![allow(
@@ -37,6 +38,7 @@
 mod broker;
 mod certificates;
 mod client;
+pub mod cloud;
 mod cluster;
 mod groups;
 mod install;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use azure_stand_ins::ServiceBus as Namespace;
 use keda_sift::identity::{self, Hosts, Identities, TokenEndpoints};
 use keda_sift::kafka::{self, Kafka};
+use keda_sift::kubernetes::{Events, Kubernetes, Watch};
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
-use keda_sift::scaler::{self, Scaler, Sources};
+use keda_sift::scaler::{self, Cluster, Scaler, Sources};
 use keda_sift::server::{self, Ending, Listener, Listeners, Shutdown};
 use keda_sift::service_bus::{self, ServiceBus};
 use keda_sift::web::{self, Web};
@@ -18,15 +19,19 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 /// How long a test waits for an answer to become what it must be.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running scaler and a connection to it. It ends with the test.
 #[derive(Clone)]
 pub struct Sift {
     pub client: ExternalScalerClient<Channel>,
     pub address: SocketAddr,
+    scaler: Arc<Scaler>,
     /// Ends with the last clone.
     _server: Arc<JoinSet<Ending>>,
 }
@@ -42,6 +47,11 @@ pub struct Settings {
     pub allowed: Vec<String>,
     /// Hosts that the operator allows to be token endpoints; none means any.
     pub oauth_hosts: Vec<String>,
+    /// The API server it may ask.
+    pub kubernetes: Kubernetes,
+    /// What it looks for there before it is ready; and how long.
+    pub watch: Option<Watch>,
+    pub warm_timeout: Duration,
 }
 
 /// A trigger as a user writes it.
@@ -49,6 +59,7 @@ pub struct Settings {
 pub struct Trigger {
     sift: Sift,
     name: String,
+    namespace: String,
     metadata: HashMap<String, String>,
 }
 
@@ -68,6 +79,9 @@ impl Default for Settings {
             web: web::Options::default(),
             allowed: Vec::new(),
             oauth_hosts: Vec::new(),
+            kubernetes: Kubernetes::none(),
+            watch: None,
+            warm_timeout: PATIENCE,
         }
     }
 }
@@ -78,7 +92,7 @@ impl Settings {
         let request_timeout = self.measure_timeout;
         let hosts = Hosts::new(&self.allowed).expect("suffixes");
         let web = Web::new(&self.web).expect("authorities that are certificates");
-        let identities = Identities::new(self.identity.clone(), &web);
+        let identities = Identities::new(self.identity.clone(), &web, self.kubernetes.clone());
         let logins = kafka::Logins {
             identities: Arc::clone(&identities),
             hosts: hosts.clone(),
@@ -111,19 +125,63 @@ impl Sift {
         let shutdown = Shutdown::new();
         let Settings { measure_timeout, forget_after, .. } = settings;
         let options = scaler::Options { measure_timeout, forget_after };
-        let scaler = Arc::new(Scaler::new(settings.sources(), options, shutdown.stop()));
-        let mut servers = JoinSet::new();
+        let sources = settings.sources();
+        let Settings { kubernetes, watch, warm_timeout, .. } = settings;
+        let cluster = Cluster::new(kubernetes.clone(), Events::new(&kubernetes));
+        let scaler = Arc::new(Scaler::in_cluster(sources, cluster, options, shutdown.stop()));
+        let (kept, mut servers) = (Arc::clone(&scaler), JoinSet::new());
+        if let Some(watch) = watch {
+            let (ready, scaler) = (shutdown.warming(), Arc::clone(&scaler));
+            let changes = kubernetes.watch(&watch).expect("an API server");
+            let warm = scaler.keep_warm(changes, warm_timeout, || ready.set());
+            servers.spawn(async move {
+                warm.await;
+                Ending::Clean
+            });
+        }
         servers.spawn(server::serve(
             Listeners { grpc, http },
             scaler,
             shutdown,
-            Duration::ZERO,
+            server::Options::default(),
             std::future::pending(),
         ));
         let channel = Channel::from_shared(format!("http://{address}")).expect("a URL");
         let channel = channel.connect().await.expect("the scaler listens");
         let _server = Arc::new(servers);
-        Sift { client: ExternalScalerClient::new(channel), address, _server }
+        Sift { client: ExternalScalerClient::new(channel), address, scaler: kept, _server }
+    }
+
+    /// Whether it says that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        let channel = Channel::from_shared(format!("http://{}", self.address)).expect("a URL");
+        let mut health = HealthClient::new(channel.connect().await.expect("the scaler listens"));
+        let service = "externalscaler.ExternalScaler".to_owned();
+        let answer = health.check(HealthCheckRequest { service }).await.expect("an answer");
+        answer.into_inner().status() == ServingStatus::Serving
+    }
+
+    /// Waits until it is ready.
+    pub async fn until_ready(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_ready().await {
+            assert!(Instant::now() < deadline, "never became ready");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// How many triggers of a source it keeps.
+    pub fn kept(&self, source: &str) -> usize {
+        let page = self.scaler.metrics_page();
+        let line = format!("keda_sift_triggers{{source=\"{source}\"}} ");
+        let kept = page.lines().find_map(|row| row.strip_prefix(&line));
+        kept.and_then(|kept| kept.parse().ok()).unwrap_or_else(|| panic!("no {line} in {page}"))
+    }
+
+    /// What KEDA would ask with this.
+    pub fn asking(&self, asked: ScaledObjectRef) -> Trigger {
+        let ScaledObjectRef { name, namespace, scaler_metadata: metadata } = asked;
+        Trigger { sift: self.clone(), name, namespace, metadata }
     }
 
     /// A trigger on a queue of a stand-in for Service Bus, let in by its root key; 1 message a Job.
@@ -155,7 +213,8 @@ impl Sift {
 
     fn empty(&self) -> Trigger {
         let metadata = HashMap::new();
-        let trigger = Trigger { sift: self.clone(), name: "job".to_owned(), metadata };
+        let (name, namespace) = ("job".to_owned(), "default".to_owned());
+        let trigger = Trigger { sift: self.clone(), name, namespace, metadata };
         trigger.with("scalerAddress", "keda-sift.keda:9090")
     }
 }
@@ -179,10 +238,16 @@ impl Trigger {
         self
     }
 
+    /// Of a ScaledJob in another namespace.
+    pub fn within(mut self, namespace: &str) -> Trigger {
+        namespace.clone_into(&mut self.namespace);
+        self
+    }
+
     pub fn reference(&self) -> ScaledObjectRef {
         ScaledObjectRef {
             name: self.name.clone(),
-            namespace: "default".to_owned(),
+            namespace: self.namespace.clone(),
             scaler_metadata: self.metadata.clone(),
         }
     }

@@ -12,6 +12,7 @@ use super::super::access::{Credential, Endpoint as Host};
 use super::super::entity::{Name, Operation, Pattern};
 use super::*;
 use crate::identity;
+use crate::kubernetes::Kubernetes;
 use crate::secret::Secret;
 use crate::web;
 
@@ -63,7 +64,7 @@ impl Server {
         let credential = Credential::Key { name: "all".to_owned(), key: Secret::from("k") };
         let endpoint = Host { host: "127.0.0.1".to_owned(), port: Some(self.port), emulator: true };
         let web = Web::new(&web::Options::default()).expect("a client");
-        let identities = Identities::new(identity::Options::default(), &web);
+        let identities = Identities::new(identity::Options::default(), &web, Kubernetes::none());
         let site = Site::SharedAccess { endpoint, credential };
         Counts::new(site, &web, identities, Arc::default(), Tasks::default())
     }

@@ -66,6 +66,8 @@ struct Known {
     federated: HashSet<(String, String, String)>,
     /// Service accounts' tokens that are valid, with subject and audience.
     assertions: HashMap<String, (String, String)>,
+    /// What tells a valid token of another issuer: its subject and its audience.
+    issuer: Option<Issuer>,
     /// Secrets of clients: client, tenant.
     secrets: HashMap<(String, String), String>,
     /// Whether a secret in a header is refused.
@@ -83,6 +85,8 @@ struct State {
     /// Whether answers are held back.
     held: watch::Sender<bool>,
 }
+
+type Issuer = Box<dyn Fn(&str) -> Option<(String, String)> + Send + Sync>;
 
 type Refusal = (StatusCode, &'static str, u32, String);
 
@@ -142,6 +146,14 @@ impl Entra {
         let of = (subject.to_owned(), audience.to_owned());
         self.known().assertions.insert(token.clone(), of);
         token
+    }
+
+    /// Takes the tokens of a cluster too: `tell` says the subject and the audience of one that is valid.
+    pub fn trust_issuer(
+        &self,
+        tell: impl Fn(&str) -> Option<(String, String)> + Send + Sync + 'static,
+    ) {
+        self.known().issuer = Some(Box::new(tell));
     }
 
     /// Lets a service account's token end.
@@ -328,9 +340,10 @@ impl Known {
                 "'client_assertion' or 'client_secret' is required.".to_owned(),
             );
         }
-        let Some((subject, audience)) =
-            asked.get("client_assertion").and_then(|it| self.assertions.get(it))
-        else {
+        let assertion = asked.get("client_assertion");
+        let own = assertion.and_then(|it| self.assertions.get(it)).cloned();
+        let known = own.or_else(|| self.issuer.as_ref()?(assertion?));
+        let Some((subject, audience)) = known else {
             return refused(
                 700_024,
                 "Client assertion is not within its valid time range.".to_owned(),

@@ -1,0 +1,234 @@
+//! What is told where `kubectl describe` shows it: a Warning on the ScaledJob whose trigger cannot be counted.
+//!
+//! KEDA reports only the first error of an object whose status does not change; this tells the later ones too, in the same
+//! words. An Event's name follows from the object and the words, so that replicas, and one that was started again, tell of
+//! one Event together. The same words are told again after [`AGAIN`], different ones of an object after [`OBJECT_WAIT`], and
+//! no more than five a second altogether; what would have to wait longer is left out, as the next poll brings it again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, warn};
+
+use super::client::{Kubernetes, Right, Subject, ask};
+use super::error::Error;
+use super::scaled::ScaledRef;
+use crate::rounds::Tasks;
+
+const COMPONENT: &str = "keda-sift";
+const REASON: &str = "TriggerFailed";
+
+/// How long the same words are told once.
+const AGAIN: Duration = Duration::from_secs(600);
+
+/// Between two Events of one object.
+const OBJECT_WAIT: Duration = Duration::from_secs(30);
+
+/// Between two Events at all.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long nothing is told when telling is refused.
+const REFUSED_WAIT: Duration = Duration::from_secs(600);
+
+/// Events that wait to be told.
+const WAITING: usize = 256;
+
+/// Tells Events, or none.
+#[derive(Clone, Default)]
+pub struct Events(Option<Arc<Telling>>);
+
+struct Telling {
+    queue: mpsc::Sender<(ScaledRef, String)>,
+    tasks: Tasks,
+}
+
+/// What was told, and when.
+#[derive(Default)]
+struct Told {
+    words: HashMap<String, Instant>,
+    objects: HashMap<String, Instant>,
+}
+
+impl Events {
+    /// Tells nothing.
+    pub fn off() -> Events {
+        Events(None)
+    }
+
+    /// Tells through this API server, if there is one.
+    pub fn new(kubernetes: &Kubernetes) -> Events {
+        if !kubernetes.is_there() {
+            return Events::off();
+        }
+        let (queue, told) = mpsc::channel(WAITING);
+        let tasks = Tasks::default();
+        tasks.spawn(tell_all(kubernetes.clone(), told));
+        Events(Some(Arc::new(Telling { queue, tasks })))
+    }
+
+    /// Warns of an object. Does not wait.
+    pub fn warn(&self, of: &ScaledRef, words: &str) {
+        if let Some(telling) = &self.0 {
+            // A full queue leaves it to the next poll.
+            telling.queue.try_send((of.clone(), words.to_owned())).ok();
+        }
+    }
+
+    /// Ends what is under way, and waits for it.
+    pub async fn shutdown(&self) {
+        if let Some(telling) = &self.0 {
+            telling.tasks.end();
+            telling.tasks.ended().await;
+        }
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.tasks.end();
+    }
+}
+
+async fn tell_all(kubernetes: Kubernetes, mut queue: mpsc::Receiver<(ScaledRef, String)>) {
+    let mut told = Told::default();
+    while let Some((of, words)) = queue.recv().await {
+        let name = name(&of, &words);
+        if !told.is_due(&name, &of.uid, Instant::now()) {
+            continue;
+        }
+        match kubernetes.tell(&of, &name, &words).await {
+            Ok(()) => {}
+            Err(error @ Error::Forbidden { .. }) => {
+                warn!(%error, "nothing is told on ScaledJobs for a while");
+                sleep(REFUSED_WAIT).await;
+            }
+            Err(error) => debug!(%of, %error, "an Event was not told"),
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+impl Told {
+    /// Whether it is to be told now; then it counts as told.
+    fn is_due(&mut self, name: &str, uid: &str, now: Instant) -> bool {
+        self.words.retain(|_, at| now - *at < AGAIN);
+        self.objects.retain(|_, at| now - *at < OBJECT_WAIT);
+        if self.words.contains_key(name) || self.objects.contains_key(uid) {
+            return false;
+        }
+        self.words.insert(name.to_owned(), now);
+        self.objects.insert(uid.to_owned(), now);
+        true
+    }
+}
+
+impl Kubernetes {
+    async fn tell(&self, of: &ScaledRef, name: &str, words: &str) -> Result<(), Error> {
+        let namespace = of.namespace.as_str();
+        let right = |verb| Right { verb, resource: "events", component: "events" };
+        let events: Api<Event> = Api::namespaced(self.client(right("create"))?, namespace);
+        let about = Subject { kind: "Event", name, namespace };
+        let now = Time(Timestamp::now());
+        let event = event(of, name, words, &now);
+        // Waits for a right that is missing once; that it is there already is no failure.
+        let params = PostParams::default();
+        let create = async {
+            match events.create(&params, &event).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+                created => created.map(|_| true),
+            }
+        };
+        if ask(right("create"), about, create).await? {
+            return Ok(());
+        }
+        let patch = Patch::Merge(json!({ "lastTimestamp": now }));
+        let params = PatchParams::default();
+        ask(right("patch"), about, events.patch(name, &params, &patch)).await?;
+        Ok(())
+    }
+}
+
+/// Follows from the object and the words.
+fn name(of: &ScaledRef, words: &str) -> String {
+    let digest = Sha256::new_with_prefix(&of.uid).chain_update([0]).chain_update(words).finalize();
+    let digest: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = of.name.as_str();
+    let name = name[..name.len().min(200)].trim_end_matches(['.', '-']);
+    format!("{name}.{digest}")
+}
+
+fn event(of: &ScaledRef, name: &str, words: &str, now: &Time) -> Event {
+    Event {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(of.namespace.to_string()),
+            ..ObjectMeta::default()
+        },
+        involved_object: ObjectReference {
+            api_version: Some("keda.sh/v1alpha1".to_owned()),
+            kind: Some(of.kind.as_str().to_owned()),
+            name: Some(of.name.to_string()),
+            namespace: Some(of.namespace.to_string()),
+            uid: Some(of.uid.clone()),
+            ..ObjectReference::default()
+        },
+        type_: Some("Warning".to_owned()),
+        reason: Some(REASON.to_owned()),
+        message: Some(words.to_owned()),
+        source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: None }),
+        count: Some(1),
+        first_timestamp: Some(now.clone()),
+        last_timestamp: Some(now.clone()),
+        ..Event::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::Name;
+    use super::super::scaled::Kind;
+    use super::*;
+
+    fn of(name: &str, uid: &str) -> ScaledRef {
+        let name = Name::parse(name).expect("a name");
+        let namespace = Name::parse("media").expect("a name");
+        ScaledRef { kind: Kind::ScaledJob, namespace, name, uid: uid.to_owned() }
+    }
+
+    #[test]
+    fn an_event_s_name_follows_from_the_object_and_the_words() {
+        let job = of("thumbnails", "1");
+        assert_eq!(name(&job, "no topic"), name(&job, "no topic"));
+        assert_ne!(name(&job, "no topic"), name(&job, "no group"));
+        assert_ne!(name(&job, "no topic"), name(&of("thumbnails", "2"), "no topic"));
+        let long = of(&"a".repeat(253), "1");
+        assert!(Name::parse(&name(&long, "no topic")).is_ok());
+        let odd = of(&format!("{}.b", "a".repeat(199)), "1");
+        assert!(Name::parse(&name(&odd, "no topic")).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_is_told_once_and_an_object_is_not_flooded() {
+        let mut told = Told::default();
+        let mut due = |name: &str, uid: &str| told.is_due(name, uid, Instant::now());
+        assert!(due("a", "1"));
+        assert!(!due("a", "1"));
+        assert!(!due("b", "1"), "another one of the object at once");
+        assert!(due("c", "2"));
+        tokio::time::advance(OBJECT_WAIT).await;
+        assert!(!due("a", "1"));
+        assert!(due("b", "1"));
+        tokio::time::advance(AGAIN).await;
+        assert!(due("a", "1"));
+    }
+}
