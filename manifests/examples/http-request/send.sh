@@ -1,0 +1,18 @@
+#!/bin/sh
+# Asks for a report: one HTTP request, which puts a message of type report.requested on the queue. Service Bus answers 201.
+#
+#   ./send.sh '{"report": "turnover", "month": "2026-10"}'
+#
+# Needs curl, and the Azure CLI logged in as somebody with the role Azure Service Bus Data Sender on the queue:
+#   az role assignment create --assignee <who> --role "Azure Service Bus Data Sender" --scope <the queue's resource ID>
+set -eu
+
+token=$(az account get-access-token --resource https://servicebus.azure.net --query accessToken --output tsv)
+
+# The token goes in by standard input: a command line is there for everyone on the machine to read.
+printf 'Authorization: Bearer %s\n' "$token" |
+    curl --fail --silent --show-error --header @- \
+        --header 'Content-Type: application/json' \
+        --header 'BrokerProperties: {"Label":"report.requested"}' \
+        --data "$1" \
+        https://shop.servicebus.windows.net/reports/messages

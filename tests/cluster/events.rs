@@ -1,0 +1,113 @@
+//! Events: the errors of a trigger where `kubectl describe scaledjob` shows them, in the words that KEDA gets.
+
+use k8s_openapi::api::core::v1::Event;
+use kube::Api;
+use kubernetes_api::ApiServer;
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::operator::{ADDRESS, Operator, ScaledJob};
+use crate::support::{Settings, Sift, Trigger};
+
+const WRONG: &[(&str, &str)] =
+    &[("source", "kafka"), ("bootstrapServers", "127.0.0.1:9"), ("topic", "uploads")];
+
+async fn events(api: &ApiServer, namespace: &str) -> Vec<Event> {
+    let events: Api<Event> = Api::namespaced(api.admin(), namespace);
+    events.list(&kube::api::ListParams::default()).await.expect("Events").items
+}
+
+async fn until_told(api: &ApiServer, namespace: &str) -> Vec<Event> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let events = events(api, namespace).await;
+        if !events.is_empty() {
+            return events;
+        }
+        assert!(Instant::now() < deadline, "nothing is told");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn wrong(sift: &Sift, namespace: &str) -> Trigger {
+    let trigger = sift.trigger("127.0.0.1:9", "group", "uploads").without("consumerGroup");
+    let trigger = trigger.without("lagThreshold").without("allowIdleConsumers");
+    let trigger = trigger.without("offsetResetPolicy").with("scalerAddress", ADDRESS);
+    trigger.named("thumbnails").within(namespace)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn a_trigger_that_cannot_be_read_is_told_on_its_scaled_job_once() {
+    let api = ApiServer::shared().await;
+    let namespace = api.namespace("media").await;
+    let applied = api.apply(&ScaledJob::new(&namespace, "thumbnails", WRONG).yaml()).await;
+    let operator = Operator::granting(api, &["warm-up", "events"]).await;
+    // Two replicas, which tell of one thing together.
+    let sifts = [
+        Sift::with(operator.watching(&[&namespace])).await,
+        Sift::with(operator.watching(&[&namespace])).await,
+    ];
+    until_told(api, &namespace).await;
+    let mut words = String::new();
+    for sift in &sifts {
+        sift.until_ready().await;
+        for _ in 0..5 {
+            words = wrong(sift, &namespace).error().await.1;
+        }
+    }
+    // Each replica has told its part when the second one has changed the Event.
+    let told =
+        api.requests().by(&operator.account.user()).resource("events").in_namespace(&namespace);
+    assert!(told.len() <= 3, "{told:?}");
+    let [event] = &events(api, &namespace).await[..] else { panic!("more than one Event") };
+    assert_eq!(event.message.as_deref(), Some(words.as_str()));
+    assert!(words.starts_with("consumerGroup: is missing"), "{words}");
+    assert_eq!(event.type_.as_deref(), Some("Warning"));
+    assert_eq!(event.involved_object.uid.as_deref(), applied[0]["metadata"]["uid"].as_str());
+    let described = api.kubectl(&["describe", "scaledjob", "thumbnails", "-n", &namespace]).await;
+    let described = described.expect("kubectl describes it");
+    assert!(
+        described.contains("TriggerFailed") && described.contains("consumerGroup: is missing"),
+        "{described}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn without_the_right_nothing_is_told_and_all_else_goes_on() {
+    let api = ApiServer::shared().await;
+    let namespace = api.namespace("media").await;
+    api.apply(&ScaledJob::new(&namespace, "thumbnails", WRONG).yaml()).await;
+    let operator = Operator::granting(api, &["warm-up"]).await;
+    let sift = Sift::with(operator.watching(&[&namespace])).await;
+    sift.until_ready().await;
+    let refused = || {
+        api.requests()
+            .by(&operator.account.user())
+            .resource("events")
+            .in_namespace(&namespace)
+            .forbidden()
+            .len()
+    };
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while refused() == 0 {
+        let (_, words) = wrong(&sift, &namespace).error().await;
+        assert!(words.starts_with("consumerGroup: is missing"), "{words}");
+        assert!(Instant::now() < deadline, "it does not try to tell");
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(events(api, &namespace).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn what_no_object_is_known_of_is_told_nowhere() {
+    let api = ApiServer::shared().await;
+    let namespace = api.namespace("media").await;
+    let operator = Operator::granting(api, &["events"]).await;
+    let settings = Settings { watch: None, ..operator.watching(&[&namespace]) };
+    let sift = Sift::with(settings).await;
+    wrong(&sift, &namespace).error().await;
+    let told = api.requests().by(&operator.account.user()).resource("events");
+    assert!(told.is_empty(), "{told:?}");
+}

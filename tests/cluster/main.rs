@@ -1,0 +1,15 @@
+//! Kubernetes, on a real API server: what `manifests/` and the chart install, and what the scaler does with the rights that each of
+//! their components grants.
+//!
+//! `make test-cluster` runs these; they need Go, which builds the API server once, and KEDA's definitions.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod events;
+mod examples;
+mod manifests;
+mod operator;
+mod service_accounts;
+mod trigger_authentications;
+mod warm_up;

@@ -1,0 +1,293 @@
+//! Warm before Ready: triggers are found, measured and followed, before KEDA asks about them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use azure_stand_ins::{Message as Queued, ServiceBus};
+use keda_sift::scaler::proto::ScaledObjectRef;
+use kubernetes_api::{ApiServer, Definitions};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::operator::{ADDRESS, Operator, ScaledJob, all};
+use crate::support::{Broker, Message, Proxy, Replies, Settings, Sift, Trigger};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn rows<'a>(bootstrap: &'a str, topic: &'a str, event_type: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![
+        ("source", "kafka"),
+        ("bootstrapServers", bootstrap),
+        ("consumerGroup", "jobs"),
+        ("topic", topic),
+        ("eventType", event_type),
+        ("lagThreshold", "1"),
+        ("allowIdleConsumers", "true"),
+        ("offsetResetPolicy", "earliest"),
+    ]
+}
+
+/// The trigger as KEDA asks for it.
+fn polled(sift: &Sift, namespace: &str, name: &str, rows: &[(&str, &str)]) -> Trigger {
+    let metadata: HashMap<_, _> =
+        rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let asked = ScaledObjectRef {
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+        scaler_metadata: metadata,
+    };
+    sift.asking(asked).with("scalerAddress", ADDRESS)
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn two_hundred_scaled_jobs_over_twenty_topics_are_warm_when_it_is_ready() {
+    let (api, broker) = (ApiServer::shared().await, Broker::shared());
+    let namespace = api.namespace("media").await;
+    let bootstrap = broker.bootstrap();
+    let topics: Vec<_> = (0..20).map(|n| format!("warm-{n}")).collect();
+    for topic in &topics {
+        broker.topic(topic).create().await;
+        let messages = (0..100).map(|n| Message::of_type(&format!("type-{}", n % 10)));
+        broker.produce_all(topic, messages).await;
+    }
+    let types: Vec<_> = (0..10).map(|n| format!("type-{n}")).collect();
+    let jobs: Vec<_> = topics
+        .iter()
+        .flat_map(|topic| {
+            types.iter().map(move |of_type| (format!("{topic}-{of_type}"), topic, of_type))
+        })
+        .collect();
+    let objects = jobs.iter().map(|(name, topic, of_type)| {
+        ScaledJob::new(&namespace, name, &rows(&bootstrap, topic, of_type))
+    });
+    api.apply(&all(objects)).await;
+
+    let operator = Operator::granting(api, &["warm-up"]).await;
+    let sift = Sift::with(operator.watching(&[&namespace])).await;
+    sift.until_ready().await;
+    assert_eq!(sift.kept("kafka"), 200);
+    for (name, topic, of_type) in &jobs {
+        assert_eq!(
+            polled(&sift, &namespace, name, &rows(&bootstrap, topic, of_type)).count().await,
+            10,
+            "{name}"
+        );
+    }
+    assert_eq!(sift.kept("kafka"), 200, "what is polled is what was warmed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn it_is_not_ready_before_its_triggers_are_read_and_at_the_latest_after_the_timeout() {
+    let (api, broker) = (ApiServer::shared().await, Broker::start());
+    let namespace = api.namespace("media").await;
+    broker.topic("uploads").create().await;
+    broker.produce("uploads", Message::of_type("a")).await;
+    let proxy = Proxy::before(broker.port(0)).await;
+    proxy.replies(Replies::Hold);
+    let bootstrap = proxy.bootstrap();
+    let trigger = rows(&bootstrap, "uploads", "a");
+    api.apply(&ScaledJob::new(&namespace, "job", &trigger).yaml()).await;
+    let operator = Operator::granting(api, &["warm-up"]).await;
+
+    let sift = Sift::with(operator.watching(&[&namespace])).await;
+    until("the trigger is found", async || sift.kept("kafka") == 1).await;
+    assert!(!sift.is_ready().await);
+    proxy.replies(Replies::Pass);
+    sift.until_ready().await;
+    assert_eq!(polled(&sift, &namespace, "job", &trigger).count().await, 1);
+
+    proxy.replies(Replies::Hold);
+    let settings =
+        Settings { warm_timeout: Duration::from_secs(3), ..operator.watching(&[&namespace]) };
+    let impatient = Sift::with(settings).await;
+    let begun = Instant::now();
+    impatient.until_ready().await;
+    assert!(begun.elapsed() > Duration::from_secs(2), "{:?}", begun.elapsed());
+    proxy.replies(Replies::Pass);
+    polled(&impatient, &namespace, "job", &trigger).until(1, |_| false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn changes_are_followed() {
+    let (api, broker) = (ApiServer::shared().await, Broker::shared());
+    let namespace = api.namespace("media").await;
+    let bootstrap = broker.bootstrap();
+    broker.topic("followed").create().await;
+    broker
+        .produce_all(
+            "followed",
+            [Message::of_type("a"), Message::of_type("b"), Message::of_type("b")],
+        )
+        .await;
+    let operator = Operator::granting(api, &["warm-up"]).await;
+    let forget_after = Duration::from_millis(200);
+    let sift = Sift::with(Settings { forget_after, ..operator.watching(&[&namespace]) }).await;
+    sift.until_ready().await;
+    assert_eq!(sift.kept("kafka"), 0);
+
+    let (first, second) = (rows(&bootstrap, "followed", "a"), rows(&bootstrap, "followed", "b"));
+    api.apply(&ScaledJob::new(&namespace, "job", &first).yaml()).await;
+    until("a new one is warmed, unpolled", async || sift.kept("kafka") == 1).await;
+    assert_eq!(polled(&sift, &namespace, "job", &first).count().await, 1);
+
+    api.apply(&ScaledJob::new(&namespace, "job", &second).yaml()).await;
+    let trigger = polled(&sift, &namespace, "job", &second);
+    assert_eq!(trigger.count().await, 2);
+    until("the old one is gone", async || sift.kept("kafka") == 1).await;
+    // What is only polled is forgotten; what the object has is not.
+    polled(&sift, &namespace, "job", &first).count().await;
+    assert_eq!(sift.kept("kafka"), 2);
+    until("it is forgotten", async || sift.kept("kafka") == 1).await;
+    sleep(forget_after * 3).await;
+    assert_eq!(sift.kept("kafka"), 1, "kept for as long as the object is there");
+
+    api.delete(&ScaledJob::new(&namespace, "job", &second).yaml()).await;
+    until("it is forgotten", async || sift.kept("kafka") == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn an_api_server_that_is_away_changes_nothing() {
+    let (api, broker) = (ApiServer::start().await, Broker::shared());
+    let bootstrap = broker.bootstrap();
+    broker.topic("away").create().await;
+    broker.produce("away", Message::of_type("a")).await;
+    let trigger = rows(&bootstrap, "away", "a");
+    let namespace = api.namespace("media").await;
+    api.apply(&ScaledJob::new(&namespace, "job", &trigger).yaml()).await;
+    let operator = Operator::granting(&api, &["warm-up"]).await;
+    let sift = Sift::with(operator.watching(&[])).await;
+    sift.until_ready().await;
+
+    api.stop();
+    for n in 1..=20 {
+        broker.produce("away", Message::of_type("a")).await;
+        assert_eq!(polled(&sift, &namespace, "job", &trigger).count().await, 1 + n);
+        assert!(sift.is_ready().await);
+    }
+    assert_eq!(sift.kept("kafka"), 1);
+    api.restart().await;
+    let second = rows(&bootstrap, "away", "b");
+    api.apply(&ScaledJob::new(&namespace, "second", &second).yaml()).await;
+    until("what has changed since is seen", async || sift.kept("kafka") == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn as_many_as_there_can_be_jobs_are_counted() {
+    let api = ApiServer::shared().await;
+    let namespace = api.namespace("media").await;
+    let bus = ServiceBus::start().await;
+    bus.queue("orders").create();
+    bus.fill("orders", 100, |_| Queued::new("{}").subject("a"));
+    let connection = bus.connection_string();
+    let written = [
+        ("queueName", "orders"),
+        ("messageCount", "2"),
+        ("eventType", "a"),
+        ("connectionFromEnv", "BUS"),
+    ];
+    let env = json!([{ "name": "BUS", "value": connection }]);
+    let job =
+        |max| ScaledJob::new(&namespace, "job", &written).max_jobs(max).env(env.clone()).yaml();
+    let operator = Operator::granting(api, &["warm-up"]).await;
+    api.apply(&job(3)).await;
+    let sift = Sift::with(operator.watching(&[&namespace])).await;
+    sift.until_ready().await;
+    let mut sent = written;
+    sent[3].1 = &connection;
+    let trigger = polled(&sift, &namespace, "job", &sent);
+    assert_eq!(trigger.poll().await.map(|poll| (poll.value, poll.active)).ok(), Some((6, true)));
+    assert_eq!(sift.kept("azure-servicebus"), 1, "the environment was read as KEDA reads it");
+    assert_eq!(trigger.clone().with("countLimit", "50").count().await, 50);
+    api.apply(&job(20)).await;
+    trigger.until(40, |value| value == 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn without_the_right_it_is_ready_and_counts_all_the_same() {
+    let (api, broker) = (ApiServer::shared().await, Broker::shared());
+    let namespace = api.namespace("media").await;
+    let bootstrap = broker.bootstrap();
+    broker.topic("unwatched").create().await;
+    broker.produce("unwatched", Message::of_type("a")).await;
+    let trigger = rows(&bootstrap, "unwatched", "a");
+    api.apply(&ScaledJob::new(&namespace, "job", &trigger).yaml()).await;
+    let operator = Operator::granting(api, &[]).await;
+    let sift = Sift::with(operator.watching(&[&namespace])).await;
+    sift.until_ready().await;
+    assert_eq!(sift.kept("kafka"), 0);
+    assert_eq!(polled(&sift, &namespace, "job", &trigger).count().await, 1);
+    let refused = api.requests().by(&operator.account.user()).forbidden();
+    assert!(!refused.is_empty() && refused.len() <= 4, "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn objects_that_are_not_as_they_should_be_leave_the_others_alone() {
+    let (api, broker) = (ApiServer::start().await, Broker::shared());
+    api.define(Definitions::Lenient).await;
+    let bootstrap = broker.bootstrap();
+    broker.topic("among").create().await;
+    broker.produce("among", Message::of_type("a")).await;
+    let namespace = api.namespace("media").await;
+    let object = |name: &str, rest: serde_json::Value| {
+        let mut object = json!({ "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledJob",
+            "metadata": { "name": name, "namespace": namespace } });
+        object
+            .as_object_mut()
+            .expect("an object")
+            .extend(rest.as_object().expect("an object").clone());
+        object.to_string()
+    };
+    let trigger = |metadata: serde_json::Value| json!({ "spec": { "triggers": [{ "type": "external", "metadata": metadata }] } });
+    let strange = [
+        object("no-spec", json!({})),
+        object("spec-of-text", json!({ "spec": "text" })),
+        object("spec-of-null", json!({ "spec": null })),
+        object("no-triggers", json!({ "spec": {} })),
+        object("triggers-of-text", json!({ "spec": { "triggers": "text" } })),
+        object("triggers-of-numbers", json!({ "spec": { "triggers": [1, null, "a", []] } })),
+        object("no-metadata", json!({ "spec": { "triggers": [{ "type": "external" }] } })),
+        object("metadata-of-text", trigger(json!("text"))),
+        object("numbers", trigger(json!({ "scalerAddress": ADDRESS, "lagThreshold": 5 }))),
+        object("nested", trigger(json!({ "scalerAddress": { "a": ADDRESS } }))),
+        object(
+            "no-type",
+            json!({ "spec": { "triggers": [{ "metadata": { "scalerAddress": ADDRESS } }] } }),
+        ),
+        object(
+            "odd-maximum",
+            json!({ "spec": { "maxReplicaCount": "many", "jobTargetRef": 7,
+            "triggers": [{ "type": "external", "metadata": { "scalerAddress": ADDRESS, "topicFromEnv": "A" } }] } }),
+        ),
+    ];
+    let good = rows(&bootstrap, "among", "a");
+    api.apply(&ScaledJob::new(&namespace, "a-first", &good).yaml()).await;
+    api.apply(&strange.join("\n---\n")).await;
+    api.apply(&ScaledJob::new(&namespace, "z-last", &good).yaml()).await;
+    let operator = Operator::granting(&api, &["warm-up"]).await;
+    let sift = Sift::with(operator.watching(&[])).await;
+    sift.until_ready().await;
+    assert_eq!(sift.kept("kafka"), 2);
+    for name in ["a-first", "z-last"] {
+        assert_eq!(polled(&sift, &namespace, name, &good).count().await, 1, "{name}");
+    }
+    // They come and go as changes too.
+    let later = rows(&bootstrap, "among", "b");
+    api.delete(&strange.join("\n---\n")).await;
+    api.apply(&ScaledJob::new(&namespace, "later", &later).yaml()).await;
+    until("the next good one is seen", async || sift.kept("kafka") == 3).await;
+}
