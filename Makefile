@@ -24,8 +24,7 @@ endif
 
 test-cluster: ## run the tests on a real Kubernetes API server, which is built once
 	@scripts/prepare build test cluster
-	cargo test --locked --package kubernetes-api $(ARGS) -- --include-ignored
-	cargo test --locked --test cluster $(ARGS) -- --include-ignored
+	cargo test --locked --workspace --test api_server --test cluster $(ARGS) -- --include-ignored
 
 lint: ## check the format, clippy and the docs; warnings are errors
 	@scripts/prepare build lint

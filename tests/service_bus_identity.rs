@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use azure_stand_ins::{Message, Rights, ServiceBus};
 use keda_sift::identity;
-use support::cloud::{CLIENT, Cloud, HOST, OTHER, SUBJECT, TENANT};
-use support::{Settings, Sift, Trigger};
+use support::cloud::{CLIENT, Cloud, HOST, OTHER, TENANT};
+use support::{Settings, Sift};
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 

@@ -102,8 +102,9 @@ impl Triggers {
     /// Calls `each` for every trigger that is kept, or with its complaint.
     pub(crate) fn for_each(&self, mut each: impl FnMut(Result<&LiveTrigger, &Invalid>)) {
         for entry in self.entries.read().expect(UNPOISONED).values() {
-            // One that is only now being decoded is not there yet.
-            if let Some(held) = &*lock(&entry.held) {
+            // One that is only now being decoded is not there yet, and is not waited for.
+            let held = entry.held.try_lock();
+            if let Some(held) = held.as_deref().ok().and_then(Option::as_ref) {
                 each(held.live.as_ref().map(Arc::as_ref));
             }
         }

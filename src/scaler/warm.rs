@@ -41,6 +41,9 @@ struct Following {
     at_once: Arc<Semaphore>,
     timeout: Duration,
     changes: u64,
+    /// Triggers that are being measured, and those that have been.
+    waiting: usize,
+    ready: usize,
 }
 
 struct Object {
@@ -54,6 +57,8 @@ struct Object {
 struct Warmed {
     key: Key,
     change: u64,
+    /// How many triggers it has, and those that could be followed.
+    triggers: usize,
     followed: Vec<Followed>,
 }
 
@@ -74,6 +79,8 @@ impl Scaler {
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             timeout,
             changes: 0,
+            waiting: 0,
+            ready: 0,
         };
         let keep = async {
             following.first(&mut changes).await;
@@ -135,12 +142,17 @@ impl Following {
         });
         object.of = scaled.of.clone();
         object.change = change;
+        let triggers = scaled.triggers.len();
+        self.waiting += triggers;
         let warm = warm(Arc::clone(&self.scaler), Arc::clone(&self.at_once), scaled, self.timeout);
-        self.warming.spawn(async move { Warmed { key, change, followed: warm.await } });
+        self.warming.spawn(async move { Warmed { key, change, triggers, followed: warm.await } });
+        self.tell();
     }
 
     fn warmed(&mut self, warmed: Warmed) {
-        let Warmed { key, change, followed } = warmed;
+        let Warmed { key, change, triggers, followed } = warmed;
+        self.waiting -= triggers;
+        self.ready += followed.len();
         let released = match self.objects.get_mut(&key) {
             Some(object) if object.change == change => {
                 std::mem::replace(&mut object.followed, followed)
@@ -148,15 +160,25 @@ impl Following {
             // It has changed again, or is gone.
             _ => followed,
         };
-        self.scaler.triggers.release(released);
+        self.release(released);
     }
 
     fn gone(&mut self, key: &Key) {
         if let Some(object) = self.objects.remove(key) {
             debug!(object = %object.of, "no trigger of it points here any more");
             self.scaler.cluster.lost(&object.of);
-            self.scaler.triggers.release(object.followed);
+            self.release(object.followed);
         }
+    }
+
+    fn release(&mut self, released: Vec<Followed>) {
+        self.ready -= released.len();
+        self.scaler.triggers.release(released);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        self.scaler.metrics().warm_up(self.waiting as u64, self.ready as u64);
     }
 }
 

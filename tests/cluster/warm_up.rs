@@ -67,7 +67,7 @@ async fn two_hundred_scaled_jobs_over_twenty_topics_are_warm_when_it_is_ready() 
         })
         .collect();
     let objects = jobs.iter().map(|(name, topic, of_type)| {
-        ScaledJob::new(&namespace, name, &rows(&bootstrap, topic, of_type))
+        ScaledJob::new(&namespace, name, &rows(bootstrap, topic, of_type))
     });
     api.apply(&all(objects)).await;
 
@@ -77,7 +77,7 @@ async fn two_hundred_scaled_jobs_over_twenty_topics_are_warm_when_it_is_ready() 
     assert_eq!(sift.kept("kafka"), 200);
     for (name, topic, of_type) in &jobs {
         assert_eq!(
-            polled(&sift, &namespace, name, &rows(&bootstrap, topic, of_type)).count().await,
+            polled(&sift, &namespace, name, &rows(bootstrap, topic, of_type)).count().await,
             10,
             "{name}"
         );
@@ -136,7 +136,7 @@ async fn changes_are_followed() {
     sift.until_ready().await;
     assert_eq!(sift.kept("kafka"), 0);
 
-    let (first, second) = (rows(&bootstrap, "followed", "a"), rows(&bootstrap, "followed", "b"));
+    let (first, second) = (rows(bootstrap, "followed", "a"), rows(bootstrap, "followed", "b"));
     api.apply(&ScaledJob::new(&namespace, "job", &first).yaml()).await;
     until("a new one is warmed, unpolled", async || sift.kept("kafka") == 1).await;
     assert_eq!(polled(&sift, &namespace, "job", &first).count().await, 1);
@@ -163,7 +163,7 @@ async fn an_api_server_that_is_away_changes_nothing() {
     let bootstrap = broker.bootstrap();
     broker.topic("away").create().await;
     broker.produce("away", Message::of_type("a")).await;
-    let trigger = rows(&bootstrap, "away", "a");
+    let trigger = rows(bootstrap, "away", "a");
     let namespace = api.namespace("media").await;
     api.apply(&ScaledJob::new(&namespace, "job", &trigger).yaml()).await;
     let operator = Operator::granting(&api, &["warm-up"]).await;
@@ -178,7 +178,7 @@ async fn an_api_server_that_is_away_changes_nothing() {
     }
     assert_eq!(sift.kept("kafka"), 1);
     api.restart().await;
-    let second = rows(&bootstrap, "away", "b");
+    let second = rows(bootstrap, "away", "b");
     api.apply(&ScaledJob::new(&namespace, "second", &second).yaml()).await;
     until("what has changed since is seen", async || sift.kept("kafka") == 2).await;
 }
@@ -223,7 +223,7 @@ async fn without_the_right_it_is_ready_and_counts_all_the_same() {
     let bootstrap = broker.bootstrap();
     broker.topic("unwatched").create().await;
     broker.produce("unwatched", Message::of_type("a")).await;
-    let trigger = rows(&bootstrap, "unwatched", "a");
+    let trigger = rows(bootstrap, "unwatched", "a");
     api.apply(&ScaledJob::new(&namespace, "job", &trigger).yaml()).await;
     let operator = Operator::granting(api, &[]).await;
     let sift = Sift::with(operator.watching(&[&namespace])).await;
@@ -274,7 +274,7 @@ async fn objects_that_are_not_as_they_should_be_leave_the_others_alone() {
             "triggers": [{ "type": "external", "metadata": { "scalerAddress": ADDRESS, "topicFromEnv": "A" } }] } }),
         ),
     ];
-    let good = rows(&bootstrap, "among", "a");
+    let good = rows(bootstrap, "among", "a");
     api.apply(&ScaledJob::new(&namespace, "a-first", &good).yaml()).await;
     api.apply(&strange.join("\n---\n")).await;
     api.apply(&ScaledJob::new(&namespace, "z-last", &good).yaml()).await;
@@ -286,7 +286,7 @@ async fn objects_that_are_not_as_they_should_be_leave_the_others_alone() {
         assert_eq!(polled(&sift, &namespace, name, &good).count().await, 1, "{name}");
     }
     // They come and go as changes too.
-    let later = rows(&bootstrap, "among", "b");
+    let later = rows(bootstrap, "among", "b");
     api.delete(&strange.join("\n---\n")).await;
     api.apply(&ScaledJob::new(&namespace, "later", &later).yaml()).await;
     until("the next good one is seen", async || sift.kept("kafka") == 3).await;

@@ -11,6 +11,15 @@ use crate::programs::Program;
 /// How much of a log a failure shows.
 const LINES_SHOWN: usize = 40;
 
+/// Stops a process, says so, and wakes it at the end of the input. On a busy machine some threads run on for a while, which Linux shows.
+const PAUSE: &str = r#"
+kill -STOP "$0" || exit
+while grep -qsv ') T ' /proc/"$0"/task/*/stat; do :; done
+echo stopped
+cat
+kill -CONT "$0"
+"#;
+
 /// A process, running or not. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -111,7 +120,7 @@ impl Pause {
     fn of(child: &Child) -> Self {
         let mut command = Command::new("sh");
         command
-            .args(["-c", r#"kill -STOP "$0" && echo stopped && cat; kill -CONT "$0""#])
+            .args(["-c", PAUSE])
             .arg(child.id().to_string())
             .process_group(0)
             .stdin(Stdio::piped())
