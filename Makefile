@@ -1,7 +1,7 @@
 # Bare `make` lists what there is to do. ARGS goes to the command behind a target: `make demo ARGS=--once`.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster lint format bench prepare
+.PHONY: help demo test test-cluster image lint format bench prepare
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -12,7 +12,7 @@ demo: ## build, start an embedded Kafka, a stand-in for Service Bus and the scal
 
 test: ## run every test, those on a real Apache Kafka too, and test-cluster where it can be run
 	@scripts/prepare build test
-	cargo test --locked --doc
+	cargo test --locked --workspace --doc
 	cargo test --locked $(or $(ARGS),--workspace --tests)
 ifndef ARGS
 	@if [ -n "$$CI" ] || why=$$(scripts/prepare cluster 2>&1); then \
@@ -25,6 +25,10 @@ endif
 test-cluster: ## run the tests on a real Kubernetes API server, which is built once
 	@scripts/prepare build test cluster
 	cargo test --locked --workspace --test api_server --test cluster $(ARGS) -- --include-ignored
+
+image: ## do the image's build steps, in a folder that has what the Dockerfile copies, without a container
+	@scripts/prepare build
+	cargo test --locked --test image -- --include-ignored
 
 lint: ## check the format, clippy and the docs; warnings are errors
 	@scripts/prepare build lint

