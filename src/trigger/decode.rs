@@ -164,7 +164,10 @@ impl Spec {
             Some(Kind::ServiceBus) => ServiceBusTrigger::spec(reader),
             None => return Self::default(),
         };
-        Self { metric_name: common::metric_name(reader, &default_name), target }
+        let name = common::metric_name(reader, &default_name);
+        // What it is counted in may be wrong, or be told by the TriggerAuthentication alone.
+        let metric_name = if name.is_empty() { FALLBACK_METRIC_NAME.to_owned() } else { name };
+        Self { metric_name, target }
     }
 }
 
@@ -309,6 +312,7 @@ mod tests {
                 3,
             ),
             ("a name of its own", &[("queueName", "orders"), ("metricName", "mine")], "mine", 5),
+            ("a queue that is none", &[("queueName", "a:b")], FALLBACK_METRIC_NAME, 5),
             ("nothing", &[], FALLBACK_METRIC_NAME, FALLBACK_TARGET),
         ];
         for (case, rows, name, target) in rows {
