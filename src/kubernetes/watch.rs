@@ -27,6 +27,9 @@ const COMPONENT: &str = "warm-up";
 /// How long a feed that is refused waits before it asks again: the right may be granted later.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
 
+/// The same where the right was there: an API server that is starting refuses for a moment.
+const REFUSED_SINCE_WAIT: Duration = Duration::from_secs(3);
+
 /// Changes that wait to be looked at; a list waits for them.
 const WAITING: usize = 64;
 
@@ -68,6 +71,8 @@ struct Feed {
     /// Those of them that the list under way has not come by yet.
     unseen: HashSet<(Name, Name)>,
     listed: bool,
+    /// Whether it has ever been told anything.
+    granted: bool,
     troubled: bool,
 }
 
@@ -97,6 +102,7 @@ impl Kubernetes {
                     ours: HashSet::new(),
                     unseen: HashSet::new(),
                     listed: false,
+                    granted: false,
                     troubled: false,
                 };
                 feeds.spawn(feed.run(client.clone()));
@@ -141,6 +147,8 @@ impl Feed {
         if std::mem::take(&mut self.troubled) {
             info!(kind = self.kind.as_str(), "watching again");
         }
+        // The first event says only that it begins to ask.
+        self.granted |= !matches!(event, watcher::Event::Init);
         match event {
             watcher::Event::Init => self.unseen = self.ours.clone(),
             watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
@@ -200,10 +208,10 @@ impl Feed {
             return Ok(());
         };
         if !std::mem::replace(&mut self.troubled, true) {
-            info!(kind, %refusal, "triggers are not warmed before they are polled");
+            info!(kind, %refusal, "triggers are not warmed, or followed, until this is granted");
         }
         self.listed().await?;
-        sleep(REFUSED_WAIT).await;
+        sleep(if self.granted { REFUSED_SINCE_WAIT } else { REFUSED_WAIT }).await;
         Ok(())
     }
 
