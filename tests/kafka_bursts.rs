@@ -94,7 +94,8 @@ async fn ten_thousand_polls_at_once_are_answered_as_fast_with_five_hundred_on_de
     let (living, lost) = burst(broker, &[nobody, mute.bootstrap()]).await;
     let bound = 2 * normal + Duration::from_secs(1);
     assert!(living < bound, "{living:?}, and {normal:?} without dead clusters");
-    assert!(lost < MEASURE_TIMEOUT + SLACK, "{lost:?}");
+    // From the moment that the first was asked for; all of them leave within what a burst takes.
+    assert!(lost < MEASURE_TIMEOUT + SLACK + normal, "{lost:?}");
 }
 
 /// A topic with three messages of type `a`, of which the group has read one.

@@ -12,13 +12,13 @@ use tokio::task::{JoinSet, block_in_place};
 use tokio::time::Instant;
 use tonic::Code;
 
-const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// What an answer may take beyond the measure timeout, on a machine where brokers are being started.
-const SLACK: Duration = Duration::from_millis(1_500);
+const SLACK: Duration = Duration::from_secs(5);
 
 /// What a poll takes at most that nothing holds up, on such a machine.
-const PROMPT: Duration = Duration::from_millis(1_000);
+const PROMPT: Duration = Duration::from_secs(4);
 
 /// Three brokers, which the tests of this file break one after another.
 struct Three {
