@@ -11,15 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use program::keda_sift;
-
-#[expect(
-    dead_code,
-    unreachable_pub,
-    reason = "of it the command alone is of use here; others have it as a module of their own"
-)]
-#[path = "../support/program.rs"]
-mod program;
+use crate::support::program::{self, keda_sift};
 
 /// How long a test waits for what should take seconds, before it fails.
 pub(crate) const PATIENCE: Duration = program::PATIENCE;

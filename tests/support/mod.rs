@@ -25,6 +25,7 @@
 //! | `topics.rs`, `messages.rs`, `groups.rs` | what a test does through them |
 //! | `wire.rs` | Kafka's protocol, where librdkafka is too slow |
 //! | `requests.rs` | which requests a broker has answered |
+//! | `program.rs` | the program itself, as a process |
 //! | `cloud.rs` | a namespace of Azure's and an Entra, both stand-ins |
 //! | `proxy.rs` | what stands before a broker, or in its place, and misbehaves |
 
@@ -45,6 +46,7 @@ mod install;
 mod messages;
 mod node;
 mod ports;
+pub mod program;
 mod proxy;
 mod requests;
 mod rights;

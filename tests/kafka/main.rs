@@ -1,0 +1,21 @@
+//! Kafka, on real brokers: what a trigger counts there, and what it costs.
+//!
+//! One broker serves all of these tests, which use topics and groups of their own; `broker` shows that the harness is what it says.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod agreement;
+mod backfill;
+mod broker;
+mod bursts;
+mod failures;
+mod groups;
+mod keda_rows;
+mod log;
+mod oauth;
+mod replicas;
+mod security;
+mod selection;
+mod sharing;
+mod transactions;

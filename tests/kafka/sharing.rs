@@ -1,0 +1,258 @@
+//! What many triggers on one topic cost the broker: one tail, few connections, and requests that all share who ask together.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use crate::support::{Broker, Commit, LIST_OFFSETS, Message, Proxy, Replies, Requests, Sift};
+use futures_util::future::join_all;
+use keda_sift::backlog::Purpose;
+use keda_sift::kafka::{Follower, Kafka, Options};
+use keda_sift::trigger::{Source, Trigger};
+use tokio::task::{JoinSet, unconstrained};
+use tokio::time::{Instant, sleep};
+
+const TRIGGERS: usize = 1_000;
+const GROUPS: usize = 200;
+const TYPES: usize = 5;
+const PARTITIONS: usize = 4;
+const MESSAGES: usize = 400;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the scaler calls itself to brokers.
+const CLIENT: &str = "keda-sift";
+
+/// The group of the n-th trigger.
+fn group(trigger: usize) -> String {
+    format!("group-{}", trigger % GROUPS)
+}
+
+/// The type that the n-th trigger selects: each group has a trigger for each type.
+fn event_type(trigger: usize) -> String {
+    format!("type-{}", trigger / GROUPS % TYPES)
+}
+
+/// The offset that its group has committed in every partition.
+fn committed(trigger: usize) -> usize {
+    trigger % GROUPS % (MESSAGES / PARTITIONS)
+}
+
+/// What the n-th trigger has waiting. Message `n` is of type `n % TYPES` and goes to partition `n % PARTITIONS`, so all before
+/// `PARTITIONS * offset` lie before that offset.
+fn waiting(trigger: usize) -> i64 {
+    let from = PARTITIONS * committed(trigger);
+    let of_type = (from..MESSAGES).filter(|n| n % TYPES == trigger / GROUPS % TYPES);
+    i64::try_from(of_type.count()).unwrap()
+}
+
+/// The topic with its messages, and the groups with what they have committed.
+async fn crowd(broker: &Broker, topic: &str) {
+    broker.topic(topic).partitions(PARTITIONS as i32).create().await;
+    let messages = (0..MESSAGES)
+        .map(|n| Message::of_type(&event_type(n * GROUPS)).partition((n % PARTITIONS) as i32));
+    broker.produce_all(topic, messages).await;
+    let commit = |trigger| Commit {
+        group: group(trigger),
+        topic: topic.to_owned(),
+        offsets: (0..PARTITIONS as i32).map(|p| (p, committed(trigger) as i64)).collect(),
+    };
+    broker.commit_all((0..GROUPS).map(commit)).await;
+}
+
+/// The triggers without the server before them, so that it is known when each is asked.
+fn followers(kafka: &Kafka, bootstrap: &str, topic: &str) -> Vec<Follower> {
+    let follower = |trigger| {
+        let pairs = [
+            ("source", "kafka"),
+            ("bootstrapServers", bootstrap),
+            ("topic", topic),
+            ("consumerGroup", &group(trigger)),
+            ("eventType", &event_type(trigger)),
+        ];
+        let owned = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let trigger = Trigger::decode(&HashMap::from(owned)).unwrap();
+        match trigger.source {
+            Source::Kafka(trigger) => kafka.follow(trigger),
+            source => panic!("a trigger on kafka: {source:?}"),
+        }
+    };
+    (0..TRIGGERS).map(follower).collect()
+}
+
+/// Measures all of them, each asked before any has an answer: with one thread, and no budget that would make some wait, every call is
+/// made before the first request can leave.
+async fn measure_together(followers: &[Follower]) {
+    let deadline = Instant::now() + PATIENCE;
+    let measures = followers.iter().map(|follower| follower.measure(deadline, Purpose::Activity));
+    let measured = unconstrained(join_all(measures)).await;
+    assert_all(measured);
+}
+
+fn assert_all(measured: Vec<Result<keda_sift::backlog::Measured, keda_sift::kafka::Error>>) {
+    for (trigger, measured) in measured.into_iter().enumerate() {
+        let count = i64::try_from(measured.unwrap().activity.count()).unwrap();
+        assert_eq!(count, waiting(trigger), "trigger {trigger}");
+    }
+}
+
+/// How many requests of each kind the scaler has made.
+async fn asked(requests: &Requests) -> HashMap<String, usize> {
+    let mut asked = HashMap::new();
+    for request in requests.all().await.into_iter().filter(|request| request.client == CLIENT) {
+        *asked.entry(request.api).or_default() += 1;
+    }
+    asked
+}
+
+#[tokio::test]
+async fn polls_that_arrive_together_share_one_request_for_the_ends_and_one_a_group() {
+    let broker = Broker::start();
+    crowd(&broker, "crowded").await;
+    let kafka = Kafka::new(Options { request_timeout: PATIENCE });
+    let followers = followers(&kafka, broker.bootstrap(), "crowded");
+    let requests = broker.requests().await;
+    let of = |asked: &HashMap<String, usize>, api: &str| asked.get(api).copied().unwrap_or(0);
+
+    // The first time, nothing is known of the topic: its layout has to be asked for before its ends, and its partitions before a group
+    // can be asked about them. So there is a second round.
+    measure_together(&followers).await;
+    let cold = asked(&requests).await;
+    assert!(of(&cold, "LIST_OFFSETS") <= 2 * 2, "{cold:?}");
+    assert_eq!(of(&cold, "OFFSET_FETCH"), GROUPS, "{cold:?}");
+    // librdkafka asks again for those that wait until the coordinator's connection is up.
+    assert!(of(&cold, "FIND_COORDINATOR") <= 2 * GROUPS, "{cold:?}");
+    assert!(of(&cold, "METADATA") <= 12, "{cold:?}");
+    assert!(of(&cold, "DESCRIBE_CONFIGS") <= 1, "{cold:?}");
+
+    let requests = broker.requests().await;
+    measure_together(&followers).await;
+    let warm = asked(&requests).await;
+    // One for the log starts and one for the ends, of all four partitions.
+    assert_eq!(of(&warm, "LIST_OFFSETS"), 2, "{warm:?}");
+    assert_eq!(of(&warm, "OFFSET_FETCH"), GROUPS, "{warm:?}");
+    // librdkafka remembers the coordinators of eleven groups.
+    assert!(of(&warm, "FIND_COORDINATOR") <= GROUPS, "{warm:?}");
+    assert_eq!(of(&warm, "METADATA"), 1, "{warm:?}");
+    // Known for half a minute, which this test may outlast.
+    assert!(of(&warm, "DESCRIBE_CONFIGS") <= 1, "{warm:?}");
+    kafka.shutdown().await;
+}
+
+#[tokio::test]
+async fn polls_that_come_while_one_is_measured_share_the_next_measurement() {
+    let broker = Broker::shared();
+    crowd(broker, "next").await;
+    let proxy = Proxy::before(broker.port(0)).await;
+    let kafka = Kafka::new(Options { request_timeout: PATIENCE });
+    let followers = followers(&kafka, &proxy.bootstrap(), "next");
+    measure_together(&followers).await;
+
+    let before = proxy.asked(LIST_OFFSETS);
+    proxy.replies(Replies::Hold);
+    let deadline = Instant::now() + PATIENCE;
+    let first = followers[0].measure(deadline, Purpose::Activity);
+    let others = async {
+        proxy.until_asked(LIST_OFFSETS, before + 1).await;
+        let others = followers[1..].iter();
+        let others = join_all(others.map(|other| other.measure(deadline, Purpose::Activity)));
+        let release = async { proxy.replies(Replies::Pass) };
+        // The first to be polled, so all others have asked when the replies are let go.
+        tokio::join!(biased; unconstrained(others), release).0
+    };
+    let (first, others) = tokio::join!(first, others);
+    assert_all([first].into_iter().chain(others).collect());
+    assert_eq!(proxy.asked(LIST_OFFSETS) - before, 2 * 2);
+    kafka.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_triggers_on_one_topic_share_one_tail_and_six_connections() {
+    let broker = Broker::start();
+    crowd(&broker, "tailed").await;
+    let sift = Sift::start().await;
+    let burst = async || {
+        let mut polls = JoinSet::new();
+        for trigger in 0..TRIGGERS {
+            let asked = sift.trigger(broker.bootstrap(), &group(trigger), "tailed");
+            let asked = asked.with("eventType", &event_type(trigger)).named(&trigger.to_string());
+            polls.spawn(async move { assert_eq!(asked.count().await, waiting(trigger)) });
+        }
+        while let Some(polled) = polls.join_next().await {
+            polled.unwrap();
+            assert!(broker.connections() <= 6, "{} connections", broker.connections());
+        }
+    };
+    burst().await;
+
+    // What lay before the tail's start has been read by now, so only the tail reads on. A last fetch of the second reader's may be
+    // answered after that, hence the rounds.
+    let (began, mut more) = (Instant::now(), 0);
+    loop {
+        let requests = broker.requests().await;
+        let messages = (0..TYPES).map(|n| Message::of_type(&event_type(n * GROUPS)).partition(0));
+        broker.produce_all("tailed", messages).await;
+        more += 1;
+        for trigger in (0..TRIGGERS).step_by(GROUPS) {
+            let asked = sift.trigger(broker.bootstrap(), &group(trigger), "tailed");
+            let asked = asked.with("eventType", &event_type(trigger)).named(&trigger.to_string());
+            assert_eq!(asked.count().await, waiting(trigger) + more);
+        }
+        let all = requests.all().await;
+        let fetches =
+            all.iter().filter(|request| request.api == "FETCH" && request.client == CLIENT);
+        let tails: BTreeSet<_> = fetches.map(|request| &request.connection).collect();
+        if tails.len() == 1 {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "{tails:?}");
+    }
+    assert!(broker.connections() <= 6, "{} connections", broker.connections());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_polls_is_let_go_of_the_tail_with_its_last_trigger_and_all_with_the_last_of_the_cluster()
+ {
+    let broker = Broker::start();
+    broker.topic("left").create().await;
+    broker.produce("left", Message::of_type("a")).await;
+    let sift = Sift::start_with(Duration::from_secs(10), Duration::from_secs(1)).await;
+    // Offset arithmetic needs no tail.
+    let untailed =
+        sift.trigger(broker.bootstrap(), "untailed", "left").with("countFrom", "offsets");
+    assert_eq!(untailed.count().await, 1);
+
+    let tailed = ["a", "b"].map(|event_type| {
+        sift.trigger(broker.bootstrap(), "tailed", "left").with("eventType", event_type)
+    });
+    assert_eq!(tailed[0].count().await, 1);
+    assert_eq!(tailed[1].count().await, 0);
+
+    // One of the two goes on being polled for longer than the other is remembered: the tail stays.
+    let (polled, requests) = (Instant::now(), broker.requests().await);
+    while polled.elapsed() < Duration::from_secs(3) {
+        assert_eq!(tailed[0].count().await, 1);
+        sleep(Duration::from_millis(100)).await;
+    }
+    let fetches = async |requests: &Requests| asked(requests).await.contains_key("FETCH");
+    assert!(fetches(&requests).await, "the tail ended while a trigger was polled");
+    let with_tail = broker.connections();
+
+    // Now neither: nothing is fetched any more and the tail's connections end, those for asking do not.
+    let left = Instant::now();
+    loop {
+        let requests = broker.requests().await;
+        for _ in 0..10 {
+            assert_eq!(untailed.count().await, 1);
+            sleep(Duration::from_millis(50)).await;
+        }
+        if !fetches(&requests).await && broker.connections() < with_tail {
+            break;
+        }
+        assert!(left.elapsed() < PATIENCE, "{} connections", broker.connections());
+    }
+    assert!(broker.connections() > 0);
+
+    broker.until(|_| broker.connections() == 0, "nothing of the cluster is held").await;
+    // And polled again, it is followed again.
+    assert_eq!(tailed[0].count().await, 1);
+}

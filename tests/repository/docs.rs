@@ -1,0 +1,249 @@
+//! The pages for users against the decoder: every key they name is one, every key there is has its place, and what they
+//! show to copy decodes.
+//!
+//! - A table headed `key` names keys in its first column; one headed by a key in backticks lists values of it there.
+//! - A YAML example is a whole list of triggers, or else rows of one trigger's metadata.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::Path;
+
+use keda_sift::trigger::Trigger;
+
+const README: &str = include_str!("../../README.md");
+const PARAMETERS: &str = include_str!("../../docs/parameters.md");
+
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nTWFya2Vy\n-----END CERTIFICATE-----\n";
+const CONNECTION: &str =
+    "Endpoint=sb://shop.servicebus.windows.net/;SharedAccessKeyName=jobs;SharedAccessKey=c2VjcmV0";
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\nTWFya2Vy\n-----END PRIVATE KEY-----\n";
+
+/// A table's heading and what stands in backticks below it, both of the first column.
+struct Table {
+    heading: String,
+    named: Vec<String>,
+}
+
+type Metadata = HashMap<String, String>;
+
+/// What a trigger of each source needs, so that a row beside it is judged on its own. A connection string
+/// takes the place of a namespace.
+fn complete() -> [Metadata; 3] {
+    let kafka = [
+        ("source", "kafka"),
+        ("bootstrapServers", "kafka:9092"),
+        ("consumerGroup", "jobs"),
+        ("topic", "uploads"),
+        ("username", "me"),
+        ("password", "secret"),
+        ("oauthTokenEndpointUri", "https://login.example/oauth2/token"),
+        ("tls", "enable"),
+    ];
+    let by_identity = [
+        ("source", "azure-servicebus"),
+        ("namespace", "shop"),
+        ("queueName", "orders"),
+        ("endpointSuffix", "servicebus.example.com"),
+    ];
+    let by_key =
+        [("source", "azure-servicebus"), ("connection", CONNECTION), ("queueName", "orders")];
+    let owned = |rows: &[(&str, &str)]| {
+        rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    [owned(&kafka), owned(&by_identity), owned(&by_key)]
+}
+
+fn complaints(metadata: &Metadata) -> Vec<String> {
+    Trigger::decode(metadata).err().map_or_else(Vec::new, |invalid| invalid.complaints().to_vec())
+}
+
+/// What there is to complain of when rows are added to a complete trigger, of each source.
+fn complaints_beside(rows: &Metadata) -> [Vec<String>; 3] {
+    complete().map(|mut metadata| {
+        // The same key from the environment takes the place of the one that is there.
+        metadata.retain(|key, _| !rows.contains_key(&format!("{key}FromEnv")));
+        metadata.extend(rows.clone());
+        complaints(&metadata)
+    })
+}
+
+fn row(key: &str, value: &str) -> Metadata {
+    [(key.to_owned(), value.to_owned())].into()
+}
+
+/// Whether a source has a parameter of this name.
+fn is_key(name: &str) -> bool {
+    let unknown = format!("{name}: is not a parameter");
+    let told = complaints_beside(&row(name, "1"));
+    told.iter().any(|told| !told.iter().any(|told| told.starts_with(&unknown)))
+}
+
+fn tables(page: &str) -> Vec<Table> {
+    let mut tables = Vec::new();
+    let mut within = false;
+    for line in page.lines() {
+        // A bar in a cell is escaped.
+        let row = line.strip_prefix('|').map(|row| row.replace("\\|", "\0"));
+        let Some(cell) = row.as_deref().and_then(|row| row.split('|').next()) else {
+            within = false;
+            continue;
+        };
+        let cell = cell.replace('\0', "|");
+        match tables.last_mut() {
+            Some(Table { named, .. }) if within => {
+                named.extend(cell.split('`').skip(1).step_by(2).map(str::to_owned));
+            }
+            _ => tables.push(Table { heading: cell.trim().to_owned(), named: Vec::new() }),
+        }
+        within = true;
+    }
+    tables
+}
+
+fn documented_keys(page: &str) -> BTreeSet<String> {
+    let of_keys = tables(page).into_iter().filter(|table| table.heading == "key");
+    of_keys.flat_map(|table| table.named).collect()
+}
+
+/// All that stands in quotes in the source and is a key: whatever reads it has to name it.
+fn keys_in_the_source() -> BTreeSet<String> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut texts = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of the source") {
+            let path = entry.expect("an entry of the source").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let source = fs::read_to_string(path).expect("a file of the source");
+                texts.extend(source.split('"').map(str::to_owned));
+            }
+        }
+    }
+    let may_be_key = |text: &String| {
+        text.starts_with(|first: char| first.is_ascii_alphabetic())
+            && text.chars().all(|c| c.is_ascii_alphanumeric())
+            && !text.ends_with("FromEnv")
+    };
+    texts.into_iter().filter(may_be_key).filter(|text| is_key(text)).collect()
+}
+
+/// The metadata of each trigger that a page shows, or rows of one, with the line that they begin at.
+fn examples(page: &str) -> Vec<(usize, Metadata)> {
+    let lines: Vec<&str> = page.lines().collect();
+    let begins = lines.iter().enumerate().filter(|(_, line)| **line == "```yaml");
+    let mut examples = Vec::new();
+    for (begin, _) in begins {
+        let block = &lines[begin + 1..];
+        let end = block.iter().position(|line| *line == "```").expect("the block ends");
+        let block = &block[..end];
+        let external = block.iter().enumerate().filter(|(_, line)| is_external(line));
+        let triggers: Vec<usize> = external.map(|(at, _)| at).collect();
+        for at in &triggers {
+            assert_eq!(block[at + 1].trim(), "metadata:", "after line {}", begin + at + 2);
+            let of_trigger = indented_beyond(indent(block[at + 1]), &block[at + 2..]);
+            examples.push((begin + at + 4, mapping(of_trigger)));
+        }
+        if triggers.is_empty() {
+            examples.push((begin + 2, mapping(block)));
+        }
+    }
+    examples
+}
+
+fn is_external(line: &str) -> bool {
+    line.trim().starts_with("- type: external")
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
+fn indented_beyond<'a, 'l>(than: usize, lines: &'l [&'a str]) -> &'l [&'a str] {
+    let end = lines.iter().position(|line| indent(line) <= than);
+    &lines[..end.unwrap_or(lines.len())]
+}
+
+/// The rows of a flat mapping in YAML, with what KEDA makes of a `FromEnv` key.
+fn mapping(mut lines: &[&str]) -> Metadata {
+    let mut rows = Metadata::new();
+    while let Some((line, rest)) = lines.split_first() {
+        let (key, value) = line.trim().split_once(": ").expect("a row is `key: value`");
+        let folded = if value == ">-" { indented_beyond(indent(line), rest) } else { &[] };
+        let value = match key {
+            "connectionFromEnv" => CONNECTION.to_owned(),
+            "caFromEnv" | "certFromEnv" => CERTIFICATE.to_owned(),
+            "keyFromEnv" => KEY.to_owned(),
+            _ if value == ">-" => {
+                folded.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+            }
+            _ => scalar(value),
+        };
+        assert!(rows.insert(key.to_owned(), value).is_none(), "{key} is given twice");
+        lines = &rest[folded.len()..];
+    }
+    rows
+}
+
+/// A string on one line, quoted or plain; Kubernetes takes nothing else in metadata.
+fn scalar(text: &str) -> String {
+    let text = text.trim();
+    for quote in ['"', '\''] {
+        if let Some(quoted) = text.strip_prefix(quote) {
+            let (value, comment) = quoted.split_once(quote).expect("the quote is closed");
+            assert!(!value.contains('\\') || quote == '\'', "{text}: an escape");
+            assert!(comment.is_empty() || comment.trim_start().starts_with('#'), "{text}: goes on");
+            return value.to_owned();
+        }
+    }
+    let plain = text.split(" #").next().unwrap_or_default().trim();
+    let begins = plain.starts_with(|first: char| first.is_ascii_alphabetic());
+    let is_string = begins && !plain.contains(": ") && !matches!(plain, "true" | "false");
+    assert!(is_string, "{text}: put it in quotes");
+    plain.to_owned()
+}
+
+#[test]
+fn every_key_there_is_has_its_place_and_no_other_word_is_called_one() {
+    assert!(!is_key("nonsense") && !is_key("Topic") && is_key("topic"));
+    let documented = documented_keys(PARAMETERS);
+    let known = keys_in_the_source();
+    assert!(known.len() > 40, "{known:?}");
+    let unknown: Vec<_> = documented.difference(&known).collect();
+    assert!(unknown.is_empty(), "docs/parameters.md names what is no key: {unknown:?}");
+    let missing: Vec<_> = known.difference(&documented).collect();
+    assert!(missing.is_empty(), "docs/parameters.md does not name {missing:?}");
+    let readme = documented_keys(README);
+    assert!(!readme.is_empty() && readme.is_subset(&known), "README.md: {readme:?}");
+}
+
+#[test]
+fn every_value_that_a_table_lists_fits_its_key() {
+    let mut values = 0;
+    for Table { heading, named } in tables(PARAMETERS) {
+        let key = heading.strip_prefix('`').and_then(|heading| heading.strip_suffix('`'));
+        for (key, value) in key.iter().flat_map(|key| named.iter().map(move |value| (key, value))) {
+            assert!(is_key(key), "{key} heads a table");
+            let told = complaints_beside(&row(key, value));
+            assert!(told.iter().any(Vec::is_empty), "{key}: {value}: {told:?}");
+            values += 1;
+        }
+    }
+    assert!(values > 20, "{values} values");
+}
+
+#[test]
+fn every_trigger_shown_decodes() {
+    for (page, text, least) in [("README.md", README, 1), ("docs/parameters.md", PARAMETERS, 5)] {
+        let examples = examples(text);
+        assert!(examples.len() >= least, "{page}: {} examples", examples.len());
+        for (line, metadata) in examples {
+            let told = if metadata.contains_key("scalerAddress") {
+                vec![complaints(&metadata)]
+            } else {
+                complaints_beside(&metadata).to_vec()
+            };
+            assert!(told.iter().any(Vec::is_empty), "{page}, line {line}: {told:?}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What is shipped beside the program: the pages, the examples and the image say what is so.
+
+mod docs;
+mod examples;
+mod image;

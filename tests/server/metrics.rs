@@ -1,0 +1,223 @@
+//! `/metrics` of `keda-sift serve`: what a poll changes, and that Prometheus can read it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
+use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
+use tokio::time::{Instant, sleep};
+use tonic::Code;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::support::program::{PATIENCE, Program};
+
+/// A page of metrics.
+#[derive(Debug)]
+struct Page {
+    /// The type of each family.
+    types: BTreeMap<String, String>,
+    /// The value of each series, by its name and labels as they stand there.
+    values: BTreeMap<String, f64>,
+}
+
+impl Page {
+    /// Reads a page by the rules of OpenMetrics, as far as they apply to ours.
+    fn of(program: &Program) -> Page {
+        let (head, body) = program.page("/metrics");
+        assert!(head.starts_with("HTTP/1.0 200"), "{head}");
+        let content_type =
+            "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
+        assert!(head.lines().any(|line| line == content_type), "{head}");
+        let body = body.strip_suffix("# EOF\n").expect("the end is marked");
+        let mut page = Page { types: BTreeMap::new(), values: BTreeMap::new() };
+        let mut family = String::new();
+        for line in body.lines() {
+            if let Some(comment) = line.strip_prefix("# ") {
+                let words: Vec<_> = comment.splitn(3, ' ').collect();
+                let [word, name, rest] = words[..] else { panic!("{line}") };
+                match word {
+                    "TYPE" => {
+                        name.clone_into(&mut family);
+                        assert!(
+                            page.types.insert(family.clone(), rest.to_owned()).is_none(),
+                            "{line}"
+                        );
+                    }
+                    "HELP" | "UNIT" => assert!(!rest.is_empty(), "{line}"),
+                    _ => panic!("{line}"),
+                }
+                continue;
+            }
+            let (series, value) = line.rsplit_once(' ').expect("a value");
+            let name = series.split('{').next().unwrap_or_default();
+            let suffixes: &[&str] = match page.types.get(&family).map(String::as_str) {
+                Some("counter") => &["_total"],
+                Some("gauge") => &[""],
+                Some("histogram") => &["_bucket", "_count", "_sum"],
+                Some("info") => &["_info"],
+                other => panic!("{line}: {other:?}"),
+            };
+            let suffix = name.strip_prefix(&family).expect("it stands below its family");
+            assert!(suffixes.contains(&suffix), "{line}");
+            let value: f64 = value.parse().expect("a number");
+            assert!(page.values.insert(series.to_owned(), value).is_none(), "twice: {line}");
+        }
+        page
+    }
+
+    fn value(&self, series: &str) -> Option<f64> {
+        self.values.get(series).copied()
+    }
+
+    /// All series of this name.
+    fn series(&self, name: &str) -> impl Iterator<Item = (&str, f64)> {
+        let start = format!("{name}{{");
+        let of_name = move |(series, _): &(&String, &f64)| series.starts_with(&start);
+        self.values.iter().filter(of_name).map(|(series, value)| (series.as_str(), *value))
+    }
+}
+
+/// The page, once a series has this value.
+async fn until(program: &Program, series: &str, value: f64) -> Page {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let page = Page::of(program);
+        if page.value(series) == Some(value) {
+            return page;
+        }
+        assert!(Instant::now() < deadline, "never {series} {value}: {page:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn trigger(name: &str, rows: &[(&str, &str)]) -> ScaledObjectRef {
+    let metadata: HashMap<_, _> =
+        rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    ScaledObjectRef {
+        name: name.to_owned(),
+        namespace: "media".to_owned(),
+        scaler_metadata: metadata,
+    }
+}
+
+fn kafka(bootstrap: &str) -> ScaledObjectRef {
+    trigger(
+        "kafka",
+        &[
+            ("source", "kafka"),
+            ("bootstrapServers", bootstrap),
+            ("consumerGroup", "thumbnails"),
+            ("topic", "uploads"),
+        ],
+    )
+}
+
+fn metrics(trigger: ScaledObjectRef) -> GetMetricsRequest {
+    GetMetricsRequest { scaled_object_ref: Some(trigger), metric_name: String::new() }
+}
+
+async fn channel(program: &Program) -> Channel {
+    let url = format!("http://{}", program.grpc);
+    Channel::from_shared(url).unwrap().connect().await.unwrap()
+}
+
+#[tokio::test]
+async fn polls_are_counted_and_timed_by_rpc_and_code_and_failures_by_source() {
+    let program = Program::serving(&["--measure-timeout", "500ms"]);
+    let mut client = ExternalScalerClient::new(channel(&program).await);
+    // Takes connections and never answers.
+    let broker = TcpListener::bind("127.0.0.1:0").unwrap();
+    let broker = kafka(&broker.local_addr().unwrap().to_string());
+
+    let page = Page::of(&program);
+    assert_eq!(page.series("keda_sift_polls_total").count(), 0, "{page:?}");
+    for source in ["kafka", "azure-servicebus", "unreadable"] {
+        let kept = format!("keda_sift_triggers{{source=\"{source}\"}}");
+        assert_eq!(page.value(&kept), Some(0.0), "{page:?}");
+    }
+    let version = format!("keda_sift_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(page.value(&version), Some(1.0), "{page:?}");
+
+    for _ in 0..3 {
+        client.get_metric_spec(broker.clone()).await.unwrap();
+    }
+    let status = client.get_metrics(metrics(broker)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    let unreadable = trigger("unreadable", &[("source", "carrier pigeon")]);
+    let status = client.get_metrics(metrics(unreadable)).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+
+    let rows = [
+        ("keda_sift_polls_total{rpc=\"GetMetricSpec\",code=\"OK\"}", 3.0),
+        ("keda_sift_polls_total{rpc=\"GetMetrics\",code=\"Unavailable\"}", 1.0),
+        ("keda_sift_polls_total{rpc=\"GetMetrics\",code=\"InvalidArgument\"}", 1.0),
+        ("keda_sift_poll_duration_seconds_count{rpc=\"GetMetricSpec\"}", 3.0),
+        ("keda_sift_poll_duration_seconds_count{rpc=\"GetMetrics\"}", 2.0),
+        ("keda_sift_measurement_failures_total{source=\"kafka\",code=\"Unavailable\"}", 1.0),
+        ("keda_sift_triggers{source=\"kafka\"}", 1.0),
+        ("keda_sift_triggers{source=\"unreadable\"}", 1.0),
+    ];
+    for (series, value) in rows {
+        until(&program, series, value).await;
+    }
+    let page = Page::of(&program);
+    assert_eq!(page.series("keda_sift_polls_total").count(), 3, "{page:?}");
+    assert_eq!(page.series("keda_sift_measurement_failures_total").count(), 1, "{page:?}");
+    let took = page.value("keda_sift_poll_duration_seconds_sum{rpc=\"GetMetrics\"}").unwrap();
+    assert!(took >= 0.4, "one of them waited for the broker: {page:?}");
+    let within = |end: &str| {
+        let bucket = "keda_sift_poll_duration_seconds_bucket";
+        page.value(&format!("{bucket}{{le=\"{end}\",rpc=\"GetMetrics\"}}")).unwrap()
+    };
+    assert!(within("0.25") <= 1.0 && within("+Inf") == 2.0, "{page:?}");
+    let buckets = page.series("keda_sift_poll_duration_seconds_bucket");
+    assert_eq!(buckets.count(), 2 * 14, "{page:?}");
+}
+
+#[tokio::test]
+async fn a_call_whose_caller_went_away_is_counted_as_cancelled_and_a_stream_when_it_ends() {
+    let program = Program::serving(&["--measure-timeout", "10m"]);
+    let mut client = ExternalScalerClient::new(channel(&program).await);
+    let broker = TcpListener::bind("127.0.0.1:0").unwrap();
+    let broker = kafka(&broker.local_addr().unwrap().to_string());
+
+    let mut other = client.clone();
+    let call = other.get_metrics(metrics(broker.clone()));
+    tokio::select! {
+        ended = call => panic!("{ended:?}"),
+        _ = until(&program, "keda_sift_triggers{source=\"kafka\"}", 1.0) => {}
+    }
+    let cancelled = "keda_sift_polls_total{rpc=\"GetMetrics\",code=\"Canceled\"}";
+    until(&program, cancelled, 1.0).await;
+
+    let stream = client.stream_metric_spec(broker).await.unwrap();
+    let mut stream = stream.into_inner();
+    stream.message().await.unwrap().unwrap();
+    let page = Page::of(&program);
+    assert_eq!(page.series("keda_sift_polls_total").count(), 1, "it has not ended: {page:?}");
+    drop(stream);
+    let cancelled = "keda_sift_polls_total{rpc=\"StreamMetricSpec\",code=\"Canceled\"}";
+    until(&program, cancelled, 1.0).await;
+}
+
+#[tokio::test]
+async fn what_is_no_call_of_kedas_makes_no_series() {
+    let program = Program::serving::<&str>(&[]);
+    let channel = channel(&program).await;
+    HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.unwrap();
+    let mut grpc = tonic::client::Grpc::new(channel.clone());
+    grpc.ready().await.unwrap();
+    let path = "/externalscaler.ExternalScaler/MadeUp".parse().unwrap();
+    let request = tonic::Request::new(ScaledObjectRef::default());
+    let codec = tonic_prost::ProstCodec::<ScaledObjectRef, ScaledObjectRef>::default();
+    let status = grpc.unary(request, path, codec).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented, "{status:?}");
+    ExternalScalerClient::new(channel).get_metric_spec(ScaledObjectRef::default()).await.unwrap();
+
+    let one = "keda_sift_polls_total{rpc=\"GetMetricSpec\",code=\"OK\"}";
+    let page = until(&program, one, 1.0).await;
+    assert_eq!(page.series("keda_sift_polls_total").count(), 1, "{page:?}");
+}

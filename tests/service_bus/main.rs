@@ -1,0 +1,12 @@
+//! Azure Service Bus, on a stand-in that Microsoft's own clients judge first: what a trigger counts there, and what it costs.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod depth;
+mod failures;
+mod identity;
+mod management;
+mod peek;
+mod sdk;
+mod sharing;
