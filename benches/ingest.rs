@@ -148,7 +148,7 @@ async fn sifted(bootstrap: &str, selection: &[(&str, &str)]) -> f64 {
     let kafka = Kafka::new(Options { request_timeout: Duration::from_secs(60) });
     let follower = kafka.follow(trigger);
     let begun = Instant::now();
-    let measured = follower.measure(begun + Duration::from_secs(60), Purpose::Metric).await;
+    let measured = follower.measure(begun + Duration::from_secs(60), Purpose::Metric, None).await;
     let elapsed = begun.elapsed().as_secs_f64();
     let wanted = if selection.is_empty() { RECORDS } else { RECORDS / 10 };
     assert_eq!(measured.expect("a count").metric.count(), wanted as u64);

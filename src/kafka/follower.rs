@@ -25,7 +25,7 @@ use super::lag::{self, PartitionLag, Waiting};
 use super::librdkafka::{End, Layout};
 use super::names::{Offset, Partition, Topic};
 use super::tail::{FollowerId, Log, Need, Progress, Thing, View};
-use super::trigger::{CountBy, CountFrom, KafkaTrigger};
+use super::trigger::{CountBy, CountFrom, KafkaTrigger, Spread};
 use crate::backlog::{Backlog, Measured, Purpose};
 use crate::lock::lock;
 
@@ -91,6 +91,17 @@ struct Offsets {
     places: Vec<Place>,
 }
 
+/// What is counted, and how far.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    offsets: &'a Offsets,
+    /// From where on, at each place.
+    waiting: &'a [Waiting],
+    /// How far the tails had come before the offsets were asked for.
+    seen: &'a HashMap<Topic, BTreeMap<Partition, Offset>>,
+    limit: Option<NonZeroU64>,
+}
+
 /// What is known of each place's messages.
 struct Counts {
     counts: Vec<u64>,
@@ -105,7 +116,8 @@ impl Follower {
         Follower { trigger, clusters, memory: Mutex::default() }
     }
 
-    /// How many messages wait, now: asked of the brokers after this call came.
+    /// How many messages wait, now: asked of the brokers after this call came. Counts no further than `enough`, if the trigger has no
+    /// `countLimit`.
     ///
     /// Dropping the future gives up this caller's wait and nothing that others wait for. What
     /// `excludePersistentLag` remembers moves on only with [`Purpose::Metric`], and only when the
@@ -114,9 +126,15 @@ impl Follower {
     /// # Errors
     /// [`Error`] where the number cannot be had by the deadline. A group that does not exist, or has
     /// nothing committed, is no error: `offsetResetPolicy` says what waits for it.
-    pub async fn measure(&self, deadline: Instant, purpose: Purpose) -> Result<Measured, Error> {
+    pub async fn measure(
+        &self,
+        deadline: Instant,
+        purpose: Purpose,
+        enough: Option<NonZeroU64>,
+    ) -> Result<Measured, Error> {
         let cluster = self.cluster(deadline).await?;
-        let measured = self.measure_on(&cluster, deadline, purpose).await;
+        let limit = self.trigger.count_limit.or(enough);
+        let measured = self.measure_on(&cluster, deadline, purpose, limit).await;
         if cluster.is_spent() {
             // Its handles would go on to log in and be refused until the next poll, which locks
             // accounts. Whoever else waits for this cluster is refused as well.
@@ -134,6 +152,7 @@ impl Follower {
         cluster: &Arc<Cluster>,
         deadline: Instant,
         purpose: Purpose,
+        limit: Option<NonZeroU64>,
     ) -> Result<Measured, Error> {
         let topics = self.topics(cluster, deadline).await?;
         let mut suspects = HashMap::new();
@@ -157,15 +176,15 @@ impl Follower {
             let counts = match self.trigger.count_from {
                 CountFrom::Offsets => Some(count_offsets(&offsets.places, &waiting)),
                 CountFrom::Records => {
-                    self.count_records(cluster, &offsets, &waiting, &persistent, &seen, deadline)
-                        .await?
+                    let about = About { offsets: &offsets, waiting: &waiting, seen: &seen, limit };
+                    self.count_records(cluster, about, &persistent, deadline).await?
                 }
             };
             let Some(counts) = counts else {
                 sleep(ASK_AGAIN_AFTER).await;
                 continue;
             };
-            let measured = self.add_up(&counts, &persistent)?;
+            let measured = self.add_up(&counts, &persistent, limit)?;
             if purpose == Purpose::Metric {
                 let committed = offsets.places.iter().filter_map(|place| {
                     Some(((place.topic.clone(), place.partition), place.committed?))
@@ -329,12 +348,12 @@ impl Follower {
     async fn count_records(
         &self,
         cluster: &Arc<Cluster>,
-        offsets: &Offsets,
-        waiting: &[Waiting],
+        about: About<'_>,
         persistent: &[bool],
-        seen: &HashMap<Topic, BTreeMap<Partition, Offset>>,
         deadline: Instant,
     ) -> Result<Option<Counts>, Error> {
+        let About { offsets, waiting, seen, limit } = about;
+        let enough = self.enough(limit);
         let mut all = Counts {
             counts: vec![0; offsets.places.len()],
             keys: (self.trigger.count_by == CountBy::Keys).then_some((0, 0)),
@@ -370,8 +389,9 @@ impl Follower {
             let followed = self.followed(cluster, topic);
             let view =
                 View { layout: bounds.layout, compacted: bounds.compacted, asked: bounds.asked };
-            let (counts, progress) =
-                self.wait(cluster, &followed, &needs, view, &all.counts, deadline).await?;
+            let (counts, progress) = self
+                .wait(cluster, &followed, &needs, view, (&all.counts, enough), deadline)
+                .await?;
             for (index, count) in at.iter().zip(counts) {
                 all.counts[*index] = count;
             }
@@ -402,11 +422,9 @@ impl Follower {
         followed: &Followed,
         needs: &[Need],
         view: View,
-        before: &[u64],
+        (before, enough): (&[u64], Option<NonZeroU64>),
         deadline: Instant,
     ) -> Result<(Vec<u64>, Progress), Error> {
-        let limit = self.trigger.count_limit.map(NonZeroU64::get);
-        let enough = limit.filter(|_| self.trigger.count_by == CountBy::Messages);
         loop {
             let moved = followed.log.moved();
             tokio::pin!(moved);
@@ -416,7 +434,7 @@ impl Follower {
             let known: u64 = seen.counts.iter().chain(before).sum();
             let waits = matches!(seen.state, Progress::Reading { .. });
             if !waits
-                || enough.is_some_and(|enough| known >= enough)
+                || enough.is_some_and(|enough| known >= enough.get())
                 || timeout_at(deadline, moved).await.is_err()
             {
                 return Ok((seen.counts, seen.state));
@@ -437,7 +455,21 @@ impl Follower {
         followed.clone()
     }
 
-    fn add_up(&self, counts: &Counts, persistent: &[bool]) -> Result<Measured, Error> {
+    /// How many messages make it needless to look further: none do where the number depends on where they are.
+    fn enough(&self, limit: Option<NonZeroU64>) -> Option<NonZeroU64> {
+        let KafkaTrigger { count_by, spread, exclude_persistent_lag, .. } = *self.trigger;
+        let by_place = count_by != CountBy::Messages
+            || spread == Spread::PartitionsWithLag
+            || exclude_persistent_lag;
+        limit.filter(|_| !by_place)
+    }
+
+    fn add_up(
+        &self,
+        counts: &Counts,
+        persistent: &[bool],
+        limit: Option<NonZeroU64>,
+    ) -> Result<Measured, Error> {
         let each = counts.counts.iter().zip(persistent);
         let partitions: Vec<PartitionLag> = each
             .map(|(count, persistent)| PartitionLag { count: *count, persistent: *persistent })
@@ -453,8 +485,8 @@ impl Follower {
             ),
             CountBy::Keys => counts.keys.unwrap_or_default(),
         };
-        let sum = lag::add_up(&self.trigger, &partitions, all, moving);
-        let limited = self.trigger.count_limit.is_some_and(|limit| all >= limit.get());
+        let sum = lag::add_up(&self.trigger, &partitions, all, moving, limit);
+        let limited = limit.is_some_and(|limit| all >= limit.get());
         // Bounded or rounded, what was counted may be another number; but nothing stays unknown.
         let answer = |counted: u64, value: u64| match (&counts.reading, NonZeroU64::new(value)) {
             (Some((topic, judged, behind)), _) if counted == 0 => {

@@ -4,6 +4,8 @@
 //! # References
 //! - KEDA 2.20.2, `pkg/scalers/kafka_scaler.go`: lag of a partition, and of all together
 
+use std::num::NonZeroU64;
+
 use super::names::Offset;
 use super::trigger::{KafkaTrigger, OffsetReset, Spread};
 
@@ -51,14 +53,15 @@ pub(super) fn waiting(
 }
 
 /// The value and the activity of a trigger: `all` and `moving` are how much waits altogether and in
-/// the partitions that are not persistent, bounded here as the trigger says.
+/// the partitions that are not persistent, bounded here as the trigger says and by `limit`.
 pub(super) fn add_up(
     trigger: &KafkaTrigger,
     partitions: &[PartitionLag],
     all: u64,
     moving: u64,
+    limit: Option<NonZeroU64>,
 ) -> Lag {
-    let limit = trigger.count_limit.map_or(u64::MAX, u64::from);
+    let limit = limit.map_or(u64::MAX, u64::from);
     let with_lag = partitions.iter().filter(|lag| !lag.persistent && lag.count > 0).count() as u64;
     let partitions = partitions.len() as u64;
     Lag {

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use kube::core::DynamicObject;
@@ -51,8 +52,9 @@ pub struct ScaledRef {
 pub struct Scaled {
     /// Which one it is.
     pub of: ScaledRef,
-    /// The most Jobs KEDA starts; not known of ScaledObjects, whose metric may be shown and reckoned with.
-    pub max_jobs: Option<u64>,
+    /// The most Jobs KEDA starts, where that is all that the count decides. Not of ScaledObjects, whose metric may be shown and reckoned
+    /// with, and not beside other triggers: KEDA takes the target of the one that counts most (`max`), so what is left out would choose.
+    pub max_jobs: Option<NonZeroU64>,
     /// Whether KEDA is told to leave it alone.
     pub paused: bool,
     /// Its triggers that point at us, in their order.
@@ -159,8 +161,10 @@ impl Scaled {
             .into_iter()
             .map(|metadata| ExternalTrigger { metadata, environment: environment.clone() })
             .collect();
-        let max_jobs = (kind == Kind::ScaledJob)
-            .then(|| spec["maxReplicaCount"].as_u64().unwrap_or(DEFAULT_MAX_JOBS));
+        let is_alone = spec["triggers"].as_array()?.len() == 1;
+        let max_jobs = (kind == Kind::ScaledJob && is_alone)
+            .then(|| spec["maxReplicaCount"].as_u64().unwrap_or(DEFAULT_MAX_JOBS))
+            .and_then(NonZeroU64::new);
         let annotation = |name: &str| metadata.annotations.as_ref().and_then(|all| all.get(name));
         let paused = annotation("autoscaling.keda.sh/paused").is_some_and(|value| value != "false")
             || annotation("autoscaling.keda.sh/paused-replicas").is_some();
@@ -288,7 +292,7 @@ mod tests {
         });
         let scaled = Scaled::of(Kind::ScaledJob, &object(job), &own).expect("two triggers");
         assert_eq!(scaled.of.to_string(), "ScaledJob media/thumbnails");
-        assert_eq!((scaled.triggers.len(), scaled.max_jobs, scaled.paused), (2, Some(7), true));
+        assert_eq!((scaled.triggers.len(), scaled.max_jobs, scaled.paused), (2, None, true));
 
         for strange in [
             json!({ "metadata": { "name": "a", "namespace": "b" } }),

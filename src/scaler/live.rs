@@ -7,6 +7,7 @@
 //!
 //! What `IsActive` measured is not kept: it would only ever be read by another `IsActive`.
 
+use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -50,8 +51,9 @@ impl LiveTrigger {
         &self,
         sources: &Sources,
         deadline: Instant,
+        enough: Option<NonZeroU64>,
     ) -> Result<Backlog, Error> {
-        let measured = self.measure(sources, deadline, Purpose::Metric).await;
+        let measured = self.measure(sources, deadline, Purpose::Metric, enough).await;
         // A caller that has gone by now was told nothing, and leaves what was said before.
         *self.said() = measured
             .as_ref()
@@ -65,8 +67,9 @@ impl LiveTrigger {
         &self,
         sources: &Sources,
         deadline: Instant,
+        enough: Option<NonZeroU64>,
     ) -> Result<Backlog, Error> {
-        Ok(self.measure(sources, deadline, Purpose::Activity).await?.activity)
+        Ok(self.measure(sources, deadline, Purpose::Activity, enough).await?.activity)
     }
 
     /// Whether more messages wait than the activation threshold.
@@ -74,11 +77,12 @@ impl LiveTrigger {
         &self,
         sources: &Sources,
         deadline: Instant,
+        enough: Option<NonZeroU64>,
     ) -> Result<bool, Error> {
         let said = *self.said();
         let activity = match said {
             Some(said) if said.at.elapsed() < SNAPSHOT_LIFE => said.activity,
-            _ => self.measure(sources, deadline, Purpose::Activity).await?.activity,
+            _ => self.measure(sources, deadline, Purpose::Activity, enough).await?.activity,
         };
         let activation = self.trigger.activation;
         activity.exceeds(activation).ok_or(Error::Undecided { activation })
@@ -89,9 +93,10 @@ impl LiveTrigger {
         sources: &Sources,
         deadline: Instant,
         purpose: Purpose,
+        enough: Option<NonZeroU64>,
     ) -> Result<Measured, Error> {
         let follower = self.follower.get_or_init(|| sources.follow(&self.trigger.source));
-        follower.measure(deadline, purpose).await
+        follower.measure(deadline, purpose, enough).await
     }
 
     fn said(&self) -> MutexGuard<'_, Option<Snapshot>> {

@@ -147,7 +147,8 @@ impl Scaler {
     async fn metric(&self, asked: &ScaledObjectRef) -> Result<MetricValue, Error> {
         let entry = self.triggers.find(asked)?;
         let measured = self.in_time(&entry, asked, async |live, deadline| {
-            let backlog = live.metric(&self.sources, deadline).await?;
+            let enough = entry.enough(live.trigger());
+            let backlog = live.metric(&self.sources, deadline, enough).await?;
             Ok(metric_value(&live.trigger().metric_name, backlog))
         });
         let measured = measured.await;
@@ -159,7 +160,7 @@ impl Scaler {
 
     async fn active(&self, entry: &Entry, asked: &ScaledObjectRef) -> Result<bool, Error> {
         self.in_time(entry, asked, async |live, deadline| {
-            live.is_active(&self.sources, deadline).await
+            live.is_active(&self.sources, deadline, entry.enough(live.trigger())).await
         })
         .await
     }
@@ -171,8 +172,9 @@ impl Scaler {
         asked: &ScaledObjectRef,
     ) -> Result<Warmth, Error> {
         self.in_time(entry, asked, async |live, deadline| {
-            let backlog = live.warm(&self.sources, deadline).await?;
-            Ok(Warmth { backlog, is_limit: live.trigger().stops_at(backlog) })
+            let enough = entry.enough(live.trigger());
+            let backlog = live.warm(&self.sources, deadline, enough).await?;
+            Ok(Warmth { backlog, is_limit: live.trigger().stops_at(backlog, enough) })
         })
         .await
     }

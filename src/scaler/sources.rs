@@ -2,6 +2,7 @@
 //!
 //! A further source is one field, one variant and one line in each `match`.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -91,7 +92,7 @@ impl Sources {
 }
 
 impl Follower {
-    /// How many messages wait, now.
+    /// How many messages wait, now; of a trigger without a `countLimit` no further than `enough`.
     ///
     /// Dropping the future gives up this caller's wait and nothing that others wait for.
     ///
@@ -101,10 +102,11 @@ impl Follower {
         &self,
         deadline: Instant,
         purpose: Purpose,
+        enough: Option<NonZeroU64>,
     ) -> Result<Measured, Error> {
         match self {
-            Self::Kafka(follower) => Ok(follower.measure(deadline, purpose).await?),
-            Self::ServiceBus(follower) => Ok(follower.measure(deadline).await?),
+            Self::Kafka(follower) => Ok(follower.measure(deadline, purpose, enough).await?),
+            Self::ServiceBus(follower) => Ok(follower.measure(deadline, enough).await?),
             #[cfg(test)]
             Self::Scripted(script) => Ok(script.measure(purpose).await?),
         }

@@ -1,7 +1,6 @@
 //! Which triggers KEDA asks about: each decoded once, and forgotten when no poll has come for a while.
 //!
-//! One that names a TriggerAuthentication is decoded again when that gives other parameters; one whose ScaledJob says how
-//! many Jobs there can be, when that changes.
+//! One that names a TriggerAuthentication is decoded again when that gives other parameters.
 //!
 //! KEDA does not say when a trigger is gone. It stops asking, and with the trigger goes its hold on
 //! clusters and tails. What cannot be decoded is kept the same way, with its complaint, which follows
@@ -57,7 +56,6 @@ pub(crate) struct Followed {
 /// What an entry's metadata was decoded to, and with what.
 struct Held {
     authentication: Option<Arc<Authentication>>,
-    max_jobs: u64,
     live: Result<Arc<LiveTrigger>, Invalid>,
 }
 
@@ -164,16 +162,13 @@ impl Entry {
         asked: &ScaledObjectRef,
         authentication: Option<Arc<Authentication>>,
     ) -> Result<Arc<LiveTrigger>, Error> {
-        let max_jobs = self.max_jobs.load(Ordering::Relaxed);
         let mut held = lock(&self.held);
         let live = match &*held {
-            Some(held) if held.authentication == authentication && held.max_jobs == max_jobs => {
-                &held.live
-            }
+            Some(held) if held.authentication == authentication => &held.live,
             _ => {
-                let live = decode(asked, authentication.as_deref(), max_jobs);
+                let live = decode(asked, authentication.as_deref());
                 let live = live.map(|trigger| Arc::new(LiveTrigger::new(trigger)));
-                &held.insert(Held { authentication, max_jobs, live }).live
+                &held.insert(Held { authentication, live }).live
             }
         };
         Ok(live.as_ref().map(Arc::clone).map_err(Invalid::clone)?)
@@ -189,24 +184,23 @@ impl Entry {
     }
 
     /// Says how many Jobs there can be, which is all that need be counted.
-    pub(crate) fn set_max_jobs(&self, max_jobs: Option<u64>) {
-        self.max_jobs.store(max_jobs.unwrap_or(0), Ordering::Relaxed);
+    pub(crate) fn set_max_jobs(&self, max_jobs: Option<NonZeroU64>) {
+        self.max_jobs.store(max_jobs.map_or(0, NonZeroU64::get), Ordering::Relaxed);
+    }
+
+    /// How far a count of the trigger must go, if anyone has said how many Jobs there can be.
+    pub(crate) fn enough(&self, trigger: &Trigger) -> Option<NonZeroU64> {
+        trigger.enough(NonZeroU64::new(self.max_jobs.load(Ordering::Relaxed))?)
     }
 }
 
 fn decode(
     asked: &ScaledObjectRef,
     authentication: Option<&Authentication>,
-    max_jobs: u64,
 ) -> Result<Trigger, Invalid> {
     let parameters = authentication.map(|authentication| &authentication.parameters);
     let reader = Reader::new(&asked.scaler_metadata).within(&asked.namespace).with(parameters);
-    let trigger = Trigger::read(reader)?;
-    let limit = NonZeroU64::new(max_jobs.saturating_mul(trigger.target));
-    Ok(match limit {
-        Some(limit) => trigger.counting_to(limit),
-        None => trigger,
-    })
+    Trigger::read(reader)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! One trigger's hold on its namespace, and the way of a poll: by the management endpoint, or by peeking.
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;
 
@@ -13,6 +13,7 @@ use super::namespaces::{Namespace, Namespaces};
 use super::peek::Peeker;
 use super::trigger::{CountBy, CountFrom, ServiceBusTrigger};
 use crate::backlog::{Backlog, Measured};
+use crate::lock::lock;
 
 /// A trigger that is followed.
 pub struct Follower(Result<Followed, Error>);
@@ -27,9 +28,17 @@ struct Followed {
 /// Who counts.
 enum Way {
     Management,
-    Peek(Arc<Peeker>, Arc<Want>),
+    Peek(Peeked),
     /// The management endpoint, and where that refuses, we.
-    Either(Arc<Peeker>, Arc<Want>),
+    Either(Peeked),
+}
+
+/// What is peeked for, on an entity that others may peek at too.
+struct Peeked {
+    peeker: Arc<Peeker>,
+    /// Another one whenever another number is enough.
+    want: Mutex<Arc<Want>>,
+    limit: NonZeroU64,
 }
 
 impl Follower {
@@ -38,15 +47,19 @@ impl Follower {
         Follower(followed.map_err(Error::from))
     }
 
-    /// How many messages wait, now: both figures are the same.
+    /// How many messages wait, now: both figures are the same. Counts no further than `enough`, if the trigger has no `countLimit`.
     ///
     /// Dropping the future gives up this caller's wait and nothing that others wait for.
     ///
     /// # Errors
     /// When the count cannot be had by the deadline; an unknown is never 0.
-    pub async fn measure(&self, deadline: Instant) -> Result<Measured, Error> {
+    pub async fn measure(
+        &self,
+        deadline: Instant,
+        enough: Option<NonZeroU64>,
+    ) -> Result<Measured, Error> {
         let followed = self.0.as_ref().map_err(Clone::clone)?;
-        let backlog = followed.count(deadline).await?;
+        let backlog = followed.count(deadline, enough).await?;
         Ok(Measured { metric: backlog, activity: backlog })
     }
 }
@@ -59,38 +72,32 @@ impl Followed {
             return Followed { namespace, entities, limit, way: Way::Management };
         };
         let peeked = || {
-            let parts = trigger.selection.parts();
-            let want = Want { parts, by: trigger.count_by, limit: trigger.peek_limit };
-            (namespace.peeker(entity), Arc::new(want))
+            let (parts, limit) = (trigger.selection.parts(), trigger.peek_limit);
+            let want = Arc::new(Want { parts, by: trigger.count_by, limit: limit.get() });
+            Peeked { peeker: namespace.peeker(entity), want: Mutex::new(want), limit }
         };
         let counts_all = trigger.selection.is_all() && trigger.count_by == CountBy::Messages;
         let way = match trigger.count_from {
             CountFrom::Management => Way::Management,
-            CountFrom::Auto if counts_all => {
-                let (peeker, want) = peeked();
-                Way::Either(peeker, want)
-            }
-            CountFrom::Auto | CountFrom::Peek => {
-                let (peeker, want) = peeked();
-                Way::Peek(peeker, want)
-            }
+            CountFrom::Auto if counts_all => Way::Either(peeked()),
+            CountFrom::Auto | CountFrom::Peek => Way::Peek(peeked()),
         };
         Followed { entities: trigger.entities.clone(), namespace, limit, way }
     }
 
-    async fn count(&self, deadline: Instant) -> Result<Backlog, Error> {
+    async fn count(&self, deadline: Instant, enough: Option<NonZeroU64>) -> Result<Backlog, Error> {
         match &self.way {
             Way::Management => self.managed(deadline).await,
-            Way::Peek(peeker, want) => peeker.count(want, deadline).await,
-            Way::Either(peeker, want) => {
-                if peeker.instead.load(Ordering::Relaxed) {
-                    return peeker.count(want, deadline).await;
+            Way::Peek(peeked) => peeked.count(deadline, enough).await,
+            Way::Either(peeked) => {
+                if peeked.peeker.instead.load(Ordering::Relaxed) {
+                    return peeked.count(deadline, enough).await;
                 }
                 match self.managed(deadline).await {
                     Err(refusal) if refusal.is_refusal() => {
-                        let counted = peeker.count(want, deadline).await?;
+                        let counted = peeked.count(deadline, enough).await?;
                         // Not before it works: the refusal may be mended first.
-                        peeker.count_instead(&refusal);
+                        peeked.peeker.count_instead(&refusal);
                         Ok(counted)
                     }
                     counted => counted,
@@ -105,5 +112,21 @@ impl Followed {
             Some(limit) if count >= limit.get() => Backlog::AtLeast(limit),
             _ => Backlog::Exact(count),
         })
+    }
+}
+
+impl Peeked {
+    async fn count(&self, deadline: Instant, enough: Option<NonZeroU64>) -> Result<Backlog, Error> {
+        let want = self.want(enough.unwrap_or(self.limit).get());
+        self.peeker.count(&want, deadline).await
+    }
+
+    /// What is wanted, up to this many. Polls that want the same share it.
+    fn want(&self, limit: u64) -> Arc<Want> {
+        let mut want = lock(&self.want);
+        if want.limit != limit {
+            *want = Arc::new(Want { parts: want.parts.clone(), by: want.by, limit });
+        }
+        Arc::clone(&want)
     }
 }

@@ -25,9 +25,15 @@ pub const FILTER_VARIABLES: &[&str] =
 /// KEDA's `messageCount` where a trigger has none.
 const DEFAULT_MESSAGE_COUNT: u64 = 5;
 
-/// Where counting stops of a trigger without `countLimit` whose messages are peeked, if its activation
-/// threshold lies lower: more Jobs than any cluster starts, and few enough to look at again for each poll.
+/// Where counting stops at the earliest of a trigger without `countLimit` whose messages are peeked: few enough to look at again for
+/// each poll.
 const DEFAULT_PEEK_LIMIT: u64 = 10_000;
+
+/// And at the latest, as each match is kept.
+const MOST_OF_ITSELF: u64 = 1_000_000;
+
+/// How many Jobs the messages counted must at least be enough for: KEDA's `maxReplicaCount` where a ScaledJob has none.
+const DEFAULT_MAX_JOBS: u64 = 100;
 
 const NAMESPACE: &str = "give the namespace's short name or its host name";
 const NAME: &str = "give letters, digits, '.', '-', '_' and '~', with '/' between parts";
@@ -48,8 +54,9 @@ pub struct ServiceBusTrigger {
     pub count_by: CountBy,
     /// Where counting may stop; above the activation threshold.
     pub count_limit: Option<NonZeroU64>,
-    /// Where peeking stops; above the activation threshold, so that it always tells whether that is passed.
-    pub peek_limit: u64,
+    /// Where peeking stops if nobody says how many are enough; above the activation threshold, so that it always tells whether that is
+    /// passed.
+    pub peek_limit: NonZeroU64,
     /// What AMQP goes over.
     pub transport: Transport,
     /// Which messages count.
@@ -154,15 +161,19 @@ impl ServiceBusTrigger {
             count_from,
             count_by,
             count_limit,
-            peek_limit: count_limit.map_or_else(
-                || DEFAULT_PEEK_LIMIT.max(activation.saturating_add(1)),
-                NonZeroU64::get,
-            ),
+            peek_limit: count_limit.unwrap_or_else(|| peek_limit(target, activation)),
             transport: transport.unwrap_or_default(),
             selection,
         };
         Some(Decoded { trigger, activation, metric_name })
     }
+}
+
+/// Where peeking stops of a trigger that does not say.
+fn peek_limit(target: u64, activation: u64) -> NonZeroU64 {
+    let of_jobs = target.saturating_mul(DEFAULT_MAX_JOBS);
+    let limit = of_jobs.clamp(DEFAULT_PEEK_LIMIT, MOST_OF_ITSELF);
+    NonZeroU64::MIN.saturating_add(activation.max(limit - 1))
 }
 
 /// Messages for one replica or Job; the default after a complaint.
@@ -461,7 +472,7 @@ mod tests {
             count_from: CountFrom::Auto,
             count_by: CountBy::Messages,
             count_limit: NonZeroU64::new(100),
-            peek_limit: 100,
+            peek_limit: NonZeroU64::new(100).expect("above zero"),
             transport: Transport::Amqp,
             selection: Selection::default(),
         };

@@ -96,34 +96,29 @@ impl Trigger {
         Spec { metric_name: self.metric_name.clone(), target: self.target }
     }
 
-    /// Whether a count has ended there because it need not go further.
-    pub fn stops_at(&self, backlog: Backlog) -> bool {
-        let limit = match &self.source {
-            Source::Kafka(trigger) => trigger.count_limit.map(NonZeroU64::get),
-            Source::ServiceBus(trigger) => Some(trigger.peek_limit),
+    /// How far a count must go where KEDA starts no more than `max_jobs` Jobs. `None` where it must go on to the end, or to the
+    /// trigger's own `countLimit`.
+    pub fn enough(&self, max_jobs: NonZeroU64) -> Option<NonZeroU64> {
+        let counts_on = match &self.source {
+            // What is not counted but reckoned is KEDA's number, as KEDA gives it.
+            Source::Kafka(trigger) => {
+                trigger.count_limit.is_some() || trigger.count_from == kafka::CountFrom::Offsets
+            }
+            Source::ServiceBus(trigger) => trigger.count_limit.is_some(),
         };
-        matches!(backlog, Backlog::AtLeast(bound) if limit.is_some_and(|limit| bound.get() >= limit))
+        // At or below the activation threshold a count would never tell whether that is passed.
+        let above = NonZeroU64::MIN.saturating_add(self.activation);
+        let target = NonZeroU64::new(self.target)?;
+        (!counts_on).then(|| max_jobs.saturating_mul(target).max(above))
     }
 
-    /// The same trigger, counting no further than `limit` unless it has a `countLimit` of its own.
-    #[must_use]
-    pub fn counting_to(mut self, limit: NonZeroU64) -> Self {
-        // At or below the activation threshold a count would never tell whether that is passed.
-        let limit = limit.max(NonZeroU64::MIN.saturating_add(self.activation));
-        match &mut self.source {
-            // What is not counted but reckoned is KEDA's number, as KEDA gives it.
-            Source::Kafka(trigger) if trigger.count_from == kafka::CountFrom::Records => {
-                let trigger = Arc::make_mut(trigger);
-                trigger.count_limit = trigger.count_limit.or(Some(limit));
-            }
-            Source::Kafka(_) => {}
-            Source::ServiceBus(trigger) if trigger.count_limit.is_none() => {
-                let trigger = Arc::make_mut(trigger);
-                trigger.peek_limit = trigger.peek_limit.min(limit.get());
-            }
-            Source::ServiceBus(_) => {}
-        }
-        self
+    /// Whether a count that was told to go as far as `enough` has ended because it need not go further.
+    pub fn stops_at(&self, backlog: Backlog, enough: Option<NonZeroU64>) -> bool {
+        let limit = match &self.source {
+            Source::Kafka(trigger) => trigger.count_limit.or(enough),
+            Source::ServiceBus(trigger) => enough.or(Some(trigger.peek_limit)),
+        };
+        matches!(backlog, Backlog::AtLeast(bound) if limit.is_some_and(|limit| bound >= limit))
     }
 
     fn decode_kafka(reader: &mut Reader<'_>) -> Option<Self> {
@@ -342,17 +337,20 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_from_outside_stays_above_the_activation_threshold() {
+    fn as_many_as_the_jobs_take_are_enough_but_never_too_few_to_be_active() {
         let base =
             [("bootstrapServers", "a:1"), ("consumerGroup", "g"), ("activationLagThreshold", "50")];
-        let limit = |more: Rows<'_>, limit: u64| {
+        let enough = |more: Rows<'_>, max_jobs: u64| {
             let trigger = Trigger::decode(&map(&[&base[..], more].concat())).expect("a trigger");
-            let trigger = trigger.counting_to(NonZeroU64::new(limit).expect("above zero"));
-            kafka(&trigger).count_limit.map(NonZeroU64::get)
+            let max_jobs = NonZeroU64::new(max_jobs).expect("above zero");
+            trigger.enough(max_jobs).map(NonZeroU64::get)
         };
-        assert_eq!(limit(&[], 100), Some(100));
-        assert_eq!(limit(&[], 7), Some(51));
-        assert_eq!(limit(&[("countLimit", "60")], 100), Some(60));
+        assert_eq!(enough(&[], 10), Some(100), "ten for each Job");
+        assert_eq!(enough(&[("lagThreshold", "3")], 20), Some(60));
+        assert_eq!(enough(&[], 2), Some(51), "above the activation threshold");
+        assert_eq!(enough(&[], u64::MAX), Some(u64::MAX));
+        assert_eq!(enough(&[("countLimit", "60")], 100), None, "it has a limit of its own");
+        assert_eq!(enough(&[("countFrom", "offsets")], 100), None, "KEDA's number");
     }
 
     #[test]

@@ -83,7 +83,8 @@ fn followers(kafka: &Kafka, bootstrap: &str, topic: &str) -> Vec<Follower> {
 /// made before the first request can leave.
 async fn measure_together(followers: &[Follower]) {
     let deadline = Instant::now() + PATIENCE;
-    let measures = followers.iter().map(|follower| follower.measure(deadline, Purpose::Activity));
+    let measures =
+        followers.iter().map(|follower| follower.measure(deadline, Purpose::Activity, None));
     let measured = unconstrained(join_all(measures)).await;
     assert_all(measured);
 }
@@ -150,11 +151,11 @@ async fn polls_that_come_while_one_is_measured_share_the_next_measurement() {
     let before = proxy.asked(LIST_OFFSETS);
     proxy.replies(Replies::Hold);
     let deadline = Instant::now() + PATIENCE;
-    let first = followers[0].measure(deadline, Purpose::Activity);
+    let first = followers[0].measure(deadline, Purpose::Activity, None);
     let others = async {
         proxy.until_asked(LIST_OFFSETS, before + 1).await;
         let others = followers[1..].iter();
-        let others = join_all(others.map(|other| other.measure(deadline, Purpose::Activity)));
+        let others = join_all(others.map(|other| other.measure(deadline, Purpose::Activity, None)));
         let release = async { proxy.replies(Replies::Pass) };
         // The first to be polled, so all others have asked when the replies are let go.
         tokio::join!(biased; unconstrained(others), release).0
