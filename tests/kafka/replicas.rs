@@ -191,16 +191,16 @@ async fn without_a_committed_offset_replicas_that_know_the_trigger_say_the_same(
 #[tokio::test(flavor = "multi_thread")]
 async fn lag_that_persists_is_left_out_once_each_replica_has_seen_it_twice() {
     let broker = Broker::shared();
-    broker.topic("persistent").create().await;
-    broker.produce_all("persistent", ["a"; 9].map(Message::of_type)).await;
-    broker.commit("persistent", "persistent", [(0, 0)]).await;
+    broker.topic("standing").create().await;
+    broker.produce_all("standing", ["a"; 9].map(Message::of_type)).await;
+    broker.commit("standing", "standing", [(0, 0)]).await;
     let (first, second) = (Sift::start().await, Sift::start().await);
-    let trigger = first.trigger(broker.bootstrap(), "persistent", "persistent");
-    let both = Both::of("persistent", &second, trigger.with("excludePersistentLag", "true"));
+    let trigger = first.trigger(broker.bootstrap(), "standing", "standing");
+    let both = Both::of("standing", &second, trigger.with("excludePersistentLag", "true"));
     assert_eq!(both.values().await, [9, 9], "nothing to compare with yet");
     assert_eq!(both.values().await, [0, 0], "it has not moved");
     for (read, left) in [(2, 7), (3, 6)] {
-        broker.commit("persistent", "persistent", [(0, read)]).await;
+        broker.commit("standing", "standing", [(0, read)]).await;
         assert_eq!(both.values().await, [left, left], "it has moved to {read}");
         assert_eq!(both.values().await, [0, 0], "it stands at {read}");
     }
