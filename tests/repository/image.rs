@@ -178,19 +178,26 @@ fn every_file_the_program_is_made_of_is_copied() {
     let [build, _] = stages(&dockerfile);
     let copied = sources(&build);
 
-    // Cargo writes down, beside the program, what it read for it.
-    let read = fs::read_to_string(format!("{PROGRAM}.d")).unwrap();
-    let (_, read) = read.split_once(": ").unwrap();
-    let built = Path::new(PROGRAM).parent().unwrap();
-    let read: Vec<_> = read
-        .replace("\\ ", "\0")
-        .split_whitespace()
-        .map(|path| PathBuf::from(path.replace('\0', " ")))
-        .filter(|path| !path.starts_with(built))
-        .collect();
-    assert!(read.len() > 10, "{read:?}");
+    // What the compiler read, by its own notes, and what the build script says that it reads. Both are relative to the checkout, apart from
+    // what was generated.
+    let mut read = BTreeSet::from([PathBuf::from("build.rs")]);
+    for notes in fs::read_dir(Path::new(PROGRAM).with_file_name("deps")).unwrap() {
+        let notes = notes.unwrap().path();
+        let name = notes.file_name().unwrap().to_str().unwrap();
+        if name.starts_with("keda_sift-") && name.ends_with(".d") {
+            let notes = fs::read_to_string(notes).unwrap();
+            let of_rules = notes.lines().filter_map(|line| line.split_once(": "));
+            read.extend(of_rules.flat_map(|(_, of)| of.split_whitespace().map(PathBuf::from)));
+        }
+    }
+    let script = fs::read_to_string(repository().join("build.rs")).unwrap();
+    let told = script.lines().filter_map(|line| line.split_once("cargo::rerun-if-changed="));
+    read.extend(told.map(|(_, path)| PathBuf::from(path.trim_end_matches("\");"))));
+    read.retain(|path| path.is_relative());
+    for must in ["src/lib.rs", "src/main.rs", "proto"] {
+        assert!(read.contains(Path::new(must)), "{must} is not in {read:?}");
+    }
     for path in read {
-        let path = path.strip_prefix(repository()).unwrap_or(&path);
         assert!(
             copied.iter().any(|copied| path.starts_with(copied)),
             "{} is part of the program, and the Dockerfile does not copy it",
