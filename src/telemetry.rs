@@ -38,8 +38,11 @@ pub const POLL_DURATION: &str = "keda_sift_poll_duration";
 /// is wrong.
 pub const TRIGGERS: &str = "keda_sift_triggers";
 
-/// Triggers found by warm-up, by `state`: waiting or ready. There is none without warm-up.
+/// Triggers found by warm-up, by `state`, which is one of [`WARM_UP_STATES`]. There is none without warm-up.
 pub const WARM_UP: &str = "keda_sift_warm_up_triggers";
+
+/// Being measured; measured, with a count or without; and those whose metadata is not known before KEDA polls them.
+pub const WARM_UP_STATES: [&str; 3] = ["waiting", "ready", "unknown"];
 
 /// Measurements that gave no count, by `source` and gRPC `code`; on the page with `_total` behind it.
 pub const MEASUREMENT_FAILURES: &str = "keda_sift_measurement_failures";
@@ -162,10 +165,11 @@ impl Metrics {
         self.triggers.get_or_create(&Source { source }).set(count);
     }
 
-    /// So many triggers that warm-up has found still wait, and so many are ready.
-    pub fn warm_up(&self, waiting: u64, ready: u64) {
-        self.warm_up.get_or_create(&WarmUp { state: "waiting" }).set(waiting);
-        self.warm_up.get_or_create(&WarmUp { state: "ready" }).set(ready);
+    /// How many triggers that warm-up has found are in each of [`WARM_UP_STATES`].
+    pub fn warm_up(&self, counts: [usize; WARM_UP_STATES.len()]) {
+        for (state, count) in WARM_UP_STATES.into_iter().zip(counts) {
+            self.warm_up.get_or_create(&WarmUp { state }).set(count as u64);
+        }
     }
 
     /// A measurement of a source gave no count.

@@ -41,12 +41,12 @@ Ask how many messages of one type wait in a topic:
     \"eventType\":\"image.uploaded\"}}}' 127.0.0.1:9090 externalscaler.ExternalScaler/GetMetrics")]
 pub(super) struct Args {
     /// Where KEDA calls, over gRPC: a trigger's `scalerAddress`. Without TLS unless a certificate is given.
-    #[arg(long, env = "SIFT_GRPC_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
+    #[arg(long, env = "SIFT_GRPC_LISTEN", value_name = "ADDRESS", default_value = "[::]:9090")]
     grpc_listen: SocketAddr,
 
     /// Where Kubernetes asks whether this is alive and ready, and Prometheus for metrics, over HTTP without
     /// TLS: `/healthz`, `/readyz` and `/metrics`.
-    #[arg(long, env = "SIFT_HTTP_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9091")]
+    #[arg(long, env = "SIFT_HTTP_LISTEN", value_name = "ADDRESS", default_value = "[::]:9091")]
     http_listen: SocketAddr,
 
     /// The server's certificate for gRPC, followed by its intermediates, as PEM. Read again when it changes.

@@ -284,10 +284,10 @@ impl Kubernetes {
             error => error,
         })?;
         let target = &found.data["spec"]["jobTargetRef"]["template"]["spec"];
-        let source = found.data["spec"]["envSourceContainerName"].as_str();
         let mut parameters = BTreeMap::new();
         for of in &spec.env {
-            let container = of.container_name.as_deref().or(source).filter(|name| !name.is_empty());
+            // KEDA takes the first container where none is named here, whatever envSourceContainerName says.
+            let container = of.container_name.as_deref().filter(|name| !name.is_empty());
             let environment = Environment::of(target, container).ok_or_else(|| {
                 let container = container.unwrap_or("of its own");
                 key.unfit(format!(

@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 
 use super::client::{Kubernetes, Right, Subject, ask};
 use super::error::Error;
+use super::names::Name;
 use super::scaled::ScaledRef;
 use crate::rounds::Tasks;
 
@@ -37,7 +38,7 @@ const OBJECT_WAIT: Duration = Duration::from_secs(30);
 /// Between two Events at all.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How long nothing is told when telling is refused.
+/// How long nothing is told in a namespace when telling is refused there.
 const REFUSED_WAIT: Duration = Duration::from_secs(600);
 
 /// Events that wait to be told.
@@ -57,6 +58,8 @@ struct Telling {
 struct Told {
     words: HashMap<String, Instant>,
     objects: HashMap<String, Instant>,
+    /// Namespaces in which telling was refused.
+    refused: HashMap<Name, Instant>,
 }
 
 impl Events {
@@ -103,15 +106,16 @@ async fn tell_all(kubernetes: Kubernetes, mut queue: mpsc::Receiver<(ScaledRef, 
     let mut told = Told::default();
     while let Some((of, words)) = queue.recv().await {
         let name = name(&of, &words);
-        if !told.is_due(&name, &of.uid, Instant::now()) {
+        if !told.is_due(&name, &of, Instant::now()) {
             continue;
         }
         match kubernetes.tell(&of, &name, &words).await {
-            Ok(()) => {}
+            Ok(()) => told.note(name, &of, Instant::now()),
             Err(error @ Error::Forbidden { .. }) => {
-                warn!(%error, "nothing is told on ScaledJobs for a while");
-                sleep(REFUSED_WAIT).await;
+                warn!(%error, "nothing is told there on ScaledJobs for a while");
+                told.refused.insert(of.namespace, Instant::now());
             }
+            // The next poll brings it again.
             Err(error) => debug!(%of, %error, "an Event was not told"),
         }
         sleep(PAUSE).await;
@@ -119,16 +123,20 @@ async fn tell_all(kubernetes: Kubernetes, mut queue: mpsc::Receiver<(ScaledRef, 
 }
 
 impl Told {
-    /// Whether it is to be told now; then it counts as told.
-    fn is_due(&mut self, name: &str, uid: &str, now: Instant) -> bool {
+    /// Whether it is to be told now.
+    fn is_due(&mut self, name: &str, of: &ScaledRef, now: Instant) -> bool {
         self.words.retain(|_, at| now - *at < AGAIN);
         self.objects.retain(|_, at| now - *at < OBJECT_WAIT);
-        if self.words.contains_key(name) || self.objects.contains_key(uid) {
-            return false;
-        }
-        self.words.insert(name.to_owned(), now);
-        self.objects.insert(uid.to_owned(), now);
-        true
+        self.refused.retain(|_, at| now - *at < REFUSED_WAIT);
+        !self.words.contains_key(name)
+            && !self.objects.contains_key(&of.uid)
+            && !self.refused.contains_key(&of.namespace)
+    }
+
+    /// It has been told.
+    fn note(&mut self, name: String, of: &ScaledRef, now: Instant) {
+        self.words.insert(name, now);
+        self.objects.insert(of.uid.clone(), now);
     }
 }
 
@@ -195,7 +203,6 @@ fn event(of: &ScaledRef, name: &str, words: &str, now: &Time) -> Event {
 
 #[cfg(test)]
 mod tests {
-    use super::super::names::Name;
     use super::super::scaled::Kind;
     use super::*;
 
@@ -220,7 +227,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_same_is_told_once_and_an_object_is_not_flooded() {
         let mut told = Told::default();
-        let mut due = |name: &str, uid: &str| told.is_due(name, uid, Instant::now());
+        let mut due = |name: &str, uid: &str| {
+            let of = of("thumbnails", uid);
+            let due = told.is_due(name, &of, Instant::now());
+            if due {
+                told.note(name.to_owned(), &of, Instant::now());
+            }
+            due
+        };
         assert!(due("a", "1"));
         assert!(!due("a", "1"));
         assert!(!due("b", "1"), "another one of the object at once");
@@ -230,5 +244,19 @@ mod tests {
         assert!(due("b", "1"));
         tokio::time::advance(AGAIN).await;
         assert!(due("a", "1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_that_refuses_silences_itself_alone() {
+        let mut told = Told::default();
+        let job = of("thumbnails", "1");
+        let elsewhere = Name::parse("tools").expect("a name");
+        told.refused.insert(elsewhere.clone(), Instant::now());
+        assert!(told.is_due("a", &job, Instant::now()));
+        assert!(told.is_due("a", &job, Instant::now()), "not told yet, so still due");
+        told.refused.insert(job.namespace.clone(), Instant::now());
+        assert!(!told.is_due("a", &job, Instant::now()));
+        tokio::time::advance(REFUSED_WAIT).await;
+        assert!(told.is_due("a", &job, Instant::now()));
     }
 }

@@ -26,6 +26,6 @@ pub use client::{ConnectError, Kubernetes};
 pub use error::Error;
 pub use events::Events;
 pub use names::{Name, NameError, ServiceAccount};
-pub use scaled::{Addresses, ExternalTrigger, Kind, Scaled, ScaledRef};
+pub use scaled::{Addresses, ExternalTrigger, Kind, Scaled, ScaledRef, Version};
 pub use service_accounts::AzureIdentity;
 pub use watch::{Change, Changes, Watch};

@@ -47,11 +47,22 @@ pub struct ScaledRef {
     pub uid: String,
 }
 
+/// What an object says, apart from its status: KEDA writes that at each poll that finds something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// Counts the changes of its spec; the API server gives one to each object.
+    generation: Option<i64>,
+    /// An annotation is in no generation.
+    paused: bool,
+}
+
 /// An object with triggers that point at us.
 #[derive(Debug, Clone)]
 pub struct Scaled {
     /// Which one it is.
     pub of: ScaledRef,
+    /// Which of its versions this is.
+    pub version: Version,
     /// The most Jobs KEDA starts, where that is all that the count decides. Not of ScaledObjects, whose metric may be shown and reckoned
     /// with, and not beside other triggers: KEDA takes the target of the one that counts most (`max`), so what is left out would choose.
     pub max_jobs: Option<NonZeroU64>,
@@ -93,6 +104,13 @@ impl Kind {
 impl fmt::Display for ScaledRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
+    }
+}
+
+impl Version {
+    /// Whether nothing but the status can tell this one from the other.
+    pub fn is(self, other: Version) -> bool {
+        self.generation.is_some() && self == other
     }
 }
 
@@ -168,7 +186,8 @@ impl Scaled {
         let annotation = |name: &str| metadata.annotations.as_ref().and_then(|all| all.get(name));
         let paused = annotation("autoscaling.keda.sh/paused").is_some_and(|value| value != "false")
             || annotation("autoscaling.keda.sh/paused-replicas").is_some();
-        Some(Scaled { of, max_jobs, paused, triggers })
+        let version = Version { generation: metadata.generation, paused };
+        Some(Scaled { of, version, max_jobs, paused, triggers })
     }
 }
 

@@ -14,7 +14,7 @@ use kube::core::DynamicObject;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::client::{Kubernetes, Right, Subject, keda};
@@ -24,11 +24,14 @@ use super::scaled::{Addresses, Kind, Scaled};
 
 const COMPONENT: &str = "warm-up";
 
+/// How long a feed must have been refused before that is believed: an API server that is starting refuses for a moment what it grants.
+const BELIEVE_AFTER: Duration = Duration::from_secs(5);
+
 /// How long a feed that is refused waits before it asks again: the right may be granted later.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
 
-/// The same where the right was there: an API server that is starting refuses for a moment.
-const REFUSED_SINCE_WAIT: Duration = Duration::from_secs(3);
+/// The same where the right was there, or the refusal is not believed yet.
+const REFUSED_SINCE_WAIT: Duration = Duration::from_secs(1);
 
 /// Changes that wait to be looked at; a list waits for them.
 const WAITING: usize = 64;
@@ -73,6 +76,8 @@ struct Feed {
     listed: bool,
     /// Whether it has ever been told anything.
     granted: bool,
+    /// Since when it is told nothing but refusals.
+    refused: Option<Instant>,
     troubled: bool,
 }
 
@@ -103,6 +108,7 @@ impl Kubernetes {
                     unseen: HashSet::new(),
                     listed: false,
                     granted: false,
+                    refused: None,
                     troubled: false,
                 };
                 feeds.spawn(feed.run(client.clone()));
@@ -144,11 +150,14 @@ impl Feed {
         &mut self,
         event: watcher::Event<DynamicObject>,
     ) -> Result<(), mpsc::error::SendError<Change>> {
-        if std::mem::take(&mut self.troubled) {
-            info!(kind = self.kind.as_str(), "watching again");
-        }
         // The first event says only that it begins to ask.
-        self.granted |= !matches!(event, watcher::Event::Init);
+        if !matches!(event, watcher::Event::Init) {
+            self.granted = true;
+            self.refused = None;
+            if std::mem::take(&mut self.troubled) {
+                info!(kind = self.kind.as_str(), "watching again");
+            }
+        }
         match event {
             watcher::Event::Init => self.unseen = self.ours.clone(),
             watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
@@ -197,6 +206,11 @@ impl Feed {
         error: &watcher::Error,
     ) -> Result<(), mpsc::error::SendError<Change>> {
         let kind = self.kind.as_str();
+        if is_expired(error) {
+            // What it was told is too long ago for a watch to go on from, which is no trouble: it lists again.
+            debug!(kind, %error, "watching begins anew");
+            return Ok(());
+        }
         let Some(refusal) = self.refusal(error) else {
             debug!(kind, %error, "watching failed");
             if !std::mem::replace(&mut self.troubled, true) {
@@ -207,6 +221,11 @@ impl Feed {
             }
             return Ok(());
         };
+        let refused = self.refused.get_or_insert_with(Instant::now).elapsed();
+        if refused < BELIEVE_AFTER {
+            sleep(REFUSED_SINCE_WAIT).await;
+            return Ok(());
+        }
         if !std::mem::replace(&mut self.troubled, true) {
             info!(kind, %refusal, "triggers are not warmed, or followed, until this is granted");
         }
@@ -229,6 +248,18 @@ impl Feed {
         let about =
             Subject { kind: "CustomResourceDefinition", name: self.kind.resource(), namespace };
         Some(right.failed(about, error)).filter(|error| !error.passes())
+    }
+}
+
+/// Whether the API server no longer knows the place in its history, or in a list, that was asked for.
+fn is_expired(error: &watcher::Error) -> bool {
+    const GONE: u16 = 410;
+    match error {
+        watcher::Error::WatchError(status) => status.code == GONE,
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code == GONE,
+        _ => false,
     }
 }
 

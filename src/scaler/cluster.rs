@@ -58,8 +58,9 @@ impl Cluster {
 
     /// Tells an error on the object that the trigger is of, in the words that KEDA gets.
     pub(super) fn tell(&self, asked: &ScaledObjectRef, error: &Error) {
-        // What passes with the process is no fault of the object's.
-        if matches!(error, Error::ShuttingDown | Error::Full { .. }) {
+        // What passes with the process, or with the reading, is no fault of the object's; how far a reading has come would be other words
+        // each time.
+        if matches!(error, Error::ShuttingDown | Error::Full { .. }) || error.is_progress() {
             return;
         }
         let Some(key) = Name::parse(&asked.namespace).ok().zip(Name::parse(&asked.name).ok())

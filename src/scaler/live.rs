@@ -18,9 +18,10 @@ use super::status::Error;
 use crate::{backlog::Backlog, trigger::Trigger};
 
 /// How long `IsActive` may answer from what `GetMetrics` said. The two calls of one poll are 0.3 ms
-/// apart as a rule and 0.1 s at most, two polls of a trigger a second at least. Not much longer than it
-/// must be: among replicas the two calls of the next poll may each go to another one.
-const SNAPSHOT_LIFE: Duration = Duration::from_millis(250);
+/// apart as a rule, and were seen 0.1 s apart where KEDA was short of time; two polls of a trigger are a
+/// second apart at least. Less than that, because among replicas the two calls of the next poll may each
+/// go to another one.
+const SNAPSHOT_LIFE: Duration = Duration::from_millis(900);
 
 /// A trigger that is polled, with its hold on the source.
 pub(crate) struct LiveTrigger {

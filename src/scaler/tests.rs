@@ -103,7 +103,7 @@ async fn both_calls_of_a_poll_answer_from_one_measurement() {
     let keda = Keda::asking(&script);
     assert_eq!(keda.metric(&trigger()).await.unwrap().metric_value, 6);
     script.say(exactly(0));
-    tokio::time::advance(Duration::from_millis(249)).await;
+    tokio::time::advance(Duration::from_millis(899)).await;
     assert!(keda.is_active(&trigger()).await.unwrap());
     assert_eq!(script.asked(), [Purpose::Metric]);
 }
@@ -114,7 +114,7 @@ async fn is_active_measures_when_the_metric_is_old() {
     let keda = Keda::asking(&script);
     keda.metric(&trigger()).await.unwrap();
     script.say(exactly(5));
-    tokio::time::advance(Duration::from_millis(250)).await;
+    tokio::time::advance(Duration::from_millis(900)).await;
     assert!(!keda.is_active(&trigger()).await.unwrap());
     assert_eq!(script.asked(), [Purpose::Metric, Purpose::Activity]);
 }

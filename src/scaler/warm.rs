@@ -1,18 +1,17 @@
 //! Warm before Ready: the triggers of objects that point at us are measured before anybody polls them, and followed as the
 //! objects change, so that a rollout shows KEDA no replica that has yet to read its topics.
 //!
-//! An object's triggers are kept for as long as it is there, polled or not. When it changes, its new triggers are measured
-//! before its old ones are let go, so that what both need stays. What cannot be measured now does not hold up Ready: it is
-//! told on the object, and the poll will say it again.
+//! An object's triggers are kept for as long as it is there, polled or not. KEDA writes an object's status at each poll that finds
+//! something; only what else is in it is a change. Then its new triggers are measured before its old ones are let go, so that what both
+//! need stays. What is still being read holds up Ready; what fails does not: it is told on the object, and the poll will say it again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
-use tonic::Code;
 use tracing::{debug, info, warn};
 
 use super::proto::ScaledObjectRef;
@@ -20,16 +19,22 @@ use super::service::Scaler;
 use super::status::Error;
 use super::triggers::Followed;
 use crate::backlog::Backlog;
-use crate::kubernetes::{Change, Changes, Kind, Name, Scaled, ScaledRef};
+use crate::kubernetes::{
+    self, Change, Changes, ExternalTrigger, Kind, Name, Scaled, ScaledRef, Version,
+};
 
-/// Triggers that are measured at once.
-const AT_ONCE: usize = 32;
+/// Triggers that are measured at once: so many that those of a broker that is away do not keep the others from their turn.
+const AT_ONCE: usize = 256;
+
+/// Objects whose environment is read at once; each is a few calls of the API server.
+const READ_AT_ONCE: usize = 16;
 
 /// Before a trigger that is still being read is looked at again.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// How often one that fails for a reason that may pass is tried.
-const TRIES: u32 = 3;
+/// How often an environment is asked for while the API server does not answer, and how long apart.
+const TRIES: u32 = 4;
+const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 type Key = (Kind, Name, Name);
 
@@ -37,29 +42,33 @@ type Key = (Kind, Name, Name);
 struct Following {
     scaler: Arc<Scaler>,
     objects: HashMap<Key, Object>,
-    warming: JoinSet<Warmed>,
-    at_once: Arc<Semaphore>,
+    warming: JoinSet<(Key, Warmed)>,
+    turns: Turns,
     timeout: Duration,
-    changes: u64,
-    /// Triggers that are being measured, and those that have been.
-    waiting: usize,
-    ready: usize,
+}
+
+/// Whose turn it is.
+#[derive(Clone)]
+struct Turns {
+    measure: Arc<Semaphore>,
+    read: Arc<Semaphore>,
 }
 
 struct Object {
     of: ScaledRef,
-    /// Which change of it is the latest.
-    change: u64,
+    version: Version,
+    /// Ends what is being measured for it.
+    warming: Option<AbortHandle>,
+    triggers: usize,
     followed: Vec<Followed>,
 }
 
-/// An object whose triggers have been measured.
+/// What has been measured of an object.
+#[derive(Default)]
 struct Warmed {
-    key: Key,
-    change: u64,
-    /// How many triggers it has, and those that could be followed.
-    triggers: usize,
     followed: Vec<Followed>,
+    /// Whether the metadata of some trigger could not be known now.
+    unknown: bool,
 }
 
 impl Scaler {
@@ -72,15 +81,16 @@ impl Scaler {
         ready: impl FnOnce(),
     ) {
         let calls = self.stop.calls.clone();
+        let turns = Turns {
+            measure: Arc::new(Semaphore::new(AT_ONCE)),
+            read: Arc::new(Semaphore::new(READ_AT_ONCE)),
+        };
         let mut following = Following {
             scaler: self,
             objects: HashMap::new(),
             warming: JoinSet::new(),
-            at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            turns,
             timeout,
-            changes: 0,
-            waiting: 0,
-            ready: 0,
         };
         let keep = async {
             following.first(&mut changes).await;
@@ -122,83 +132,113 @@ impl Following {
                 Some(Change::Listed) => return true,
                 None => std::future::pending().await,
             },
-            Some(warmed) = self.warming.join_next() => match warmed {
-                Ok(warmed) => self.warmed(warmed),
-                Err(error) => warn!(%error, "an object's triggers were not warmed"),
+            Some(joined) = self.warming.join_next_with_id() => match joined {
+                Ok((id, (key, warmed))) => self.warmed(id, &key, warmed),
+                Err(error) => self.failed(&error),
             },
         }
+        self.tell();
         false
     }
 
     fn applied(&mut self, scaled: Scaled) {
         let key = (scaled.of.kind, scaled.of.namespace.clone(), scaled.of.name.clone());
-        self.scaler.cluster.found(&scaled.of);
-        self.changes += 1;
-        let change = self.changes;
-        let object = self.objects.entry(key.clone()).or_insert_with(|| Object {
-            of: scaled.of.clone(),
-            change,
-            followed: Vec::new(),
-        });
-        object.of = scaled.of.clone();
-        object.change = change;
-        let triggers = scaled.triggers.len();
-        self.waiting += triggers;
-        let warm = warm(Arc::clone(&self.scaler), Arc::clone(&self.at_once), scaled, self.timeout);
-        self.warming.spawn(async move { Warmed { key, change, triggers, followed: warm.await } });
-        self.tell();
+        let (of, version, triggers) = (scaled.of.clone(), scaled.version, scaled.triggers.len());
+        let known = self.objects.get(&key);
+        if known.is_some_and(|object| object.of == of && object.version.is(version)) {
+            return;
+        }
+        self.scaler.cluster.found(&of);
+        let (scaler, turns, timeout) = (Arc::clone(&self.scaler), self.turns.clone(), self.timeout);
+        let its = key.clone();
+        let warming =
+            self.warming.spawn(async move { (its, warm(&scaler, &turns, &scaled, timeout).await) });
+        let followed = match self.objects.remove(&key) {
+            Some(before) => {
+                before.end();
+                before.followed
+            }
+            None => Vec::new(),
+        };
+        let warming = Some(warming);
+        self.objects.insert(key, Object { of, version, warming, triggers, followed });
     }
 
-    fn warmed(&mut self, warmed: Warmed) {
-        let Warmed { key, change, triggers, followed } = warmed;
-        self.waiting -= triggers;
-        self.ready += followed.len();
-        let released = match self.objects.get_mut(&key) {
-            Some(object) if object.change == change => {
-                std::mem::replace(&mut object.followed, followed)
+    fn warmed(&mut self, id: tokio::task::Id, key: &Key, mut warmed: Warmed) {
+        let object = self.objects.get_mut(key).filter(|object| object.is_warming(id));
+        let released = match object {
+            Some(object) => {
+                object.warming = None;
+                // What is not known now was known before, perhaps: it stays.
+                if warmed.unknown {
+                    warmed.followed.append(&mut object.followed);
+                }
+                std::mem::replace(&mut object.followed, warmed.followed)
             }
             // It has changed again, or is gone.
-            _ => followed,
+            None => warmed.followed,
         };
-        self.release(released);
+        self.scaler.triggers.release(released);
+    }
+
+    /// A measurement was ended for a newer one, or by a fault of ours.
+    fn failed(&mut self, error: &JoinError) {
+        if let Some(object) = self.objects.values_mut().find(|object| object.is_warming(error.id()))
+        {
+            object.warming = None;
+            warn!(object = %object.of, %error, "its triggers were not warmed");
+        }
     }
 
     fn gone(&mut self, key: &Key) {
         if let Some(object) = self.objects.remove(key) {
             debug!(object = %object.of, "no trigger of it points here any more");
+            object.end();
             self.scaler.cluster.lost(&object.of);
-            self.release(object.followed);
+            self.scaler.triggers.release(object.followed);
         }
     }
 
-    fn release(&mut self, released: Vec<Followed>) {
-        self.ready -= released.len();
-        self.scaler.triggers.release(released);
-        self.tell();
+    fn tell(&self) {
+        let (mut waiting, mut ready, mut unknown) = (0, 0, 0);
+        for object in self.objects.values() {
+            if object.warming.is_some() {
+                waiting += object.triggers;
+            } else {
+                let known = object.followed.len().min(object.triggers);
+                ready += known;
+                unknown += object.triggers - known;
+            }
+        }
+        self.scaler.metrics().warm_up([waiting, ready, unknown]);
+    }
+}
+
+impl Object {
+    fn is_warming(&self, id: tokio::task::Id) -> bool {
+        self.warming.as_ref().is_some_and(|warming| warming.id() == id)
     }
 
-    fn tell(&self) {
-        self.scaler.metrics().warm_up(self.waiting as u64, self.ready as u64);
+    fn end(&self) {
+        if let Some(warming) = &self.warming {
+            warming.abort();
+        }
     }
 }
 
 /// Measures an object's triggers, and keeps them.
-async fn warm(
-    scaler: Arc<Scaler>,
-    at_once: Arc<Semaphore>,
-    scaled: Scaled,
-    timeout: Duration,
-) -> Vec<Followed> {
-    let mut followed = Vec::new();
+async fn warm(scaler: &Scaler, turns: &Turns, scaled: &Scaled, timeout: Duration) -> Warmed {
+    let mut warmed = Warmed::default();
+    let namespace = &scaled.of.namespace;
     for trigger in &scaled.triggers {
-        let namespace = &scaled.of.namespace;
-        let metadata = match scaler.cluster.kubernetes.metadata(trigger, namespace).await {
+        let metadata = match metadata(scaler, turns, scaled, trigger).await {
             Ok(Some(metadata)) => metadata,
             Ok(None) => {
                 debug!(object = %scaled.of, "not warmed: it takes values from an environment that is not known");
                 continue;
             }
             Err(error) => {
+                warmed.unknown |= error.passes();
                 info!(object = %scaled.of, %error, "not warmed: what it takes from the environment is not known");
                 continue;
             }
@@ -212,43 +252,58 @@ async fn warm(
             continue;
         };
         trigger.entry.set_max_jobs(scaled.max_jobs);
-        if !scaled.paused {
-            // Waiting for a turn does not count.
-            let Ok(_turn) = at_once.acquire().await else {
-                return followed;
-            };
-            if let Err(error) = until_warm(&scaler, &trigger, &asked, timeout).await {
-                debug!(object = %scaled.of, %error, "not warmed");
-                scaler.cluster.tell(&asked, &error);
-            }
+        if !scaled.paused
+            && let Err(error) = until_warm(scaler, turns, &trigger, &asked, timeout).await
+        {
+            debug!(object = %scaled.of, %error, "not warmed");
+            scaler.cluster.tell(&asked, &error);
         }
-        followed.push(trigger);
+        warmed.followed.push(trigger);
     }
-    followed
+    warmed
 }
 
-/// Measures until there is nothing left to read.
+/// A trigger's metadata as KEDA sends it, which may take a few calls of the API server.
+async fn metadata(
+    scaler: &Scaler,
+    turns: &Turns,
+    scaled: &Scaled,
+    trigger: &ExternalTrigger,
+) -> Result<Option<HashMap<String, String>>, kubernetes::Error> {
+    let mut tries = TRIES;
+    loop {
+        let turn = turns.read.acquire().await;
+        let read = scaler.cluster.kubernetes.metadata(trigger, &scaled.of.namespace).await;
+        drop(turn);
+        tries -= 1;
+        match read {
+            Err(error) if error.passes() && tries > 0 => sleep(TRY_AGAIN).await,
+            read => return read,
+        }
+    }
+}
+
+/// Measures until there is nothing left to read, or no more can be read.
 async fn until_warm(
     scaler: &Scaler,
+    turns: &Turns,
     trigger: &Followed,
     asked: &ScaledObjectRef,
     timeout: Duration,
 ) -> Result<(), Error> {
-    let deadline = Instant::now() + timeout;
-    let mut tries = TRIES;
+    let mut deadline = None;
     loop {
-        let failed = match scaler.warm(&trigger.entry, asked).await {
+        let turn = turns.measure.acquire().await;
+        // Waiting for a turn does not count.
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);
+        let warmth = scaler.warm(&trigger.entry, asked).await;
+        drop(turn);
+        match warmth {
             Ok(warmth) if warmth.is_limit || matches!(warmth.backlog, Backlog::Exact(_)) => {
                 return Ok(());
             }
-            Ok(_) => None,
-            Err(error) => Some(error),
-        };
-        if let Some(error) = failed {
-            tries -= u32::from(!error.is_progress());
-            if tries == 0 || error.code() != Code::Unavailable {
-                return Err(error);
-            }
+            Err(error) if !error.is_progress() => return Err(error),
+            Ok(_) | Err(_) => {}
         }
         if Instant::now() + AGAIN > deadline {
             return Ok(());

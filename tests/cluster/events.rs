@@ -101,6 +101,25 @@ async fn without_the_right_nothing_is_told_and_all_else_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn a_switch_turns_it_off() {
+    let api = ApiServer::shared().await;
+    let namespace = api.namespace("media").await;
+    api.apply(&ScaledJob::new(&namespace, "thumbnails", WRONG).yaml()).await;
+    let operator = Operator::granting(api, &["warm-up", "events"]).await;
+    let another = Operator::granting(api, &["warm-up", "events"]).await;
+    let settings = Settings { events: false, ..operator.watching(&[&namespace]) };
+    let silent = Sift::with(settings).await;
+    silent.until_ready().await;
+    wrong(&silent, &namespace).error().await;
+    // By the time that another one has told it, this one would have too.
+    let _telling = Sift::with(another.watching(&[&namespace])).await;
+    until_told(api, &namespace).await;
+    let told = api.requests().by(&operator.account.user()).resource("events");
+    assert!(told.is_empty(), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
 async fn what_no_object_is_known_of_is_told_nowhere() {
     let api = ApiServer::shared().await;
     let namespace = api.namespace("media").await;

@@ -8,6 +8,7 @@ mod support;
 
 mod events;
 mod examples;
+mod keda;
 mod manifests;
 mod operator;
 mod poller;

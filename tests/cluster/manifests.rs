@@ -13,6 +13,10 @@ use std::sync::LazyLock;
 use kubernetes_api::{ApiServer, tools};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tonic::Code;
+
+use crate::operator::{ADDRESS, Operator, ScaledJob};
+use crate::support::{Broker, Message, Sift};
 
 const INSTALLING: &str = include_str!("../../docs/installing.md");
 const CHART_README: &str = include_str!("../../charts/keda-sift/README.md");
@@ -661,6 +665,111 @@ async fn pods_are_restricted() {
     let refusal =
         api.dry_run(&pod.to_string()).await.expect_err("a Pod that is not restricted is refused");
     assert!(refusal.contains("restricted"), "{refusal}");
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn two_pods_stand_apart_and_go_one_by_one() {
+    let seconds = |text: &Value| {
+        let text = text.as_str().and_then(|text| text.strip_suffix('s'));
+        text.and_then(|text| text.parse::<u64>().ok()).expect("whole seconds")
+    };
+    for (what, yaml) in everything() {
+        let objects = objects(yaml);
+        let (spec, container) = (&deployment(&objects)["spec"], container(&objects));
+        let pod = &spec["template"]["spec"];
+        assert!(spec["replicas"].as_u64() >= Some(2), "{what}");
+        assert!(pod["topologySpreadConstraints"][0]["topologyKey"].is_string(), "{what}");
+        let budgets = of_kind(&objects, "PodDisruptionBudget");
+        if !what.contains("podDisruptionBudget.enabled=false") {
+            assert_eq!(budgets.len(), 1, "{what}");
+            assert_eq!(budgets[0]["spec"]["maxUnavailable"], 1, "{what}");
+        }
+
+        // A new one is known to KEDA before an old one ends, which takes calls until it is forgotten.
+        assert_eq!(spec["strategy"]["rollingUpdate"]["maxUnavailable"], 0, "{what}");
+        assert_eq!(spec["minReadySeconds"], 30, "{what}");
+        let variable = |name: &str| {
+            let all = container["env"].as_array().into_iter().flatten();
+            let found =
+                all.filter(|variable| variable["name"] == name).map(|it| seconds(&it["value"]));
+            found.sum::<u64>()
+        };
+        let (drain, grace) = (variable("SIFT_DRAIN_DELAY"), variable("SIFT_GRACE_PERIOD"));
+        assert!(drain > 0 && grace > 0, "{what}");
+        assert!(pod["terminationGracePeriodSeconds"].as_u64() > Some(drain + grace), "{what}");
+
+        let probes =
+            ["startupProbe", "livenessProbe", "readinessProbe"].map(|name| &container[name]);
+        let tls = yaml.contains("SIFT_TLS_CERT_FILE");
+        for (probe, (service, path)) in probes.into_iter().zip([
+            ("", "/healthz"),
+            ("", "/healthz"),
+            ("externalscaler.ExternalScaler", "/readyz"),
+        ]) {
+            if tls {
+                assert_eq!(probe["httpGet"]["path"], path, "{what}");
+            } else {
+                assert_eq!(probe["grpc"]["port"], 9090, "{what}");
+                assert_eq!(
+                    probe["grpc"]["service"].as_str().unwrap_or_default(),
+                    service,
+                    "{what}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn the_rights_of_a_single_namespace_are_enough_there_and_worth_nothing_elsewhere() {
+    let api = ApiServer::shared().await;
+    let single = |built: &&Built| {
+        built.variant.of == "overlays/single-namespace" && !built.variant.components.is_empty()
+    };
+    let built = built().iter().find(single).expect("a variant with all rights");
+    let broker = Broker::shared();
+    broker.topic("single").create().await;
+    broker.produce("single", Message::of_type("a")).await;
+    for yaml in [&built.kustomized, &built.charted] {
+        let [team, other] = [api.namespace("team").await, api.namespace("other").await];
+        let grants = objects(yaml).into_values();
+        let grants =
+            grants.filter(|object| matches!(object["kind"].as_str(), Some("Role" | "RoleBinding")));
+        let grants: Vec<_> = grants.map(|object| object.to_string()).collect();
+        let grants = grants.join("\n---\n").replace(built.variant.namespace, &team);
+        let operator = Operator::holding(api, &team, &grants).await;
+        for namespace in [&team, &other] {
+            let secret = json!({ "apiVersion": "v1", "kind": "Secret",
+                "metadata": { "name": "kafka", "namespace": namespace },
+                "stringData": { "servers": broker.bootstrap() } });
+            let authentication = json!({ "apiVersion": "keda.sh/v1alpha1", "kind": "TriggerAuthentication",
+                "metadata": { "name": "kafka", "namespace": namespace },
+                "spec": { "secretTargetRef": [{ "parameter": "bootstrapServers", "name": "kafka", "key": "servers" }] } });
+            let trigger = [
+                ("scalerAddress", ADDRESS),
+                ("source", "kafka"),
+                ("consumerGroup", "jobs"),
+                ("topic", "single"),
+                ("offsetResetPolicy", "earliest"),
+                ("triggerAuthentication", "kafka"),
+            ];
+            let job = ScaledJob::new(namespace, "job", &trigger).yaml();
+            api.apply(&[secret.to_string(), authentication.to_string(), job].join("\n---\n")).await;
+        }
+        let sift = Sift::with(operator.watching(&[&team])).await;
+        sift.until_ready().await;
+        assert_eq!((sift.kept("kafka"), sift.found("ready")), (1, 1), "the other's is not seen");
+        let trigger = |namespace: &str| {
+            let trigger = sift.trigger("unused:1", "jobs", "single").without("bootstrapServers");
+            trigger.with("triggerAuthentication", "kafka").within(namespace)
+        };
+        assert_eq!(trigger(&team).with("offsetResetPolicy", "earliest").count().await, 1);
+        let (code, words) = trigger(&other).error().await;
+        assert_eq!(code, Code::PermissionDenied, "{words}");
+        assert!(words.contains(&format!("in namespace {other}")), "{words}");
+    }
 }
 
 #[tokio::test]

@@ -29,6 +29,15 @@ impl<'a> Operator<'a> {
         operator
     }
 
+    /// Exactly what is granted to the account `keda-sift` of a namespace by these objects.
+    pub(crate) async fn holding(api: &'a ApiServer, namespace: &str, grants: &str) -> Operator<'a> {
+        let operator = Operator { api, account: api.service_account(namespace, "keda-sift").await };
+        api.apply(grants).await;
+        let user = operator.account.user();
+        api.wait_until_allowed(&user, "watch", "scaledobjects.keda.sh", Some(namespace)).await;
+        operator
+    }
+
     /// Grants one more.
     pub(crate) async fn grant(&self, component: &str) {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/components/");
@@ -89,6 +98,12 @@ impl ScaledJob {
                 "triggers": [{ "type": "external", "metadata": metadata }],
             },
         }))
+    }
+
+    /// As often as KEDA can.
+    pub(crate) fn polled_every_second(mut self) -> ScaledJob {
+        self.0["spec"]["pollingInterval"] = json!(1);
+        self
     }
 
     pub(crate) fn max_jobs(mut self, jobs: u64) -> ScaledJob {

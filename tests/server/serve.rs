@@ -132,8 +132,8 @@ fn help_names_every_option_with_its_variable_and_default() {
     let output = keda_sift().args(["serve", "--help"]).output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     let rows = [
-        ("--grpc-listen", "SIFT_GRPC_LISTEN", "0.0.0.0:9090"),
-        ("--http-listen", "SIFT_HTTP_LISTEN", "0.0.0.0:9091"),
+        ("--grpc-listen", "SIFT_GRPC_LISTEN", "[::]:9090"),
+        ("--http-listen", "SIFT_HTTP_LISTEN", "[::]:9091"),
         ("--measure-timeout", "SIFT_MEASURE_TIMEOUT", "10s"),
         ("--forget-after", "SIFT_FORGET_AFTER", "15m"),
         ("--grace-period", "SIFT_GRACE_PERIOD", "15s"),

@@ -1,9 +1,9 @@
 //! Stand-ins for a broker: one that passes everything on until it is told to hold replies back or to cut them, and one that never answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +15,9 @@ use super::client::PATIENCE;
 
 /// Kafka's number of ListOffsets.
 pub const LIST_OFFSETS: i16 = 2;
+
+/// Kafka's number of Fetch.
+const FETCH: i16 = 1;
 
 /// Stands before a broker. Clients that are given its address never learn the broker's own.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub enum Replies {
     Pass,
     /// They wait for another word.
     Hold,
+    /// Those with records wait for another word.
+    HoldRecords,
     /// Of so many one is cut in the middle, and its connection with it.
     CutOneIn(usize),
 }
@@ -140,10 +145,13 @@ impl Shared {
         broker.set_nodelay(true)?;
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_broker, mut to_broker) = broker.into_split();
+        // A broker answers a connection in order.
+        let owed = Mutex::new(VecDeque::new());
         let requests = async {
             loop {
                 let request = frame(&mut from_client).await?;
                 let api = i16::from_be_bytes([request[4], request[5]]);
+                owed.lock().expect("no panic").push_back(api);
                 self.asked.send_modify(|asked| *asked.entry(api).or_default() += 1);
                 to_broker.write_all(&request).await?;
             }
@@ -153,7 +161,12 @@ impl Shared {
             loop {
                 let mut reply = frame(&mut from_broker).await?;
                 self.redirect(&mut reply);
-                let held = told.wait_for(|replies| *replies != Replies::Hold);
+                let api = owed.lock().expect("no panic").pop_front();
+                let held = told.wait_for(|replies| match replies {
+                    Replies::Hold => false,
+                    Replies::HoldRecords => api != Some(FETCH),
+                    Replies::Pass | Replies::CutOneIn(_) => true,
+                });
                 let told = *held.await.map_err(io::Error::other)?;
                 let number = self.answered.fetch_add(1, Ordering::Relaxed);
                 if matches!(told, Replies::CutOneIn(many) if number % many == many - 1) {

@@ -52,6 +52,8 @@ pub struct Settings {
     /// What it looks for there before it is ready; and how long.
     pub watch: Option<Watch>,
     pub warm_timeout: Duration,
+    /// Whether it tells errors there.
+    pub events: bool,
 }
 
 /// A trigger as a user writes it.
@@ -82,6 +84,7 @@ impl Default for Settings {
             kubernetes: Kubernetes::none(),
             watch: None,
             warm_timeout: PATIENCE,
+            events: true,
         }
     }
 }
@@ -126,8 +129,9 @@ impl Sift {
         let Settings { measure_timeout, forget_after, .. } = settings;
         let options = scaler::Options { measure_timeout, forget_after };
         let sources = settings.sources();
-        let Settings { kubernetes, watch, warm_timeout, .. } = settings;
-        let cluster = Cluster::new(kubernetes.clone(), Events::new(&kubernetes));
+        let Settings { kubernetes, watch, warm_timeout, events, .. } = settings;
+        let events = if events { Events::new(&kubernetes) } else { Events::off() };
+        let cluster = Cluster::new(kubernetes.clone(), events);
         let scaler = Arc::new(Scaler::in_cluster(sources, cluster, options, shutdown.stop()));
         let (kept, mut servers) = (Arc::clone(&scaler), JoinSet::new());
         if let Some(watch) = watch {
@@ -172,10 +176,18 @@ impl Sift {
 
     /// How many triggers of a source it keeps.
     pub fn kept(&self, source: &str) -> usize {
+        self.metric(&format!("keda_sift_triggers{{source=\"{source}\"}} "))
+    }
+
+    /// How many triggers that it has found are in this state.
+    pub fn found(&self, state: &str) -> usize {
+        self.metric(&format!("keda_sift_warm_up_triggers{{state=\"{state}\"}} "))
+    }
+
+    fn metric(&self, line: &str) -> usize {
         let page = self.scaler.metrics_page();
-        let line = format!("keda_sift_triggers{{source=\"{source}\"}} ");
-        let kept = page.lines().find_map(|row| row.strip_prefix(&line));
-        kept.and_then(|kept| kept.parse().ok()).unwrap_or_else(|| panic!("no {line} in {page}"))
+        let value = page.lines().find_map(|row| row.strip_prefix(line));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {line} in {page}"))
     }
 
     /// What KEDA would ask with this.

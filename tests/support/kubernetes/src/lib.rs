@@ -2,13 +2,13 @@
 //!
 //! [`ApiServer`] is a whole API: objects and their validation, authentication, RBAC, TokenRequest, watches, server-side apply, an audit
 //! log. There are no controllers and no nodes, so a Job stays an object, and a namespace that is deleted stays around. KEDA's kinds are
-//! there as KEDA defines them; of cert-manager's and the Prometheus Operator's there are the names alone. [`tools`] are the programs
-//! that go with it.
+//! there as KEDA defines them; of cert-manager's and the Prometheus Operator's there are the names alone. [`Keda`] is KEDA's operator
+//! on it, and [`tools`] are the programs that go with it.
 //!
 //! ```text
 //! server ─┬─ process ─── programs ─── tools
 //! (tests) ├─ authority ─── access ─── grants
-//!         ├─ objects ─── definitions
+//!         ├─ objects ─── definitions ─── keda
 //!         ├─ tokens
 //!         └─ requests
 //! ```
@@ -20,6 +20,7 @@ mod access;
 mod authority;
 mod definitions;
 mod grants;
+mod keda;
 mod objects;
 #[expect(unreachable_pub, reason = "the other tests have the same file as a module of their own")]
 #[path = "../../ports.rs"]
@@ -34,6 +35,7 @@ pub mod tools;
 pub use access::{ADMIN, ServiceAccount};
 pub use definitions::Definitions;
 pub use grants::{Grant, Granted};
+pub use keda::Keda;
 pub use requests::{Request, Requests};
 pub use server::ApiServer;
 pub use tokens::{Claims, TokenVerifier};

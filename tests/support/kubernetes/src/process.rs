@@ -1,4 +1,5 @@
-//! A process that ends with this one, however that ends: its standard input is a pipe from here, and it watches for the end of it.
+//! A process that ends with this one, however that ends: its standard input is a pipe from here, and it, or a guard beside it, watches for the
+//! end of it.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -10,6 +11,9 @@ use crate::programs::Program;
 
 /// How much of a log a failure shows.
 const LINES_SHOWN: usize = 40;
+
+/// Ends a process that does not watch its input itself.
+const END: &str = r#"echo guarded; cat; kill -KILL "$0""#;
 
 /// Stops a process, says so, and wakes it at the end of the input. On a busy machine some threads run on for a while, which Linux shows.
 const PAUSE: &str = r#"
@@ -25,19 +29,22 @@ kill -CONT "$0"
 pub(crate) struct Process {
     plan: Plan,
     child: Option<Child>,
-    pause: Option<Pause>,
+    /// Ends it, where it would not end with its input.
+    end: Option<Guard>,
+    /// Wakes it. A stopped process sees no end of its input, so without this it would stay when this one is killed.
+    pause: Option<Guard>,
 }
 
-/// A program that stops a process and wakes it at the end of its own input. A stopped process sees no end of its input, so without it
-/// the process would stay when this one is killed.
+/// A shell that does something to a process at the end of its own input, which is here.
 #[derive(Debug)]
-struct Pause(Child);
+struct Guard(Child);
 
 /// What a process needs to start, the same at each start.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) program: Program,
     pub(crate) arguments: Vec<String>,
+    pub(crate) environment: Vec<(&'static str, String)>,
     /// The folder of the whole server. It goes when this process ends.
     pub(crate) folder: PathBuf,
 }
@@ -45,7 +52,7 @@ pub(crate) struct Plan {
 impl Process {
     /// Starts it. It is not ready yet when this returns.
     pub(crate) fn start(plan: Plan) -> Self {
-        let mut process = Self { plan, child: None, pause: None };
+        let mut process = Self { plan, child: None, end: None, pause: None };
         process.restart();
         process
     }
@@ -57,13 +64,18 @@ impl Process {
         let log = log.expect("a temporary folder can be written");
         let mut command = self.plan.program.command();
         command.args(&self.plan.arguments).env("TEMPORARY_FOLDER", &self.plan.folder);
+        command.envs(self.plan.environment.iter().map(|(name, value)| (name, value)));
         command
             .stdin(Stdio::piped())
             .stdout(log.try_clone().expect("a file can be shared"))
             .stderr(log);
         // In a group of its own, so that Ctrl-C reaches the test alone and the process ends with it.
         command.process_group(0);
-        self.child = Some(command.spawn().expect("the program has just been made"));
+        let child = command.spawn().expect("the program has just been made");
+        if !self.plan.program.ends_with_input() {
+            self.end = Some(Guard::of(&child, END, "guarded"));
+        }
+        self.child = Some(child);
     }
 
     /// Whether it is there. A paused one is.
@@ -81,6 +93,7 @@ impl Process {
             child.kill().ok();
             // Before the process is waited for: then its number may be another's.
             self.pause = None;
+            self.end = None;
             child.wait().expect("a child can be waited for");
         }
     }
@@ -89,7 +102,7 @@ impl Process {
     pub(crate) fn pause(&mut self) {
         assert!(self.is_running(), "{} is not running", self.plan.program.name());
         let child = self.child.as_ref().expect("it is running");
-        self.pause.get_or_insert_with(|| Pause::of(child));
+        self.pause.get_or_insert_with(|| Guard::of(child, PAUSE, "stopped"));
     }
 
     /// Ends the hanging.
@@ -116,25 +129,26 @@ impl Drop for Process {
     }
 }
 
-impl Pause {
-    fn of(child: &Child) -> Self {
+impl Guard {
+    /// Returns once the script has said its word.
+    fn of(child: &Child, script: &str, word: &str) -> Self {
         let mut command = Command::new("sh");
         command
-            .args(["-c", PAUSE])
+            .args(["-c", script])
             .arg(child.id().to_string())
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        let mut pause = Self(command.spawn().expect("a shell can be run"));
+        let mut guard = Self(command.spawn().expect("a shell can be run"));
         let mut said = String::new();
-        let stdout = pause.0.stdout.take().expect("its output is a pipe");
+        let stdout = guard.0.stdout.take().expect("its output is a pipe");
         BufReader::new(stdout).read_line(&mut said).expect("a pipe can be read");
-        assert_eq!(said, "stopped\n", "the process cannot be stopped");
-        pause
+        assert_eq!(said.trim(), word, "the process cannot be guarded");
+        guard
     }
 }
 
-impl Drop for Pause {
+impl Drop for Guard {
     fn drop(&mut self) {
         drop(self.0.stdin.take());
         self.0.wait().expect("a child can be waited for");

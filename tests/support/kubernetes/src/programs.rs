@@ -25,6 +25,8 @@ pub enum Program {
     Kustomize,
     /// Makes manifests from a chart.
     Helm,
+    /// KEDA itself.
+    KedaOperator,
 }
 
 /// What a program is made from.
@@ -45,8 +47,14 @@ const MISSING_PYTHON: &str = "python3: not found; the tests on a Kubernetes API 
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::ApiServer, Self::Etcd, Self::Kubectl, Self::Kustomize, Self::Helm];
+    pub const ALL: [Self; 6] = [
+        Self::ApiServer,
+        Self::Etcd,
+        Self::Kubectl,
+        Self::Kustomize,
+        Self::Helm,
+        Self::KedaOperator,
+    ];
 
     /// Where the program is; it is made if it is not there yet.
     ///
@@ -71,7 +79,13 @@ impl Program {
             Self::Kubectl => "kubectl",
             Self::Kustomize => "kustomize",
             Self::Helm => "helm",
+            Self::KedaOperator => "keda-operator",
         }
+    }
+
+    /// Whether it ends at the end of its standard input: those do that have a main function of ours.
+    pub(crate) fn ends_with_input(self) -> bool {
+        matches!(self, Self::ApiServer | Self::Etcd)
     }
 
     fn recipe(self) -> Recipe {
@@ -85,6 +99,8 @@ impl Program {
             include_str!("../go/etcd/go.sum"),
             include_str!("../go/etcd/main.go"),
         ];
+        const KEDA: &[&str] =
+            &[include_str!("../go/keda/go.mod"), include_str!("../go/keda/go.sum")];
         const TOOLS: &[&str] =
             &[include_str!("../go/tools/go.mod"), include_str!("../go/tools/go.sum")];
         match self {
@@ -103,6 +119,11 @@ impl Program {
             Self::Helm => {
                 Recipe::Go { module: "tools", package: "helm.sh/helm/v3/cmd/helm", sources: TOOLS }
             }
+            Self::KedaOperator => Recipe::Go {
+                module: "keda",
+                package: "github.com/kedacore/keda/v2/cmd/operator",
+                sources: KEDA,
+            },
         }
     }
 
@@ -123,7 +144,10 @@ impl Program {
         }
         match recipe {
             Recipe::Go { module, package, .. } => {
-                let minutes = if self == Self::ApiServer { 5 } else { 1 };
+                let minutes = match self {
+                    Self::ApiServer | Self::KedaOperator => 5,
+                    _ => 1,
+                };
                 tell(&format!("building {name}, once; about {minutes} min on two cores"));
                 build(&source("go").join(module), package, &path);
             }

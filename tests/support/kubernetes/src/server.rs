@@ -107,8 +107,12 @@ impl ApiServer {
             ca_pem: authority.cert(),
             ca_der: authority.cert_der(),
         };
-        let plan =
-            |program, arguments| Plan { program, arguments, folder: folder.path().to_owned() };
+        let plan = |program, arguments| Plan {
+            program,
+            arguments,
+            environment: Vec::new(),
+            folder: folder.path().to_owned(),
+        };
         let mut store =
             Process::start(plan(Program::Etcd, etcd_arguments(folder.path(), etcd, peer)));
         // The server gives up on a store that is late.
@@ -264,7 +268,7 @@ pub(crate) async fn wait_until(patience: Duration, mut holds: impl AsyncFnMut() 
 }
 
 /// Waits until a process listens on its port.
-async fn wait_for_port(process: &mut Process, port: u16) -> Result<(), String> {
+pub(crate) async fn wait_for_port(process: &mut Process, port: u16) -> Result<(), String> {
     let listens = wait_until(START, async || {
         !process.is_running() || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok()
     });

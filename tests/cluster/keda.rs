@@ -1,0 +1,169 @@
+//! Under KEDA's own operator: what it asks, and what it starts for what it is told.
+
+use std::time::Duration;
+
+use azure_stand_ins::{Message as Queued, ServiceBus};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Event;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
+use kubernetes_api::ApiServer;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::operator::{ScaledJob, all};
+use crate::support::{Broker, Message, Sift};
+
+/// Polls of a ScaledJob that must have come and gone before nothing is believed to happen.
+const POLLS: u32 = 4;
+
+/// KEDA's side of a namespace.
+struct Team {
+    api: &'static ApiServer,
+    namespace: String,
+    address: String,
+}
+
+impl Team {
+    async fn new(sift: &Sift) -> Team {
+        let api = ApiServer::shared().await;
+        let namespace = api.namespace("team").await;
+        Team { api, namespace, address: sift.address.to_string() }
+    }
+
+    /// A ScaledJob that is polled each second.
+    fn job(&self, name: &str, trigger: &[(&str, &str)]) -> ScaledJob {
+        let trigger = [&[("scalerAddress", &*self.address)][..], trigger].concat();
+        ScaledJob::new(&self.namespace, name, &trigger).polled_every_second()
+    }
+
+    /// How many Jobs each ScaledJob has.
+    async fn jobs(&self, names: &[&str]) -> Vec<usize> {
+        let jobs: Api<Job> = Api::namespaced(self.api.admin(), &self.namespace);
+        let jobs = jobs.list(&ListParams::default()).await.expect("Jobs").items;
+        let of = |name: &&str| {
+            let label = "scaledjob.keda.sh/name";
+            let is_its = |job: &&Job| {
+                job.metadata.labels.as_ref().is_some_and(|labels| labels[label] == **name)
+            };
+            jobs.iter().filter(is_its).count()
+        };
+        names.iter().map(of).collect()
+    }
+
+    /// As if they had ended and been cleaned up.
+    async fn end_jobs(&self) {
+        let jobs: Api<Job> = Api::namespaced(self.api.admin(), &self.namespace);
+        let params = DeleteParams::background();
+        jobs.delete_collection(&params, &ListParams::default()).await.expect("no Jobs");
+    }
+
+    /// The warnings that KEDA has given of a ScaledJob.
+    async fn warnings(&self, name: &str) -> Vec<String> {
+        let events =
+            self.api.kubectl(&["get", "events", "-n", &self.namespace, "-o", "json"]).await;
+        let events: Value = serde_json::from_str(&events.expect("Events")).expect("JSON");
+        let events = events["items"].as_array().cloned().unwrap_or_default().into_iter();
+        let events = events.map(|event| serde_json::from_value::<Event>(event).expect("an Event"));
+        events
+            .filter(|event| event.type_.as_deref() == Some("Warning"))
+            .filter(|event| event.involved_object.name.as_deref() == Some(name))
+            .filter_map(|event| event.message)
+            .collect()
+    }
+}
+
+fn rows<'a>(bootstrap: &'a str, topic: &'a str, types: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![
+        ("source", "kafka"),
+        ("bootstrapServers", bootstrap),
+        ("consumerGroup", "jobs"),
+        ("topic", topic),
+        ("eventType", types),
+        ("lagThreshold", "1"),
+        ("allowIdleConsumers", "true"),
+        ("offsetResetPolicy", "earliest"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn each_scaled_job_gets_the_jobs_for_its_own_messages_and_no_more() {
+    let (broker, sift) = (Broker::shared(), Sift::start().await);
+    let team = Team::new(&sift).await;
+    broker.topic("three-jobs").partitions(3).create().await;
+    let send = async |of_type: &str, count: usize| {
+        broker.produce_all("three-jobs", vec![Message::of_type(of_type); count]).await;
+    };
+    send("image.uploaded", 2).await;
+    send("image.replaced", 3).await;
+    send("mail", 4).await;
+    let bus = ServiceBus::start().await;
+    bus.queue("orders").create();
+    bus.fill("orders", 10, |n| Queued::new("{}").subject(if n < 3 { "placed" } else { "paid" }));
+
+    let bootstrap = broker.bootstrap();
+    let queue = [("queueName", "orders"), ("messageCount", "1"), ("eventType", "placed")];
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "bus", "namespace": team.namespace },
+        "stringData": { "connection": bus.connection_string() } });
+    team.api.apply(&secret.to_string()).await;
+    let env = json!([{ "name": "BUS", "valueFrom": { "secretKeyRef": { "name": "bus", "key": "connection" } } }]);
+    let orders = [&queue[..], &[("connectionFromEnv", "BUS")]].concat();
+    let names = ["thumbnails", "mails", "reports", "at-most", "orders"];
+    let objects = [
+        team.job("thumbnails", &rows(bootstrap, "three-jobs", "image.*")),
+        team.job("mails", &rows(bootstrap, "three-jobs", "mail")),
+        team.job("reports", &rows(bootstrap, "three-jobs", "report")),
+        team.job("at-most", &rows(bootstrap, "three-jobs", "mail")).max_jobs(2),
+        team.job("orders", &orders).env(env),
+    ];
+    let mut keda = team.api.keda(&team.namespace).await;
+    team.api.apply(&all(objects)).await;
+    let expected = [5, 4, 0, 2, 3];
+    keda.until("each has its Jobs", async || team.jobs(&names).await == expected).await;
+    // They are at work, and what they work on still waits.
+    for _ in 0..POLLS {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(
+            team.jobs(&names).await,
+            expected,
+            "as many as there are messages, poll after poll"
+        );
+    }
+
+    // They have done it.
+    broker.catch_up("jobs", "three-jobs").await;
+    bus.receive("orders", 10);
+    team.end_jobs().await;
+    for _ in 0..POLLS {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(team.jobs(&names).await, [0; 5], "nothing waits");
+    }
+
+    send("report", 1).await;
+    send("unheard-of", 9).await;
+    keda.until("the one that came has its Job", async || {
+        team.jobs(&names).await == [0, 0, 1, 0, 0]
+    })
+    .await;
+    for name in names {
+        assert_eq!(team.warnings(name).await, Vec::<String>::new(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn what_is_wrong_is_told_by_keda_in_our_words_and_starts_nothing() {
+    let sift = Sift::start().await;
+    let team = Team::new(&sift).await;
+    let broker = Broker::shared();
+    let missing = rows(broker.bootstrap(), "never-made", "a");
+    let mut keda = team.api.keda(&team.namespace).await;
+    let unread = [("source", "kafka"), ("bootstrapServers", "127.0.0.1:9"), ("topc", "uploads")];
+    team.api.apply(&all([team.job("unread", &unread), team.job("missing", &missing)])).await;
+    for (name, words) in [("unread", "topc: is no key"), ("missing", "never-made")] {
+        let told = async || team.warnings(name).await.iter().any(|told| told.contains(words));
+        keda.until(&format!("{name} is told of with {words:?}"), told).await;
+    }
+    assert_eq!(team.jobs(&["unread", "missing"]).await, [0, 0]);
+}
