@@ -161,7 +161,7 @@ async fn what_is_wrong_is_told_by_keda_in_our_words_and_starts_nothing() {
     let mut keda = team.api.keda(&team.namespace).await;
     let unread = [("source", "kafka"), ("bootstrapServers", "127.0.0.1:9"), ("topc", "uploads")];
     team.api.apply(&all([team.job("unread", &unread), team.job("missing", &missing)])).await;
-    for (name, words) in [("unread", "topc: is no key"), ("missing", "never-made")] {
+    for (name, words) in [("unread", "topc: is not a parameter"), ("missing", "never-made")] {
         let told = async || team.warnings(name).await.iter().any(|told| told.contains(words));
         keda.until(&format!("{name} is told of with {words:?}"), told).await;
     }

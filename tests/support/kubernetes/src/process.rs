@@ -11,6 +11,7 @@ use crate::programs::Program;
 
 /// How much of a log a failure shows.
 const LINES_SHOWN: usize = 40;
+const COLUMNS_SHOWN: usize = 400;
 
 /// Ends a process that does not watch its input itself.
 const END: &str = r#"echo guarded; cat; kill -KILL "$0""#;
@@ -114,7 +115,8 @@ impl Process {
     pub(crate) fn last_words(&self) -> String {
         let log = fs::read(self.log()).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = log.lines().collect();
+        let lines: Vec<String> =
+            log.lines().map(|line| line.chars().take(COLUMNS_SHOWN).collect()).collect();
         lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
     }
 
