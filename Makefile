@@ -28,7 +28,7 @@ test-cluster: ## run the tests on a real Kubernetes API server, which is built o
 
 image: ## do the image's build steps, in a folder that has what the Dockerfile copies, without a container
 	@scripts/prepare build
-	cargo test --locked --test repository image:: -- --include-ignored
+	cargo test --locked --test repository image:: -- --ignored
 
 lint: ## check the format, clippy and the docs; warnings are errors
 	@scripts/prepare build lint

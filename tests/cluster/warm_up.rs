@@ -243,7 +243,7 @@ async fn an_api_server_that_is_away_changes_nothing() {
     broker.produce("away", Message::of_type("a")).await;
     let trigger = rows(bootstrap, "away", "a");
     let namespace = api.namespace("media").await;
-    api.apply(&ScaledJob::new(&namespace, "job", &trigger).yaml()).await;
+    api.apply(&ScaledJob::new(&namespace, "job", &trigger).max_jobs(10_000).yaml()).await;
     let operator = Operator::granting(&api, &["warm-up"]).await;
     let sift = Sift::with(operator.watching(&[])).await;
     sift.until_ready().await;
