@@ -159,6 +159,23 @@ async fn the_environment_of_the_job_s_container_gives_parameters() {
     );
     let (_, words) = trigger("none").error().await;
     assert!(words.contains("has env, which is for ScaledJobs, and none is none"), "{words}");
+
+    // Where it names no container KEDA takes the first, though the ScaledJob has its FromEnv keys read from another.
+    let spec = json!({ "env": [{ "parameter": "connection", "name": "CONNECTION" }] });
+    tenant.authentication("unnamed", spec).await;
+    let mut job: Value = serde_json::from_str(
+        &ScaledJob::new(&tenant.namespace, "beside", &[("queueName", "orders")])
+            .env(json!([{ "name": "CONNECTION", "value": first.connection_string() }]))
+            .yaml(),
+    )
+    .expect("JSON");
+    job["spec"]["envSourceContainerName"] = json!("sidecar");
+    let sidecar = json!({ "name": "sidecar", "image": "sidecar",
+        "env": [{ "name": "CONNECTION", "value": second.connection_string() }] });
+    let containers = &mut job["spec"]["jobTargetRef"]["template"]["spec"]["containers"];
+    containers.as_array_mut().expect("containers").push(sidecar);
+    tenant.api.apply(&job.to_string()).await;
+    assert_eq!(tenant.trigger(&sift, &first, "unnamed").named("beside").count().await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
