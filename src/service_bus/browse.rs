@@ -88,7 +88,7 @@ pub(super) struct Browse {
     judge: Judge,
     verdicts: Verdicts,
     sessions: RandomState,
-    /// The last message judged of each partition, by which a queue that was made again is told.
+    /// The message with the largest number judged in each partition, by which a queue that was made again is told.
     ground: BTreeMap<u16, Place>,
     /// First messages of partitions that do not fit the ground, and were read from anew once.
     odd: BTreeMap<u16, Place>,
@@ -432,8 +432,13 @@ impl Browse {
         let Place { sequence, enqueued, state } = peeked.place;
         self.round.judged += 1;
         // A scheduled one may be enqueued in the future, which says nothing about what comes after it.
-        let ground = Place { enqueued: enqueued.min(self.round.now), ..peeked.place };
-        self.ground.insert(partition(sequence), ground);
+        let place = Place { enqueued: enqueued.min(self.round.now), ..peeked.place };
+        let ground = self.ground.entry(partition(sequence)).or_insert(place);
+        // What is read again for a part that is behind lowers nothing: a queue that was made again would
+        // soon be past it, and pass as this one.
+        if ground.sequence < sequence {
+            *ground = place;
+        }
         if state == State::Scheduled && self.scheduled.len() < SCHEDULED {
             self.scheduled.insert(sequence, enqueued);
         }
@@ -842,6 +847,30 @@ mod tests {
             queue.send(0, subject);
         }
         assert_eq!(queue.measure(&mut browse, &[&a]), [Backlog::Exact(3)]);
+    }
+
+    #[test]
+    fn a_queue_made_again_is_told_after_reading_for_one_that_was_behind() {
+        let old = (1..=31).map(|n| match n {
+            1..=10 => "c",
+            11..=30 => "b",
+            _ => "a",
+        });
+        let mut queue = Queue { reply: 1, ..Queue::of(old) };
+        let (mut browse, a, c) = (Browse::new(), want("a", 10_000), want("c", 5));
+        let five = Backlog::AtLeast(5.try_into().expect("not zero"));
+        assert_eq!(queue.measure(&mut browse, &[&a, &c]), [Backlog::Exact(1), five]);
+        // `c` goes on at its sixth, far behind `a`.
+        queue.messages = queue.messages.split_off(&4);
+        assert_eq!(queue.measure(&mut browse, &[&a, &c]), [Backlog::Exact(1), five]);
+        let clock = queue.clock;
+        queue = Queue { clock, reply: 1, ..Queue::of([]) };
+        for _ in 0..20 {
+            queue.send(0, "a");
+        }
+        queue.messages = queue.messages.split_off(&10);
+        let counts = queue.measure(&mut browse, &[&a, &c]);
+        assert_eq!(counts, [Backlog::Exact(11), Backlog::Exact(0)]);
     }
 
     #[test]
