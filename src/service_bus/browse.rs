@@ -1,16 +1,17 @@
 //! What is known of the messages in one queue, and what must be peeked to know it again.
 //!
-//! A message in a queue does not change, and its sequence number only grows. So each is judged once, for all
+//! A message in a queue hardly changes, and its sequence number only grows. So each is judged once, for all
 //! parts that any trigger wants: what is kept is how far each part has been read, and the messages that it
 //! selects. A poll then
 //!
 //! 1. checks that the queue is the one that is known, by its first message (of each partition);
-//! 2. looks again at the messages selected, to see whether they still wait: those close to each other with
-//!    one peek over their range;
+//! 2. looks again at the messages selected, to see whether they still wait and are still selected: those
+//!    close to each other with one peek over their range;
 //! 3. reads on from where it was, until the end of the queue or until enough is known.
 //!
 //! Its cost is new messages + matches, not the depth of the queue. A filter that asks for `deliveryCount`,
-//! which does change, has the queue read anew each time.
+//! which does change, has the queue read anew each time. A receiver may change application properties as it gives
+//! a message back: one that is selected no more is noticed, one that is selected only then is not.
 //!
 //! On a partitioned entity the top 16 bits of a number are its partition's. A browse that begins in one goes
 //! on into others in no global order, so each partition is read on its own, to where the replies leave it.
@@ -247,13 +248,12 @@ impl Browse {
                 } else {
                     reply.iter().map(|p| p.place.sequence).max().unwrap_or(last)
                 };
-                let places = reply.iter().map(|peeked| (peeked.place.sequence, peeked.place));
-                let places: HashMap<u64, Place> = places.collect();
-                for watched in &mut self.watched {
-                    watched.look_again(first, reached, &places);
-                }
                 // A reply that does not move on would be asked for without end.
-                match ends || reached < first {
+                if reached < first {
+                    return Checked::Done;
+                }
+                self.look_again(first, reached, reply);
+                match ends {
                     true => Checked::Done,
                     false => Checked::More(Check::Range { first: reached + 1, last }),
                 }
@@ -459,6 +459,27 @@ impl Browse {
         }
     }
 
+    /// Keeps of the matches from `first` to `last` those that a reply has in their places, active and still
+    /// selected: who gives a message back can change its properties with it.
+    fn look_again(&mut self, first: u64, last: u64, reply: &[Peeked<'_>]) {
+        let matches = self.watched.iter().flat_map(|watched| watched.matches.range(first..=last));
+        let known: HashSet<u64> = matches.map(|(sequence, _)| *sequence).collect();
+        let mut selected = HashMap::new();
+        for peeked in reply {
+            let Place { sequence, enqueued, state } = peeked.place;
+            if state == State::Active && known.contains(&sequence) {
+                self.judge.judge(peeked, &mut self.verdicts);
+                let slots = self.verdicts.selected.iter();
+                selected.extend(slots.map(|slot| ((sequence, *slot), enqueued)));
+            }
+        }
+        for (slot, watched) in (0..).map(Slot).zip(&mut self.watched) {
+            watched.look_again(first, last, |sequence, found| {
+                selected.get(&(sequence, slot)) == Some(&found.enqueued)
+            });
+        }
+    }
+
     /// The first number in a partition that is to be judged for someone who needs it, or who is close behind.
     fn front(&self, partition: u16) -> u64 {
         let lacking = self.round.wanted.iter().filter(|want| self.lacks(want));
@@ -595,17 +616,12 @@ impl Watched {
         }
     }
 
-    /// Keeps of the matches from `first` to `last` those that are still in their places and active.
-    fn look_again(&mut self, first: u64, last: u64, places: &HashMap<u64, Place>) {
-        // A range that ends before it begins is one that no reply could be of.
-        let known: Vec<(u64, Match)> = match first <= last {
-            true => self.matches.range(first..=last).map(|(at, found)| (*at, *found)).collect(),
-            false => Vec::new(),
-        };
+    /// Keeps of the matches from `first` to `last` those that still wait.
+    fn look_again(&mut self, first: u64, last: u64, waits: impl Fn(u64, &Match) -> bool) {
+        let known: Vec<(u64, Match)> =
+            self.matches.range(first..=last).map(|(at, found)| (*at, *found)).collect();
         for (sequence, found) in known {
-            let waits =
-                |place: &Place| place.enqueued == found.enqueued && place.state == State::Active;
-            if places.get(&sequence).is_some_and(waits) {
+            if waits(sequence, &found) {
                 self.see(found);
             } else {
                 self.matches.remove(&sequence);
@@ -896,6 +912,15 @@ mod tests {
         assert_eq!(queue.measure(&mut browse, &[&retried]), [Backlog::Exact(0)]);
         queue.messages.get_mut(&1).expect("sent").delivery_count = 1;
         assert_eq!(queue.measure(&mut browse, &[&retried]), [Backlog::Exact(1)]);
+    }
+
+    #[test]
+    fn a_match_that_is_given_back_as_something_else_counts_no_more() {
+        let mut queue = Queue::of(["a", "b", "a", "c"]);
+        let (mut browse, a, b) = (Browse::new(), want("a", 10), want("a,b", 10));
+        assert_eq!(queue.measure(&mut browse, &[&a, &b]), [Backlog::Exact(2), Backlog::Exact(3)]);
+        queue.messages.get_mut(&3).expect("sent").subject = "c";
+        assert_eq!(queue.measure(&mut browse, &[&a, &b]), [Backlog::Exact(1), Backlog::Exact(2)]);
     }
 
     #[test]

@@ -152,6 +152,26 @@ async fn a_message_counts_while_a_receiver_could_get_it_or_holds_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_back_as_another_type_counts_as_that() {
+    let bus = ServiceBus::start().await;
+    bus.queue("orders").create();
+    let typed = |event_type: &str| Message::new("{}").property("kind", event_type);
+    bus.fill("orders", 10, |n| typed(["a", "b"][n % 2]));
+    let sift = Sift::start().await;
+    let kind = sift.queue(&bus, "orders").with("eventTypeFrom", "header:kind");
+    let a = kind.clone().with("eventType", "a");
+    let filtered = kind.clone().with("filter", r#"properties.kind == "a""#);
+    assert_eq!((a.count().await, filtered.count().await), (5, 5));
+    let done = [("kind", Property::from("c"))];
+    assert_eq!(bus.handle_with("orders", 4, Handling::Abandon, &done), 4);
+    assert_eq!((a.count().await, filtered.count().await), (3, 3), "given back as another");
+    assert_eq!(kind.with("eventType", "c").count().await, 4, "by one who had not looked before");
+    // The four are the first again.
+    assert_eq!(bus.handle_with("orders", 6, Handling::Defer, &done), 6);
+    assert_eq!((a.count().await, filtered.count().await), (2, 2), "set aside");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_scheduled_message_counts_once_it_is_due() {
     let bus = ServiceBus::start().await;
     bus.queue("orders").create();

@@ -16,10 +16,11 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::access::Rights;
+use crate::codec::Value;
 use crate::entity::{Counters, Depth, Options, Settlement, Taking};
 use crate::faults::{Busy, Management};
 use crate::listener::listen;
-use crate::message::{Message, now};
+use crate::message::{Message, Property, now};
 use crate::namespace::{Command, Namespace, Shared};
 
 /// The key every namespace has, with all rights.
@@ -180,6 +181,20 @@ impl ServiceBus {
 
     /// Locks the first `count` messages that a receiver could get and does this with them; how many there were.
     pub fn handle(&self, path: &str, count: usize, how: Handling) -> usize {
+        self.handle_with(path, count, how, &[])
+    }
+
+    /// As [`ServiceBus::handle`], by a receiver that sets these application properties as it gives back or sets aside.
+    pub fn handle_with(
+        &self,
+        path: &str,
+        count: usize,
+        how: Handling,
+        properties: &[(&str, Property)],
+    ) -> usize {
+        let properties = properties.iter().cloned();
+        let properties: Vec<_> =
+            properties.map(|(name, value)| (Value::string(name), value.into())).collect();
         let mut namespace = self.lock();
         let Some(entity) = namespace.entity(path) else { return 0 };
         // All are locked before any is given back.
@@ -188,8 +203,8 @@ impl ServiceBus {
         for token in &locked {
             let settlement = match how {
                 Handling::Hold => continue,
-                Handling::Abandon => Settlement::Abandon,
-                Handling::Defer => Settlement::Defer,
+                Handling::Abandon => Settlement::Abandon(properties.clone()),
+                Handling::Defer => Settlement::Defer(properties.clone()),
                 Handling::DeadLetter => Settlement::Bury { reason: None, description: None },
             };
             entity.settle(*token, settlement, now()).ok();

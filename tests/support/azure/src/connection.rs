@@ -1137,8 +1137,16 @@ fn settlement(state: &Value, settled: bool) -> Option<Settlement> {
             }
         }
         Some(RELEASED) => Settlement::Release,
-        Some(MODIFIED) if state.fields().get(1) == Some(&Value::Bool(true)) => Settlement::Defer,
-        Some(MODIFIED) => Settlement::Abandon,
+        Some(MODIFIED) => {
+            let properties = match state.fields().get(2) {
+                Some(Value::Map(properties)) => properties.clone(),
+                _ => Vec::new(),
+            };
+            match state.fields().get(1) {
+                Some(Value::Bool(true)) => Settlement::Defer(properties),
+                _ => Settlement::Abandon(properties),
+            }
+        }
         _ if settled => Settlement::Release,
         _ => return None,
     })

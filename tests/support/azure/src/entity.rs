@@ -81,13 +81,15 @@ pub struct Depth {
 }
 
 /// What becomes of a locked message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Settlement {
     Complete,
-    Abandon,
+    /// With application properties that the message has from then on.
+    Abandon(Vec<(Value, Value)>),
     /// Given back without having been looked at.
     Release,
-    Defer,
+    /// With application properties that the message has from then on.
+    Defer(Vec<(Value, Value)>),
     Bury {
         reason: Option<String>,
         description: Option<String>,
@@ -189,7 +191,7 @@ impl Entity {
         while let Some((_, token)) =
             self.lock_ends.first().copied().filter(|(until, _)| *until <= now)
         {
-            self.settle(token, Settlement::Abandon, now).ok();
+            self.settle(token, Settlement::Abandon(Vec::new()), now).ok();
             changed = true;
         }
         for session in self.sessions.values_mut() {
@@ -387,14 +389,15 @@ impl Entity {
             Settlement::Bury { reason, description } => {
                 self.bury(sequence, reason.as_deref(), description.as_deref(), now);
             }
-            Settlement::Abandon if stored.deliveries >= self.options.deliveries => {
+            Settlement::Abandon(_) if stored.deliveries >= self.options.deliveries => {
                 let description =
                     "Message could not be consumed after the maximum number of delivery attempts.";
                 self.bury(sequence, Some("MaxDeliveryCountExceeded"), Some(description), now);
             }
-            Settlement::Abandon | Settlement::Release => {
-                if settlement == Settlement::Release {
-                    stored.deliveries -= 1;
+            Settlement::Abandon(_) | Settlement::Release => {
+                match settlement {
+                    Settlement::Abandon(properties) => stored.sent.modify(&properties),
+                    _ => stored.deliveries -= 1,
                 }
                 stored.write(sequence);
                 if stored.state == State::Active {
@@ -402,7 +405,8 @@ impl Entity {
                     self.ready.entry(session).or_default().insert(sequence);
                 }
             }
-            Settlement::Defer => {
+            Settlement::Defer(properties) => {
+                stored.sent.modify(&properties);
                 stored.state = State::Deferred;
                 stored.write(sequence);
             }
@@ -484,7 +488,7 @@ impl Entity {
         };
         session.holder = None;
         for token in self.locked_in(name) {
-            self.settle(token, Settlement::Abandon, now).ok();
+            self.settle(token, Settlement::Abandon(Vec::new()), now).ok();
         }
     }
 
@@ -654,7 +658,10 @@ mod tests {
         let second = entity.take(None, Taking::Lock, MINUTE).expect("the lock has ended");
         assert_eq!(entity.settle(first.token, Settlement::Complete, MINUTE), Err(LockLost));
         assert_eq!(entity.renew(second.token, MINUTE + 1), Ok(2 * MINUTE + 1));
-        assert_eq!(entity.settle(second.token, Settlement::Abandon, MINUTE + 2), Ok(()));
+        assert_eq!(
+            entity.settle(second.token, Settlement::Abandon(Vec::new()), MINUTE + 2),
+            Ok(())
+        );
         assert_eq!((entity.depth().active, entity.depth().dead), (0, 1));
         assert!(entity.dead().take(None, Taking::Delete, MINUTE + 3).is_some());
     }
@@ -726,7 +733,7 @@ mod tests {
 
         let lent = entity.take(Some("b"), Taking::Lock, 0).expect("it is there");
         assert_eq!(entity.renew_session("b", 10), Ok(MINUTE + 10));
-        assert_eq!(entity.settle(lent.token, Settlement::Defer, MINUTE + 5), Ok(()));
+        assert_eq!(entity.settle(lent.token, Settlement::Defer(Vec::new()), MINUTE + 5), Ok(()));
         entity.let_go("a", 2, 20);
         assert_eq!(name(entity.hold(None, 3, 20)).as_deref(), Some("a"));
         entity.turn(MINUTE + 10);

@@ -371,6 +371,18 @@ impl Sent {
 
     /// Adds why the message was dead-lettered to its application properties.
     pub(crate) fn explain(&mut self, reason: Option<&str>, description: Option<&str>) {
+        let named = [("DeadLetterReason", reason), ("DeadLetterErrorDescription", description)];
+        let said = named.into_iter().filter_map(|(name, text)| Some((name, text?)));
+        let said: Vec<_> =
+            said.map(|(name, text)| (Value::string(name), Value::string(text))).collect();
+        self.modify(&said);
+    }
+
+    /// Sets some of the application properties.
+    pub(crate) fn modify(&mut self, to: &[(Value, Value)]) {
+        if to.is_empty() {
+            return;
+        }
         self.edit(APPLICATION_PROPERTIES, |map| {
             let mut entries = match map {
                 Some(Value::Described(_, map)) => match *map {
@@ -379,13 +391,11 @@ impl Sent {
                 },
                 _ => Vec::new(),
             };
-            for (name, text) in
-                [("DeadLetterReason", reason), ("DeadLetterErrorDescription", description)]
-            {
-                if let Some(text) = text {
-                    entries.retain(|(key, _)| key.text() != Some(name));
-                    entries.push((Value::string(name), Value::string(text)));
-                }
+            for (name, value) in to {
+                // As a client writes them on a link these names are symbols.
+                let text = name.text().unwrap_or_default();
+                entries.retain(|(key, _)| key.text() != Some(text));
+                entries.push((Value::string(text), value.clone()));
             }
             let descriptor = Value::Ulong(APPLICATION_PROPERTIES.into());
             Value::Described(Box::new(descriptor), Box::new(Value::Map(entries)))

@@ -158,10 +158,14 @@ fn act(namespace: &mut Namespace, path: &str, operation: &str, body: &Value, now
         }
         "update-disposition" => {
             let text = |key: &str| body.get(key).and_then(Value::text).map(str::to_owned);
+            let properties = match body.get("properties-to-modify") {
+                Some(Value::Map(properties)) => properties.clone(),
+                _ => Vec::new(),
+            };
             let settlement = match body.get("disposition-status").and_then(Value::text) {
                 Some("completed") => Settlement::Complete,
-                Some("abandoned") => Settlement::Abandon,
-                Some("defered") => Settlement::Defer,
+                Some("abandoned") => Settlement::Abandon(properties),
+                Some("defered") => Settlement::Defer(properties),
                 Some("suspended") => Settlement::Bury {
                     reason: text("deadletter-reason"),
                     description: text("deadletter-description"),

@@ -68,7 +68,7 @@ const CHECKS = {
     const receiver = bus.createReceiver("orders");
     const [completed, abandoned, deferred, dead, renewed] = await receive(receiver, 5);
     await receiver.completeMessage(completed);
-    await receiver.abandonMessage(abandoned);
+    await receiver.abandonMessage(abandoned, { kind: "given back", tries: 1 });
     await receiver.deferMessage(deferred);
     await receiver.deadLetterMessage(dead, { deadLetterReason: "unreadable", deadLetterErrorDescription: "not JSON" });
     assert.ok((await receiver.renewMessageLock(renewed)) > new Date());
@@ -77,6 +77,7 @@ const CHECKS = {
     await receiver.completeMessage(renewed);
     const [again] = await receive(receiver, 1);
     assert.deepEqual([again.body, again.deliveryCount], ["abandoned", 1]);
+    assert.deepEqual(again.applicationProperties, { kind: "given back", tries: 1 });
     await receiver.completeMessage(again);
     const [found] = await receiver.receiveDeferredMessages([deferred.sequenceNumber]);
     assert.equal(found.body, "deferred");
