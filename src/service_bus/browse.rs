@@ -14,7 +14,9 @@
 //! a message back: one that is selected no more is noticed, one that is selected only then is not.
 //!
 //! On a partitioned entity the top 16 bits of a number are its partition's. A browse that begins in one goes
-//! on into others in no global order, so each partition is read on its own, to where the replies leave it.
+//! on into others in no global order, or ends there, and a reply may hold one message alone. So each partition is
+//! read on its own, to where replies hold none of its messages. Which partitions there are is not said anywhere:
+//! those that have been seen are known, and the numbers beside them are tried.
 //!
 //! Pure: asks come out, replies go in. All ranges have their ends in them, as sequence numbers have no next.
 //!
@@ -41,8 +43,11 @@ const SCHEDULED: usize = 10_000;
 /// How far behind what is wanted a part may be to be read along, though nobody wants it now: those who poll in
 /// turn would else each read what is new.
 const NEAR: u64 = 5_000;
-/// Partitions that an entity has, by number, if it has any: 16 in Standard, fewer in Premium.
+/// Partitions that are asked for by number once an entity is seen to have any: 16 in Standard, fewer in Premium.
+/// They may have other numbers than these; those are found by what replies hold.
 const PARTITIONS: u16 = 16;
+/// Matches that are kept of a part at most, whatever limit a trigger gives: some 40 MB.
+const MATCHES: usize = 1_000_000;
 
 /// What one trigger wants counted of a queue.
 #[derive(Debug)]
@@ -98,6 +103,8 @@ pub(super) struct Browse {
     scheduled: BTreeMap<u64, i64>,
     /// Partitions that messages have been seen in, or may be.
     partitions: BTreeSet<u16>,
+    /// Matches that are kept of a part at most.
+    most: usize,
     round: Round,
 }
 
@@ -168,6 +175,7 @@ impl Browse {
             odd: BTreeMap::new(),
             scheduled: BTreeMap::new(),
             partitions: BTreeSet::from([0]),
+            most: MATCHES,
             round: Round::default(),
         }
     }
@@ -237,23 +245,20 @@ impl Browse {
                 Checked::Done
             }
             Check::Range { first, last } => {
-                let partition = partition(first);
-                let beyond = |peeked: &Peeked<'_>| {
-                    self::partition(peeked.place.sequence) != partition
-                        || peeked.place.sequence >= last
-                };
-                let ends = reply.is_empty() || reply.iter().any(beyond);
-                let reached = if ends {
-                    last
-                } else {
-                    reply.iter().map(|p| p.place.sequence).max().unwrap_or(last)
+                let Some(reached) = last_of(partition(first), reply) else {
+                    // Where nothing is left, reading from there again costs nothing; and if it was only not
+                    // in this reply, it is found by that.
+                    for watched in &mut self.watched {
+                        watched.rewind(first);
+                    }
+                    return Checked::Done;
                 };
                 // A reply that does not move on would be asked for without end.
                 if reached < first {
                     return Checked::Done;
                 }
-                self.look_again(first, reached, reply);
-                match ends {
+                self.look_again(first, reached.min(last), reply);
+                match reached >= last {
                     true => Checked::Done,
                     false => Checked::More(Check::Range { first: reached + 1, last }),
                 }
@@ -370,7 +375,9 @@ impl Browse {
         let mut caps: HashMap<Part, (usize, bool)> = HashMap::new();
         for want in &wants {
             let (cap, by_sessions) = match want.by {
-                CountBy::Messages => (usize::try_from(want.limit).unwrap_or(usize::MAX), false),
+                CountBy::Messages => {
+                    (usize::try_from(want.limit).unwrap_or(MATCHES).min(self.most), false)
+                }
                 CountBy::Sessions => (SESSION_MATCHES, true),
             };
             for part in &want.parts {
@@ -420,6 +427,8 @@ impl Browse {
         if found.is_empty() {
             return;
         }
+        // A reply may end with its partition, so the number after it is asked for as well.
+        let found = found.into_iter().flat_map(|found| [found, found.saturating_add(1)]);
         for partition in (0..=PARTITIONS).chain(found) {
             if self.partitions.insert(partition) {
                 self.round.unread.push_back(partition);
@@ -616,6 +625,20 @@ impl Watched {
         }
     }
 
+    /// Has a partition read from `first` on again, if it was read that far.
+    fn rewind(&mut self, first: u64) {
+        let partition = partition(first);
+        if self.next(partition) <= first {
+            return;
+        }
+        self.next.insert(partition, first);
+        let mut later = self.matches.split_off(&first);
+        if let Some(other) = partition.checked_add(1) {
+            self.matches.append(&mut later.split_off(&beginning(other)));
+        }
+        self.full &= later.is_empty();
+    }
+
     /// Keeps of the matches from `first` to `last` those that still wait.
     fn look_again(&mut self, first: u64, last: u64, waits: impl Fn(u64, &Match) -> bool) {
         let known: Vec<(u64, Match)> =
@@ -670,8 +693,21 @@ mod tests {
         clock: i64,
         /// A reply holds no more than this.
         reply: usize,
+        /// What a reply does at the end of a partition.
+        edge: Edge,
         peeked: usize,
         asked: usize,
+    }
+
+    #[derive(Debug, Clone, Copy, Default)]
+    enum Edge {
+        /// It goes on into the next one.
+        #[default]
+        Crosses,
+        /// It ends, and the next one begins with it.
+        Ends,
+        /// It ends, and after the last message there is nothing.
+        Stays,
     }
 
     #[derive(Clone)]
@@ -712,7 +748,18 @@ mod tests {
         /// From the number on in its partition, then on into the partitions that follow.
         fn peek(&mut self, ask: Ask) -> Vec<Peeked<'static>> {
             self.asked += 1;
-            let found = self.messages.range(ask.from..).take(self.reply.min(ask.count as usize));
+            let mut found = self.messages.range(ask.from..).peekable();
+            let from = partition(ask.from);
+            let first = found.peek().map_or(from, |(sequence, _)| partition(**sequence));
+            let stays = matches!(self.edge, Edge::Stays) && self.last.contains_key(&from);
+            let within = |sequence: u64| match self.edge {
+                Edge::Crosses => true,
+                Edge::Ends | Edge::Stays => {
+                    partition(sequence) == first && (first == from || !stays)
+                }
+            };
+            let found = found.take_while(|(sequence, _)| within(**sequence));
+            let found = found.take(self.reply.min(ask.count as usize));
             let found: Vec<_> = found
                 .map(|(sequence, message)| {
                     let place = Place {
@@ -827,6 +874,40 @@ mod tests {
         assert_eq!(queue.measure(&mut browse, &[&a]), [ten]);
         queue.messages = queue.messages.split_off(&99_995);
         assert_eq!(queue.measure(&mut browse, &[&a]), [Backlog::Exact(6)]);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_then_a_lower_bound_is_told() {
+        let mut queue = Queue::of(std::iter::repeat_n("a", 1_000));
+        let (mut browse, a) = (Browse { most: 100, ..Browse::new() }, want("a", 10_000));
+        let hundred = Backlog::AtLeast(100.try_into().expect("not zero"));
+        for _ in 0..2 {
+            assert_eq!(queue.measure(&mut browse, &[&a]), [hundred]);
+            assert_eq!(browse.watched[0].matches.len(), 100);
+        }
+        queue.messages = queue.messages.split_off(&950);
+        assert_eq!(queue.measure(&mut browse, &[&a]), [Backlog::Exact(51)]);
+    }
+
+    #[test]
+    fn a_match_that_was_only_not_in_a_reply_is_found_again() {
+        let mut queue = Queue { reply: 1, ..Queue::default() };
+        let ours = queue.send(1, "a");
+        queue.send(2, "b");
+        let (mut browse, a) = (Browse::new(), want("a", 10));
+        assert_eq!(queue.measure(&mut browse, &[&a]), [Backlog::Exact(1)]);
+        browse.begin(vec![Arc::clone(&a)], NOW);
+        let others = queue.peek(Ask { from: beginning(2), count: 1 });
+        for check in browse.checks() {
+            browse.checked(check, &others);
+        }
+        while let Some(ask) = browse.next() {
+            let reply = queue.peek(ask);
+            browse.read(&reply);
+        }
+        assert_eq!(browse.count(&a), Some(Backlog::Exact(1)));
+        queue.messages.remove(&ours);
+        assert_eq!(queue.measure(&mut browse, &[&a]), [Backlog::Exact(0)]);
     }
 
     #[test]
@@ -988,10 +1069,11 @@ mod tests {
         ]
     }
 
-    fn play(partitions: u16, reply: usize, steps: Vec<Step>) {
+    fn play(partitions: &[u16], reply: usize, edge: Edge, steps: Vec<Step>) {
+        let partition_of = |at: u16| partitions[usize::from(at) % partitions.len()];
         let wants = [want("a", 1_000), want("a,b", 1_000), want("c", 5), want("b,c", 20)];
         let types: [&[&str]; 4] = [&["a"], &["a", "b"], &["c"], &["b", "c"]];
-        let mut queue = Queue { reply, ..Queue::default() };
+        let mut queue = Queue { reply, edge, ..Queue::default() };
         let mut browse = Browse::new();
         for step in steps {
             let pick = |queue: &Queue, at: prop::sample::Index, state: State| {
@@ -1002,7 +1084,7 @@ mod tests {
             match step {
                 Step::Send(partition, subject, count) => {
                     for _ in 0..count {
-                        queue.send(partition % partitions, subject);
+                        queue.send(partition_of(partition), subject);
                     }
                 }
                 Step::Take(at) => {
@@ -1016,7 +1098,7 @@ mod tests {
                     }
                 }
                 Step::Schedule(partition, subject) => {
-                    let sequence = queue.send(partition % partitions, subject);
+                    let sequence = queue.send(partition_of(partition), subject);
                     queue.messages.get_mut(&sequence).expect("sent").state = State::Scheduled;
                 }
                 Step::Due(at) => {
@@ -1067,7 +1149,7 @@ mod tests {
             reply in 1..30_usize,
             steps in proptest::collection::vec(step(), 0..60),
         ) {
-            play(1, reply, steps);
+            play(&[0], reply, Edge::Crosses, steps);
         }
 
         #[test]
@@ -1075,7 +1157,27 @@ mod tests {
             reply in 1..30_usize,
             steps in proptest::collection::vec(step(), 0..60),
         ) {
-            play(4, reply, steps);
+            play(&[0, 1, 2, 3], reply, Edge::Crosses, steps);
+        }
+
+        #[test]
+        fn a_reply_may_end_with_its_partition(
+            reply in 1..30_usize,
+            edge in prop::sample::select(vec![Edge::Ends, Edge::Stays]),
+            steps in proptest::collection::vec(step(), 0..60),
+        ) {
+            // Were one of them 0, nothing would lead beyond it.
+            play(&[1, 2, 3, 16], reply, edge, steps);
+        }
+
+        // Here a partition is only found behind another one's messages.
+        #[test]
+        fn partitions_of_any_number_are_found(
+            reply in 1..30_usize,
+            edge in prop::sample::select(vec![Edge::Crosses, Edge::Ends]),
+            steps in proptest::collection::vec(step(), 0..60),
+        ) {
+            play(&[3, 38, 1_000, 40_000], reply, edge, steps);
         }
     }
 }

@@ -289,6 +289,27 @@ async fn a_partitioned_queue_is_counted_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn partitions_may_have_any_numbers_and_replies_one_message() {
+    let bus = ServiceBus::start().await;
+    let numbers = [3, 38, 1_524, 30_000];
+    bus.queue("crossing").partitions_numbered(&numbers).create();
+    bus.queue("ending").partitions_numbered(&numbers).one_partition_a_reply().create();
+    bus.reply_limit(1);
+    let sift = Sift::start().await;
+    for queue in ["crossing", "ending"] {
+        bus.fill(queue, 40, |n| of_type(["a", "b"][n / 4 % 2]));
+        let trigger = sift.queue(&bus, queue).with("eventType", "a");
+        assert_eq!(trigger.count().await, 20, "{queue}");
+        bus.receive(queue, 15);
+        let left = bus.depth(queue).active as i64;
+        let others = trigger.clone().with("eventType", "b").count().await;
+        assert_eq!(trigger.count().await, left - others, "{queue}");
+        bus.fill(queue, 4, |_| of_type("a"));
+        assert_eq!(trigger.count().await, left - others + 4, "{queue}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unchanged_partitioned_queue_costs_its_matches_and_its_partitions() {
     let bus = ServiceBus::start().await;
     bus.queue("wide").partitions(4).create();

@@ -251,7 +251,7 @@ impl Asked<'_> {
                 ("SupportOrdering", "true".into()),
                 ("CountDetails", self.counts(depth)),
                 ("AutoDeleteOnIdle", FOREVER.into()),
-                ("EnablePartitioning", (options.partitions > 1).to_string()),
+                ("EnablePartitioning", (options.partitions.len() > 1).to_string()),
                 ("EntityAvailabilityStatus", "Available".into()),
                 ("EnableExpress", "false".into()),
             ],

@@ -411,8 +411,20 @@ impl EntityBuilder<'_> {
     }
 
     /// Spreads the messages over this many partitions; one if not said.
-    pub fn partitions(mut self, partitions: u16) -> Self {
-        self.options.partitions = partitions.max(1);
+    pub fn partitions(self, partitions: u16) -> Self {
+        let numbers: Vec<u16> = (0..partitions.max(1)).collect();
+        self.partitions_numbered(&numbers)
+    }
+
+    /// Spreads the messages over partitions with these numbers, which must be below 32,768.
+    pub fn partitions_numbered(mut self, numbers: &[u16]) -> Self {
+        self.options.partitions = numbers.to_vec();
+        self
+    }
+
+    /// Has each reply to a peek hold messages of one partition alone.
+    pub fn one_partition_a_reply(mut self) -> Self {
+        self.options.one_partition = true;
         self
     }
 

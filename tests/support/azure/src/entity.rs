@@ -49,7 +49,10 @@ pub(crate) struct Entity {
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) sessions: bool,
-    pub(crate) partitions: u16,
+    /// The numbers of its partitions; of one without any, 0 alone.
+    pub(crate) partitions: Vec<u16>,
+    /// Whether a reply to a peek ends with its partition.
+    pub(crate) one_partition: bool,
     pub(crate) lock: Duration,
     pub(crate) deliveries: u32,
     pub(crate) time_to_live: Option<Duration>,
@@ -145,7 +148,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             sessions: false,
-            partitions: 1,
+            partitions: vec![0],
+            one_partition: false,
             lock: Duration::from_secs(60),
             deliveries: 10,
             time_to_live: None,
@@ -158,7 +162,7 @@ impl Entity {
     pub(crate) fn new(path: String, options: Options, now: i64) -> Self {
         Self {
             path,
-            next: vec![1; usize::from(options.partitions)],
+            next: vec![1; options.partitions.len()],
             options,
             created: now,
             counters: Counters::default(),
@@ -279,7 +283,7 @@ impl Entity {
             }
         };
         let next = &mut self.next[partition];
-        let sequence = (i64::try_from(partition).unwrap_or(0) << 48) | *next;
+        let sequence = (i64::from(self.options.partitions[partition]) << 48) | *next;
         *next += 1;
         sequence
     }
@@ -299,7 +303,13 @@ impl Entity {
     ) -> Vec<Bytes> {
         let mut left = bytes;
         let mut entries = Vec::new();
-        for stored in self.messages.range(from..).map(|(_, stored)| stored) {
+        let mut partition = None;
+        for (sequence, stored) in self.messages.range(from..) {
+            if *partition.get_or_insert(sequence >> 48) != sequence >> 48
+                && self.options.one_partition
+            {
+                break;
+            }
             if session.is_some() && stored.sent.session.as_deref() != session {
                 continue;
             }
@@ -705,7 +715,7 @@ mod tests {
 
     #[test]
     fn a_browse_goes_from_its_partition_to_those_after_it() {
-        let mut entity = entity(|options| options.partitions = 3);
+        let mut entity = entity(|options| options.partitions = vec![0, 1, 2]);
         for n in 0..9 {
             add(&mut entity, Message::new(n.to_string()), 0);
         }
