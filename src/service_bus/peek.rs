@@ -203,14 +203,18 @@ impl Looking {
             if browse.judged() > judged {
                 last_word = Instant::now();
                 back_off = BACK_OFF.0;
-                (refused, missing) = (false, false);
+                refused = false;
             }
             match fault {
                 // A claim may have lapsed; a new link has a new one.
                 Fault::Unauthorized(_) if !std::mem::replace(&mut refused, true) => {}
                 Fault::Unauthorized(reason) => return Err(self.unauthorized(reason)),
-                // It may have been made again since the link was.
-                Fault::NotFound(_) if !std::mem::replace(&mut missing, true) => browse.forget(),
+                // It may have been made again since the link was. Once: to read it anew is progress, and would
+                // come to the same over and over.
+                Fault::NotFound(_) if !std::mem::replace(&mut missing, true) => {
+                    browse.forget();
+                    lock(&self.progress).seen.clear();
+                }
                 Fault::NotFound(_) => return Err(self.not_found()),
                 Fault::Token(error) => return Err(error.into()),
                 Fault::Final(reason) => return Err(self.service(reason)),

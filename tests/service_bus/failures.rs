@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::{Authority, Settings, Sift, Trigger};
-use azure_stand_ins::{Busy, Message, ServiceBus};
+use azure_stand_ins::{Busy, Empty, Message, ServiceBus};
 use keda_sift::web;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -510,4 +510,49 @@ fn nothing_is_left_behind() {
         drop((trigger, sift));
         until("the connection ends", || bus.connections().open == 0).await;
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_form_of_an_empty_reply_is_one() {
+    for form in [Empty::NoContent, Empty::Accepted, Empty::MessageNotFound] {
+        let bus = ServiceBus::start().await;
+        bus.queue("orders").create();
+        bus.answer_empty(form);
+        let trigger = sift().await.queue(&bus, "orders").with("eventType", "a");
+        assert_eq!(trigger.count().await, 0, "{form:?}");
+        bus.fill("orders", 1_000, |n| of_type(["a", "b"][n % 2]));
+        assert_eq!(trigger.count().await, 500, "{form:?}");
+        let before = bus.peeked();
+        assert_eq!(trigger.count().await, 500, "{form:?}");
+        assert!(bus.peeked() - before < 1_100, "{form:?}: nothing is read anew");
+        bus.receive("orders", 1_000);
+        assert_eq!(trigger.count().await, 0, "{form:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entity_that_goes_while_it_is_read_is_read_anew_once() {
+    let bus = ServiceBus::start().await;
+    bus.queue("orders").create();
+    bus.fill("orders", 1_000, |_| of_type("a"));
+    bus.reply_limit(100);
+    bus.missing_from(500);
+    let trigger = sift().await.queue(&bus, "orders").with("eventType", "a");
+    let (code, text) = error_in_time(&trigger).await;
+    assert!(code == Code::NotFound && text.starts_with("queue orders does not exist"), "{text}");
+    assert!(bus.peeked() <= 2_000, "{} messages", bus.peeked());
+    bus.missing_from(None);
+    assert_eq!(trigger.count().await, 1_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_of_an_entity_that_is_gone_is_no_bound() {
+    let bus = ServiceBus::start().await;
+    bus.queue("orders").create();
+    bus.fill("orders", 1_000, |_| of_type("a"));
+    bus.reply_limit(100);
+    bus.missing_and_silent_from(500);
+    let trigger = sift().await.queue(&bus, "orders").with("eventType", "a");
+    let (code, text) = error_in_time(&trigger).await;
+    assert_eq!(code, Code::Unavailable, "{text}");
 }

@@ -26,6 +26,9 @@ use crate::service_bus::error::steady;
 /// Bytes of the longest reply. Service Bus gives some 256 KB, or one message that is longer.
 const REPLY_BYTES: u64 = 32 << 20;
 
+/// Where there is no message from the number on. The entity is there.
+const NO_MESSAGE: &str = "com.microsoft:message-not-found";
+
 /// The links to one entity's management node.
 pub(in crate::service_bus) struct Link {
     sender: Sender,
@@ -159,11 +162,13 @@ impl Reply {
             Some(SimpleValue::Uint(code)) => i64::from(*code),
             _ => return Err(nonsense("without a status code")),
         };
+        let condition = words(["errorCondition", "error-condition"]);
         match code {
-            204 => return Ok(Reply(None)),
+            // To Microsoft's clients too each of these is an empty reply.
+            202 | 204 => return Ok(Reply(None)),
+            404 if condition == NO_MESSAGE => return Ok(Reply(None)),
             200 => {}
             code => {
-                let condition = words(["errorCondition", "error-condition"]);
                 let description = words(["statusDescription", "status-description"]);
                 return Err(Fault::of_status(code, &condition, &steady(&description)));
             }

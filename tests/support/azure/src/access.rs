@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::ops::BitOr;
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -179,13 +180,12 @@ fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// A shared access signature for this resource, good for an hour.
-#[cfg(test)]
-pub(crate) fn sign(name: &str, key: &str, resource: &str) -> String {
+/// A shared access signature for this resource, good until then.
+pub(crate) fn sign(name: &str, key: &str, resource: &str, ends: SystemTime) -> String {
     use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let (resource, ends) = (encode(resource), crate::message::now() / 1000 + 3_600);
+    let (resource, ends) = (encode(resource), crate::message::milliseconds(ends) / 1000);
     let mut mac =
         Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("a key of any length will do");
     mac.update(format!("{resource}\n{ends}").as_bytes());
@@ -195,6 +195,8 @@ pub(crate) fn sign(name: &str, key: &str, resource: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -238,6 +240,7 @@ mod tests {
 
     #[test]
     fn a_signature_is_checked_with_its_key() {
+        let ends = SystemTime::now() + Duration::from_secs(3_600);
         let mut keys = Keys::default();
         keys.add("listen", "secret", Rights::LISTEN);
         let now = crate::message::now();
@@ -246,10 +249,11 @@ mod tests {
             ("another key", "listen", "other", false),
             ("another name", "send", "secret", false),
         ] {
-            let claim = keys.signature(&sign(key, text, "sb://127.0.0.1/Orders"), now);
+            let claim = keys.signature(&sign(key, text, "sb://127.0.0.1/Orders", ends), now);
             assert_eq!(claim.is_ok_and(|claim| claim.path == "orders"), good, "{name}");
         }
-        let ended = keys.signature(&sign("listen", "secret", "sb://127.0.0.1/"), now + 3_600_000);
+        let ended =
+            keys.signature(&sign("listen", "secret", "sb://127.0.0.1/", ends), now + 3_600_000);
         assert!(ended.is_err_and(|Refused(why)| why.contains("expired")));
     }
 

@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -15,10 +15,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::access::Rights;
+use crate::access::{Rights, sign};
 use crate::codec::Value;
 use crate::entity::{Counters, Depth, Options, Settlement, Taking};
-use crate::faults::{Busy, Management};
+use crate::faults::{Busy, Empty, Management};
 use crate::listener::listen;
 use crate::message::{Message, Property, now};
 use crate::namespace::{Command, Namespace, Shared};
@@ -107,6 +107,15 @@ impl ServiceBus {
     pub fn connection_string_for(&self, key: &str) -> String {
         format!(
             "Endpoint=sb://{};SharedAccessKeyName={key};SharedAccessKey={KEY};UseDevelopmentEmulator=true;",
+            self.address,
+        )
+    }
+
+    /// The connection string of a signature made with such a key, good for the whole namespace until then.
+    pub fn signed_connection_string(&self, key: &str, ends: SystemTime) -> String {
+        let signature = sign(key, KEY, &format!("sb://{}/", self.address.ip()), ends);
+        format!(
+            "Endpoint=sb://{};SharedAccessSignature={signature};UseDevelopmentEmulator=true;",
             self.address,
         )
     }
@@ -332,6 +341,21 @@ impl ServiceBus {
     /// Counts peeks of this entity and does not answer them; `None` ends it.
     pub fn stall_peeks_of<'a>(&self, path: impl Into<Option<&'a str>>) {
         self.lock().faults.stalled = path.into().map(str::to_owned);
+    }
+
+    /// How a peek that finds no message is answered.
+    pub fn answer_empty(&self, how: Empty) {
+        self.lock().faults.empty = how;
+    }
+
+    /// Answers peeks from this number on as if there were no entity; `None` ends it.
+    pub fn missing_from(&self, number: impl Into<Option<i64>>) {
+        self.lock().faults.missing_from = number.into().map(|number| (number, false));
+    }
+
+    /// Answers the next peek from this number on as if there were no entity, and no peek after that.
+    pub fn missing_and_silent_from(&self, number: i64) {
+        self.lock().faults.missing_from = Some((number, true));
     }
 
     /// How many messages a reply to a peek holds at most.

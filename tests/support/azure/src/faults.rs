@@ -23,6 +23,21 @@ pub(crate) struct Faults {
     /// What links to a node say that a message may have at most.
     pub(crate) node_bytes: u64,
     pub(crate) management: Option<Management>,
+    pub(crate) empty: Empty,
+    /// Peeks from this number on find no entity; and whether all are silent after that.
+    pub(crate) missing_from: Option<(i64, bool)>,
+}
+
+/// How a peek that finds no message is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Empty {
+    /// With status 204.
+    #[default]
+    NoContent,
+    /// With status 202.
+    Accepted,
+    /// With status 404 and the condition `com.microsoft:message-not-found`.
+    MessageNotFound,
 }
 
 /// What a throttled namespace says.
@@ -63,6 +78,8 @@ impl Default for Faults {
             reply_bytes,
             node_bytes: u64::MAX,
             management: None,
+            empty: Empty::default(),
+            missing_from: None,
         }
     }
 }

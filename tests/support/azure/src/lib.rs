@@ -40,5 +40,5 @@ mod peer;
 pub use access::Rights;
 pub use bus::{Builder, Connections, EntityBuilder, Handling, ServiceBus, TopicBuilder};
 pub use entity::{Counters, Depth};
-pub use faults::{Busy, Management};
+pub use faults::{Busy, Empty, Management};
 pub use message::{Message, Property};

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::access::Rights;
 use crate::codec::{self, Value};
 use crate::entity::{Delivered, LockLost, Settlement, Taking};
-use crate::faults::{Busy, Faults};
+use crate::faults::{Busy, Empty, Faults};
 use crate::message::{Request, Sent, reply};
 use crate::namespace::Namespace;
 
@@ -115,18 +115,27 @@ fn act(namespace: &mut Namespace, path: &str, operation: &str, body: &Value, now
         _ => {}
     }
 
-    let (limit, bytes) = (namespace.faults.reply_limit, namespace.faults.reply_bytes);
+    let Faults { reply_limit: limit, reply_bytes: bytes, empty, missing_from, .. } =
+        namespace.faults;
     let Some(entity) = namespace.entity(path) else { return missing(path) };
     entity.turn(now);
     match operation {
         "peek-message" => {
             let from = number("from-sequence-number").unwrap_or(0);
+            if let Some((_, silent)) = missing_from.filter(|(number, _)| from >= *number) {
+                namespace.faults.stall_peeks |= silent;
+                return missing(path);
+            }
             let count =
                 number("message-count").and_then(|count| count.try_into().ok()).unwrap_or(1);
             let entries = entity.peek(from, limit.min(count), bytes, session);
             namespace.count(path, |counters| counters.peeked += entries.len() as u64);
             if entries.is_empty() {
-                return Outcome::Nothing;
+                return match empty {
+                    Empty::NoContent => Outcome::Nothing,
+                    Empty::Accepted => Outcome::Failed(202, "", String::new()),
+                    Empty::MessageNotFound => not_found(),
+                };
             }
             let size = entries.iter().map(bytes::Bytes::len).sum();
             messages(entries.len(), size, |out| {

@@ -36,7 +36,12 @@ impl Peer {
         let window = Value::Uint(1_000);
         peer.send(0x11, vec![Value::Null, Value::Uint(0), window.clone(), window], &[]).await;
         peer.link("$cbs", 0).await;
-        let token = access::sign(key, bus.root_key().1, &format!("sb://{}/", bus.address()));
+        let token = access::sign(
+            key,
+            bus.root_key().1,
+            &format!("sb://{}/", bus.address()),
+            std::time::SystemTime::now() + std::time::Duration::from_secs(3_600),
+        );
         let properties = [
             ("operation", Value::string("put-token")),
             ("type", Value::string("servicebus.windows.net:sastoken")),
