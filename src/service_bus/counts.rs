@@ -8,6 +8,8 @@
 //! - Where no answer came, or one of a broken gateway: twice, at once and a moment later, by azure_core.
 //! - Where the namespace asks for quiet: once it has had it, if that is within the deadline; see
 //!   [`Gate`]. When the gate opens, no more than [`AT_ONCE`] requests leave together.
+//! - Where an entity is described without its counts, as a throttled namespace does: after [`QUIET`], and until then
+//!   calls for it are answered with the same error.
 //! - Where the answer is a refusal, cut short or of no use: by the next poll.
 //!
 //! A redirect is not followed, since what is sent may be a token.
@@ -90,6 +92,8 @@ struct Endpoint {
     identities: Arc<Identities>,
     gate: Arc<Gate>,
     under_way: Semaphore,
+    /// Until when these are not asked for, and why.
+    quiet: Mutex<HashMap<Entities, (Instant, Error)>>,
 }
 
 /// What came back for a request.
@@ -115,6 +119,7 @@ impl Counts {
             identities,
             gate,
             under_way: Semaphore::new(AT_ONCE),
+            quiet: Mutex::default(),
         };
         Self { endpoint: Arc::new(endpoint), asking: Mutex::default(), tasks }
     }
@@ -134,6 +139,7 @@ impl Counts {
         let endpoint = &self.endpoint;
         // Others may wait longer than this call, so that the gate is no reason for their request to fail.
         endpoint.gate.opens(deadline).map_err(|quiet| throttled(entities, quiet))?;
+        endpoint.is_quiet(entities)?;
         let asked = self.asked(entities);
         let (asking, asked_for) = (Arc::clone(endpoint), entities.clone());
         let answer = asked.ask(
@@ -179,12 +185,30 @@ impl Patience {
 
 impl Endpoint {
     async fn count(&self, entities: &Entities, deadline: Instant) -> Result<u64, Error> {
-        match entities {
+        // A round before this one may have learnt it.
+        self.is_quiet(entities)?;
+        let counted = match entities {
             Entities::One(entity) => {
-                let body = self.get(entity, &entity.path(), "", deadline).await?;
-                self.active_of(entity, &body)
+                let body = self.get(entity, &entity.path(), "", deadline).await;
+                body.and_then(|body| self.active_of(entity, &body))
             }
             Entities::Matching(matching) => self.matching(matching, deadline).await,
+        };
+        if let Err(error @ Error::Incomplete { .. }) = &counted {
+            let now = Instant::now();
+            let mut quiet = lock(&self.quiet);
+            quiet.retain(|_, (until, _)| *until > now);
+            quiet.insert(entities.clone(), (now + QUIET, error.clone()));
+        }
+        counted
+    }
+
+    /// # Errors
+    /// These were described without counts a moment ago, which is how a namespace asks for quiet too.
+    fn is_quiet(&self, entities: &Entities) -> Result<(), Error> {
+        match lock(&self.quiet).get(entities) {
+            Some((until, error)) if *until > Instant::now() => Err(error.clone()),
+            _ => Ok(()),
         }
     }
 
@@ -224,15 +248,19 @@ impl Endpoint {
             let last = entries.len() < PAGE;
             any |= !entries.is_empty();
             for Entry { name, description } in entries {
-                let (Description::Queue(active) | Description::Subscription(active)) = description
-                else {
-                    continue;
-                };
-                if matching.pattern.is_match(&name) {
-                    let incomplete = || Error::Incomplete { entity: quoted(&name) };
-                    let active = active.ok_or_else(incomplete)?;
-                    found.insert(name, active);
+                if name.is_empty() {
+                    return Err(unusable(matching, &"its list has an entity without a name"));
                 }
+                if !matching.pattern.is_match(&name) {
+                    continue;
+                }
+                let active = match description {
+                    Description::Queue(active) | Description::Subscription(active) => active,
+                    Description::Topic | Description::Unknown => None,
+                };
+                let incomplete = || Error::Incomplete { entity: quoted(&name) };
+                let active = active.ok_or_else(incomplete)?;
+                found.insert(name, active);
             }
             if last && any {
                 return Ok(matching.operation.apply(found.into_values()));

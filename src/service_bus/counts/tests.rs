@@ -207,6 +207,29 @@ async fn an_answer_that_is_no_count_is_an_error_that_names_the_entity() {
 }
 
 #[tokio::test]
+async fn what_is_described_without_counts_is_left_alone_for_a_while() {
+    let server = Server::start(|_, path| match path.starts_with("/orders") {
+        true => ok(&QUEUE.replace("ActiveMessageCount", "Other")),
+        false => ok(QUEUE),
+    })
+    .await;
+    let counts = server.counts();
+    for _ in 0..100 {
+        let error = counts.active(&orders(), soon()).await.expect_err("no counts");
+        let expected = "service bus describes queue orders without its message counts";
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
+    assert_eq!(server.asked().len(), 1);
+    // Others are not.
+    let other = Entities::One(Entity::Queue(Name::parse("other").expect("a name")));
+    assert_eq!(counts.active(&other, soon()).await, Ok(7));
+    // And it is asked again when it has had its quiet.
+    lock(&counts.endpoint.quiet).get_mut(&orders()).expect("quiet").0 = Instant::now();
+    assert!(counts.active(&orders(), soon()).await.is_err());
+    assert_eq!(server.asked().len(), 3);
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let elsewhere = Server::start(|_, _| ok(QUEUE)).await;
     let target = format!("Location: http://127.0.0.1:{}/orders\r\n", elsewhere.port);
@@ -365,4 +388,38 @@ async fn a_pattern_s_counts_are_gathered_from_all_pages() {
     let operation = Operation::Sum;
     let none = Entities::Matching(Matching { topic: None, pattern, operation });
     assert_eq!(counts.active(&none, soon()).await, Ok(0), "looked, and there was nothing");
+}
+
+#[tokio::test]
+async fn a_pattern_leaves_out_nothing_that_it_matches() {
+    let odd = QUEUE.replace("orders", "orders-odd").replace("QueueDescription", "Other");
+    let nameless = QUEUE.replace("<title>orders</title>", "");
+    let rows = [
+        (
+            "no description",
+            odd,
+            "orders.*",
+            "service bus describes \"orders-odd\" without its message counts",
+        ),
+        (
+            "no name",
+            nameless,
+            "orders.*",
+            "service bus cannot give queues \"orders.*\": its list has",
+        ),
+    ];
+    for (case, entry, pattern, expected) in rows {
+        let list = format!("<feed><title>Queues</title>{QUEUE}{entry}</feed>");
+        let server = Server::start(move |_, _| ok(&list)).await;
+        let matching = |pattern| {
+            let pattern = Pattern::parse(pattern).expect("a pattern");
+            Entities::Matching(Matching { topic: None, pattern, operation: Operation::Sum })
+        };
+        let counts = server.counts();
+        let error = counts.active(&matching(pattern), soon()).await.expect_err(case);
+        assert!(error.to_string().starts_with(expected), "{case}: {error}");
+        if case == "no description" {
+            assert_eq!(counts.active(&matching("orders"), soon()).await, Ok(7), "of others");
+        }
+    }
 }
