@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::access::Site;
 use super::amqp::Line;
 use super::counts::Counts;
 use super::entity::Entity;
 use super::follower::Follower;
 use super::gate::Gate;
-use super::peek::Peeker;
+use super::peek::{self, Peeker};
 use super::trigger::{ServiceBusTrigger, Transport};
 use crate::identity::{HostError, Hosts, Identities};
 use crate::lock::lock;
@@ -44,6 +46,7 @@ pub(super) struct Namespace {
     pub(super) counts: Counts,
     line: Arc<Line>,
     gate: Arc<Gate>,
+    turns: Arc<Semaphore>,
     tasks: Tasks,
     peekers: Mutex<HashMap<Entity, Weak<Peeker>>>,
 }
@@ -103,7 +106,8 @@ impl Namespaces {
         let line =
             Line::new(site.clone(), transport, web.clone(), identities(), step, tasks.clone());
         let (line, peekers) = (Arc::new(line), Mutex::default());
-        Namespace { site, patience, counts, line, gate, tasks, peekers }
+        let turns = Arc::new(Semaphore::new(peek::AT_ONCE));
+        Namespace { site, patience, counts, line, gate, turns, tasks, peekers }
     }
 }
 
@@ -116,7 +120,8 @@ impl Namespace {
         }
         peekers.retain(|_, peeker| peeker.strong_count() > 0);
         let (line, gate) = (Arc::clone(&self.line), Arc::clone(&self.gate));
-        let peeker = Peeker::new(self.site.host(), entity, line, gate, self.patience);
+        let turns = Arc::clone(&self.turns);
+        let peeker = Peeker::new(self.site.host(), entity, line, gate, turns, self.patience);
         let peeker = Arc::new(peeker);
         peekers.insert(entity.clone(), Arc::downgrade(&peeker));
         peeker

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
@@ -28,6 +29,8 @@ use crate::rounds::{ENDED, Rounds, Tasks};
 
 /// Requests that may be under way on one link.
 const WINDOW: usize = 16;
+/// Requests that may be under way to one namespace, so that not all leave together when it has had its quiet.
+pub(super) const AT_ONCE: usize = 64;
 /// For how long a measurement reads on while others wait for the next one.
 const SHARE: Duration = Duration::from_millis(500);
 /// How long until a link is made again, at first and at most.
@@ -55,6 +58,7 @@ struct Looking {
     path: Arc<str>,
     line: Arc<Line>,
     gate: Arc<Gate>,
+    turns: Arc<Semaphore>,
     patience: Duration,
     rounds: Arc<Rounds<Wanted, Measurement>>,
     /// Messages that one peek asks for at most.
@@ -75,12 +79,14 @@ struct Progress {
 }
 
 impl Peeker {
-    /// Peeks nothing before it is asked to. Without a reply for `patience`, a measurement fails.
+    /// Peeks nothing before it is asked to. Without a reply for `patience`, a measurement fails. `turns` are the
+    /// namespace's, [`AT_ONCE`].
     pub(super) fn new(
         namespace: &str,
         entity: &Entity,
         line: Arc<Line>,
         gate: Arc<Gate>,
+        turns: Arc<Semaphore>,
         patience: Duration,
     ) -> Peeker {
         let looking = Looking {
@@ -89,6 +95,7 @@ impl Peeker {
             path: entity.path().into(),
             line,
             gate,
+            turns,
             patience,
             rounds: Rounds::new(),
             at_most: AtomicU32::new(u32::MAX),
@@ -244,9 +251,17 @@ impl Looking {
         let mut asked = VecDeque::new();
         loop {
             while asked.len() < WINDOW && !browse.has_seen_enough() {
-                let Some(check) = checks.pop_front() else { break };
-                self.ask(link, check.ask()).await?;
+                let Some(check) = checks.front().copied() else { break };
+                let turn = match asked.is_empty() {
+                    true => self.turn().await,
+                    false => match self.turn_at_once() {
+                        Some(turn) => turn,
+                        None => break,
+                    },
+                };
+                self.ask(link, check.ask(), turn).await?;
                 asked.push_back(check);
+                checks.pop_front();
             }
             let Some(check) = asked.pop_front() else { break };
             let reply = self.answer(link).await?;
@@ -270,14 +285,15 @@ impl Looking {
         let begun = Instant::now();
         let mut next = browse.next();
         if let Some(ask) = next {
-            self.ask(link, ask).await?;
+            self.ask(link, ask, self.turn().await).await?;
         }
         while next.is_some() {
             let reply = self.answer(link).await?;
             let reply = reply.messages()?;
-            let ahead = browse.foresee(&reply);
-            if let Some(ask) = ahead {
-                self.ask(link, ask).await?;
+            let turn = self.turn_at_once();
+            let ahead = browse.foresee(&reply).filter(|_| turn.is_some());
+            if let Some((ask, turn)) = ahead.zip(turn) {
+                self.ask(link, ask, turn).await?;
             }
             browse.read(&reply);
             self.note(browse);
@@ -289,17 +305,35 @@ impl Looking {
                     self.answer(link).await?;
                 }
                 if let Some(ask) = next {
-                    self.ask(link, ask).await?;
+                    self.ask(link, ask, self.turn().await).await?;
                 }
             }
         }
         Ok(())
     }
 
-    async fn ask(&self, link: &mut Link, ask: Ask) -> Result<(), Fault> {
+    /// Waits for a turn to ask. Who has asked something already reads the answer first, as others wait for that.
+    async fn turn(&self) -> OwnedSemaphorePermit {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        turn.expect("turns are never closed")
+    }
+
+    /// A turn to ask ahead. Half of them are for those who have asked nothing, so that entities without an answer
+    /// do not hold up the others.
+    fn turn_at_once(&self) -> Option<OwnedSemaphorePermit> {
+        let free = self.turns.available_permits() > AT_ONCE / 2;
+        free.then(|| Arc::clone(&self.turns).try_acquire_owned().ok()).flatten()
+    }
+
+    async fn ask(
+        &self,
+        link: &mut Link,
+        ask: Ask,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<(), Fault> {
         let count = ask.count.min(self.at_most.load(Ordering::Relaxed));
         let connection = Arc::clone(link.connection());
-        self.in_time(&connection, link.ask(Ask { count, ..ask }, self.patience / 2)).await
+        self.in_time(&connection, link.ask(Ask { count, ..ask }, turn, self.patience / 2)).await
     }
 
     async fn answer(&self, link: &mut Link) -> Result<Reply, Fault> {

@@ -15,6 +15,7 @@ use fe2o3_amqp_types::messaging::{
 use fe2o3_amqp_types::primitives::SimpleValue;
 use serde_amqp::Value;
 use serde_amqp::primitives::OrderedMap;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::{Admission, Connection};
 use super::encoded::{self, Raw, Values};
@@ -36,7 +37,8 @@ pub(in crate::service_bus) struct Link {
     /// Where replies go.
     reply_to: String,
     next: u64,
-    waiting: VecDeque<u64>,
+    /// Each keeps its turn until it is answered.
+    waiting: VecDeque<(u64, OwnedSemaphorePermit)>,
     /// Replies that came before their turn.
     early: HashMap<u64, Message<Body<Raw>>>,
     /// Ends with the link.
@@ -85,10 +87,11 @@ impl Link {
         })
     }
 
-    /// Sends a request to peek, which is of no use after `patience`.
+    /// Sends a request to peek, whose turn it is, and which is of no use after `patience`.
     pub(in crate::service_bus) async fn ask(
         &mut self,
         ask: Ask,
+        turn: OwnedSemaphorePermit,
         patience: Duration,
     ) -> Result<(), Fault> {
         let id = self.next;
@@ -113,7 +116,7 @@ impl Link {
             .build();
         // That it was taken shows in the reply.
         drop(self.sender.send_batchable(Sendable::from(request)).await?);
-        self.waiting.push_back(id);
+        self.waiting.push_back((id, turn));
         Ok(())
     }
 
@@ -124,7 +127,7 @@ impl Link {
 
     /// Waits for the reply to the request that has waited longest; empty where there is no message.
     pub(in crate::service_bus) async fn answer(&mut self) -> Result<Reply, Fault> {
-        let Some(id) = self.waiting.front().copied() else {
+        let Some(id) = self.waiting.front().map(|(id, _)| *id) else {
             return Err(Fault::Final("a reply without a request".to_owned()));
         };
         loop {
@@ -137,7 +140,7 @@ impl Link {
             self.connection.hears();
             // One that does not say is taken to be in order.
             let to = correlation(&reply).unwrap_or(id);
-            if !self.waiting.contains(&to) {
+            if !self.waiting.iter().any(|(id, _)| *id == to) {
                 return Err(Fault::Final("a reply to nothing".to_owned()));
             }
             self.early.insert(to, reply);
