@@ -27,6 +27,13 @@ pub(crate) struct Tasks {
     end: CancellationToken,
 }
 
+/// One request after another, for as long as someone asks. However else that ends, nobody waits for it any longer,
+/// and the next to ask begins anew.
+struct Running<W: Default, A> {
+    rounds: Arc<Rounds<W, A>>,
+    over: bool,
+}
+
 struct State<W, A> {
     under_way: bool,
     wanted: W,
@@ -43,7 +50,7 @@ impl<W: Default + Send + 'static, A: Clone + Send + 'static> Rounds<W, A> {
     }
 
     /// Adds to what is wanted, and waits for the request that asks for it. `None` when the tasks
-    /// end before.
+    /// end before, or the request panics.
     pub(crate) async fn ask<R>(
         self: &Arc<Self>,
         tasks: &Tasks,
@@ -61,8 +68,8 @@ impl<W: Default + Send + 'static, A: Clone + Send + 'static> Rounds<W, A> {
             !std::mem::replace(&mut state.under_way, true)
         };
         if begin {
-            let rounds = Arc::clone(self);
-            tasks.spawn(async move { rounds.run(request).await });
+            let mut running = Running { rounds: Arc::clone(self), over: false };
+            tasks.spawn(async move { running.run(request).await });
         }
         answered.await.ok()
     }
@@ -77,17 +84,24 @@ impl<W: Default + Send + 'static, A: Clone + Send + 'static> Rounds<W, A> {
         !self.lock().under_way
     }
 
-    async fn run<R>(&self, request: impl Fn(W) -> R)
+    fn lock(&self) -> MutexGuard<'_, State<W, A>> {
+        lock(&self.0)
+    }
+}
+
+impl<W: Default + Send + 'static, A: Clone + Send + 'static> Running<W, A> {
+    async fn run<R>(&mut self, request: impl Fn(W) -> R)
     where
         R: Future<Output = A>,
     {
         loop {
             let (wanted, waiting) = {
-                let mut state = self.lock();
+                let mut state = self.rounds.lock();
                 state.waiting.retain(|answer| !answer.is_closed());
                 if state.waiting.is_empty() {
                     state.under_way = false;
                     state.wanted = W::default();
+                    self.over = true;
                     return;
                 }
                 (std::mem::take(&mut state.wanted), std::mem::take(&mut state.waiting))
@@ -99,9 +113,17 @@ impl<W: Default + Send + 'static, A: Clone + Send + 'static> Rounds<W, A> {
             }
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State<W, A>> {
-        lock(&self.0)
+impl<W: Default, A> Drop for Running<W, A> {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let mut state = lock(&self.rounds.0);
+        state.under_way = false;
+        state.wanted = W::default();
+        state.waiting.clear();
     }
 }
 
@@ -127,5 +149,42 @@ impl Tasks {
     /// Waits until all tasks have ended.
     pub(crate) async fn ended(&self) {
         self.tracker.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_panics_fails_who_waits_and_blocks_nobody() {
+        let (rounds, tasks) = (Rounds::<Vec<u32>, u32>::new(), Tasks::default());
+        let first = Arc::new(AtomicBool::new(true));
+        let ask = |wanted: u32| {
+            let first = Arc::clone(&first);
+            rounds.ask(
+                &tasks,
+                move |all| all.push(wanted),
+                move |all: Vec<u32>| {
+                    let panics = first.swap(false, Ordering::Relaxed);
+                    async move {
+                        tokio::task::yield_now().await;
+                        assert!(!panics, "as it is meant to");
+                        all.into_iter().sum()
+                    }
+                },
+            )
+        };
+        // The second asks while the first is under way.
+        assert_eq!(
+            tokio::join!(ask(1), async { tokio::join!(ask(2), ask(3)) }),
+            (None, (None, None))
+        );
+        assert!(rounds.is_idle());
+        assert_eq!(ask(5).await, Some(5));
+        tasks.end();
+        assert_eq!(ask(7).await, None, "no task runs any more");
     }
 }
