@@ -42,6 +42,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// How soon at the earliest, and at the latest, a claim is tried again that could not be renewed, or only with
 /// the same token.
 const RENEW_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// For how long a claim is taken to be good at most: a tenant's signature may say that it ends never.
+const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 
 /// A connection that is open, or was. It is closed once this is dropped.
 #[derive(Debug)]
@@ -267,11 +269,26 @@ fn ahead_of(expires: SystemTime) -> Instant {
 }
 
 fn left(expires: SystemTime) -> Duration {
-    expires.duration_since(SystemTime::now()).unwrap_or_default()
+    expires.duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST)
 }
 
 /// A number that tells this program's connections from each other in the namespace's own logs.
 fn container() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_that_never_ends_is_renewed_all_the_same() {
+        let never = UNIX_EPOCH + Duration::from_secs(i64::MAX as u64 / 2);
+        for expires in [never, never + Duration::from_secs(i64::MAX as u64 / 3)] {
+            let renewed = ahead_of(expires);
+            assert!(renewed <= Instant::now() + LONGEST, "{expires:?}");
+        }
+        assert!(ahead_of(UNIX_EPOCH) <= Instant::now(), "what has ended, at once");
+    }
 }
