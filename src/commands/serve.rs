@@ -87,7 +87,7 @@ pub(super) struct Args {
     azure_namespace: Vec<String>,
 
     /// A host that a trigger's oauthTokenEndpointUri may be at, such as login.example.com. Without this any https
-    /// host is: what is sent there is the trigger's own secret.
+    /// host is, as what is sent there is the trigger's own secret, and none that is asked without TLS.
     #[arg(long, env = "SIFT_OAUTH_ALLOW_HOST", value_name = "HOST", value_delimiter = ',')]
     oauth_allow_host: Vec<String>,
 

@@ -116,14 +116,16 @@ impl TokenEndpoint {
 }
 
 impl TokenEndpoints {
-    /// Only these hosts, each in full; none means any.
+    /// Only these hosts, each in full; none means any that is asked over TLS.
     pub fn new(allowed: &[String]) -> Self {
         Self { allowed: allowed.iter().map(|host| host.to_ascii_lowercase()).collect() }
     }
 
-    /// Whether a client's secret may go there.
+    /// Whether a client's secret may go there. What listens without TLS on the scaler's own machine is not for
+    /// tenants to call, unless the operator says so.
     pub fn allow(&self, endpoint: &TokenEndpoint) -> bool {
-        self.allowed.is_empty() || self.allowed.iter().any(|host| host == endpoint.host())
+        let any = self.allowed.is_empty() && endpoint.0.scheme() == "https";
+        any || self.allowed.iter().any(|host| host == endpoint.host())
     }
 }
 
@@ -289,6 +291,16 @@ mod tests {
         let endpoints = TokenEndpoints::new(&["LOGIN.example".to_owned()]);
         assert!(endpoints.allow(&ours));
         assert!(!endpoints.allow(&other));
+    }
+
+    #[test]
+    fn this_machine_is_called_without_tls_only_where_the_operator_says_so() {
+        for host in ["127.0.0.1", "localhost", "[::1]"] {
+            let here = TokenEndpoint::parse(&format!("http://{host}:8080/token")).expect("here");
+            assert!(!TokenEndpoints::default().allow(&here), "{host}");
+            assert!(!TokenEndpoints::new(&["other".to_owned()]).allow(&here), "{host}");
+            assert!(TokenEndpoints::new(&[host.to_owned()]).allow(&here), "{host}");
+        }
     }
 
     #[test]
