@@ -11,7 +11,7 @@
 //!   azure-sdk-for-go
 
 use secrecy::{ExposeSecret, SecretString};
-use url::Url;
+use url::{Host, Url};
 
 use super::access::{Credential, Endpoint};
 use super::sas;
@@ -50,6 +50,11 @@ pub(super) enum ConnectionStringError {
     /// The endpoint is no host.
     #[error("has an {ENDPOINT} that is not sb://<host>/; give it as Azure shows it")]
     Endpoint,
+    /// Where clouds tell a machine its own secrets.
+    #[error(
+        "has an {ENDPOINT} at a link-local address, where no namespace is; give it as Azure shows it"
+    )]
+    LinkLocal,
     /// Neither true nor false.
     #[error(
         "has {EMULATOR} that is neither true nor false; give true for the local emulator, or leave it out"
@@ -135,6 +140,17 @@ fn parse_endpoint(text: &str, emulator: bool) -> Result<Endpoint, ConnectionStri
         && url.fragment().is_none()
         && url.username().is_empty()
         && url.password().is_none();
+    let is_link_local = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_link_local(),
+        Some(Host::Ipv6(address)) => {
+            let mapped = address.to_ipv4_mapped().is_some_and(|address| address.is_link_local());
+            address.is_unicast_link_local() || mapped
+        }
+        _ => false,
+    };
+    if is_link_local {
+        return Err(ConnectionStringError::LinkLocal);
+    }
     match url.host_str() {
         Some(host) if alone && url.port() != Some(0) => {
             Ok(Endpoint { host: host.to_owned(), port: url.port(), emulator })
@@ -252,6 +268,14 @@ mod tests {
             ("a port too far", format!("Endpoint=sb://a.b:65536/;{key}"), Error::Endpoint),
             ("no port", format!("Endpoint=sb://a.b:0/;{key}"), Error::Endpoint),
             ("no host", format!("Endpoint=sb://;{key}"), Error::Endpoint),
+            (
+                "a cloud's own",
+                format!("Endpoint=sb://169.254.169.254:80;{key};UseDevelopmentEmulator=true"),
+                Error::LinkLocal,
+            ),
+            ("the same in disguise", format!("Endpoint=sb://0xa9fea9fe;{key}"), Error::LinkLocal),
+            ("and mapped", format!("Endpoint=sb://[::ffff:169.254.1.1];{key}"), Error::LinkLocal),
+            ("an IPv6 one", format!("Endpoint=sb://[fe80::1];{key}"), Error::LinkLocal),
             (
                 "the key alone",
                 format!("Endpoint=sb://a/;SharedAccessKey={SECRET}"),
