@@ -253,6 +253,20 @@ mod tests {
     }
 
     #[test]
+    fn the_scalers_token_goes_to_no_azure_of_a_tenants_authority() {
+        let ca = crate::kafka::security::tests::CERTIFICATE;
+        let refused = decode(WORKLOAD, &[("ca", ca)]).expect_err("Azure's own hosts");
+        assert!(
+            refused.to_string().starts_with("ca: is not for sasl: azure_workload"),
+            "{refused}"
+        );
+        // Where these are an operator's, or the token is a client's own.
+        let own = [("ca", ca), ("bootstrapServers", "orders.sb.example.com:9093")];
+        assert!(decode(WORKLOAD, &own).is_ok());
+        assert!(decode(BEARER, &[("ca", ca), ("tls", "enable")]).is_ok());
+    }
+
+    #[test]
     fn an_identity_is_the_scalers_own_or_another() {
         assert_eq!(login(WORKLOAD, &[]), TokenLogin::Workload(Who::default()));
         let other = Who::parse(Some("other"), Some("there")).expect("two IDs");

@@ -17,6 +17,7 @@ use std::net::Ipv6Addr;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::sasl::{Sasl, TokenLogin};
+use crate::identity::Hosts;
 use crate::metadata::{self, Reader, quoted};
 use crate::secret::Secret;
 
@@ -104,7 +105,19 @@ impl ClusterConfig {
         let servers = reader.parsed("bootstrapServers", SERVERS, BootstrapServers::parse);
         let tls = Tls::decode(reader);
         let sasl = Sasl::decode(reader, tls.as_ref().is_some_and(|tls| tls.verify));
-        Some(Self { servers: servers?, tls, sasl })
+        let cluster = Self { servers: servers?, tls, sasl };
+        // Whoever had the tenant's authority certify them could pass for Azure, and would be sent the scaler's token.
+        // Where the operator allows other hosts, certificates are his to vouch for as well.
+        let brings_ca = cluster.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
+        let is_workload = matches!(cluster.token_login(), Some(TokenLogin::Workload(_)));
+        let is_azure = |host: &str| Hosts::default().trust_host(host).is_ok();
+        if brings_ca && is_workload && cluster.hosts().any(is_azure) {
+            reader.complain(
+                "ca",
+                "cannot vouch for Azure's own hosts, to which sasl: azure_workload sends a token of the scaler's; leave it out",
+            );
+        }
+        Some(cluster)
     }
 
     /// The configuration of a librdkafka client of this cluster: names of librdkafka with their
@@ -331,14 +344,16 @@ fn check_pem(reader: &mut Reader<'_>, key: &'static str, text: Option<&SecretStr
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::HashMap;
     use std::hash::{BuildHasher, RandomState};
 
     use super::*;
     use crate::metadata::Invalid;
 
-    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nTWFya2Vy\n-----END CERTIFICATE-----\n";
+    /// PEM, as far as anyone here looks.
+    pub(in crate::kafka) const CERTIFICATE: &str =
+        "-----BEGIN CERTIFICATE-----\nTWFya2Vy\n-----END CERTIFICATE-----\n";
     const KEY: &str = "-----BEGIN PRIVATE KEY-----\nTWFya2Vy\n-----END PRIVATE KEY-----\n";
     const ENCRYPTED_KEY: &str =
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nTWFya2Vy\n-----END ENCRYPTED PRIVATE KEY-----";
