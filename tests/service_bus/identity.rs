@@ -3,10 +3,11 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::support::cloud::{CLIENT, Cloud, HOST, OTHER, TENANT};
+use crate::support::cloud::{CLIENT, Cloud, HOST, OTHER, SUBJECT, TENANT};
 use crate::support::{Settings, Sift};
+use azure_stand_ins::entra::Entra;
 use azure_stand_ins::{Message, Rights, ServiceBus};
 use keda_sift::identity;
 use tokio::time::{Instant, sleep};
@@ -108,6 +109,64 @@ async fn a_key_has_the_way_that_its_rights_allow() {
         let (code, text) = with(key).with("countFrom", count_from).error().await;
         assert!(matches!(code, Code::Unauthenticated | Code::PermissionDenied), "{key}: {code}");
         assert!(text.contains(expected) && text.contains("queue orders"), "{key}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_lets_in_where_the_key_does_and_as_long_as_it_says() {
+    let bus = ServiceBus::start().await;
+    bus.queue("orders").create();
+    bus.fill("orders", 9, |n| Message::new("{}").subject(["a", "b", "b"][n % 3]));
+    bus.key("listen-only", Rights::LISTEN);
+    let (root, _) = bus.root_key();
+    let sift = Sift::start_with(Duration::from_secs(5), Duration::from_secs(900)).await;
+    let signed = |key: &str, ends: SystemTime| {
+        let text = bus.signed_connection_string(key, ends);
+        sift.queue(&bus, "orders").with("connectionFromEnv", &text)
+    };
+    let (soon, never) = (
+        SystemTime::now() + Duration::from_secs(600),
+        UNIX_EPOCH + Duration::from_secs(9_000_000_000_000),
+    );
+    for ends in [soon, never] {
+        for transport in ["amqp", "websocket"] {
+            let trigger = signed("listen-only", ends).with("transport", transport);
+            assert_eq!(trigger.clone().with("eventType", "b").count().await, 6, "{transport}");
+            assert_eq!(trigger.count().await, 9, "{transport}");
+        }
+        let managed = signed(root, ends).with("countFrom", "management");
+        assert_eq!(managed.count().await, 9);
+    }
+    let ended = signed(root, SystemTime::now() - Duration::from_secs(60));
+    for count_from in ["management", "peek"] {
+        let (code, text) = ended.clone().with("countFrom", count_from).error().await;
+        assert_eq!(code, Code::Unauthenticated, "{count_from}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_cloud_has_its_suffix_and_its_authority() {
+    let rows = [
+        ("AzureUSGovernmentCloud", "shop.servicebus.usgovcloudapi.net", "login.microsoftonline.us"),
+        ("AzureChinaCloud", "shop.servicebus.chinacloudapi.cn", "login.chinacloudapi.cn"),
+    ];
+    for (name, host, login) in rows {
+        let cloud = Cloud::at(host, Rights::MANAGE).await;
+        let tls = cloud.authority.issue("login", &[login]);
+        let entra = Entra::start(&tls.cert, &tls.key).await;
+        entra.federate(SUBJECT, CLIENT, TENANT);
+        std::fs::write(cloud.token_file.path(), entra.service_account_token(SUBJECT))
+            .expect("written");
+        let mut settings = cloud.settings(&[]);
+        // Where the pod's environment names none.
+        settings.identity.authority = None;
+        settings.web.connect_to.insert(host.to_owned(), cloud.bus.address());
+        settings.web.connect_to.insert(login.to_owned(), entra.address());
+        let trigger = cloud.trigger(&Sift::with(settings).await).with("cloud", name);
+        assert_eq!(trigger.clone().with("eventType", "a").count().await, 3, "{name}");
+        assert_eq!(trigger.with("countFrom", "management").count().await, 9, "{name}");
+        assert_eq!((entra.exchanges(), cloud.entra.exchanges()), (1, 0), "{name}");
+        assert_eq!(entra.asked()[0]["scope"], "https://servicebus.azure.net/.default", "{name}");
     }
 }
 
@@ -262,16 +321,47 @@ impl Write for Log {
     }
 }
 
+impl Log {
+    /// Begins to keep what this thread logs.
+    fn begin() -> (Log, tracing::subscriber::DefaultGuard, tracing::Dispatch) {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone())
+            .finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        // While there is one subscriber alone, a thread without it switches off for all what it logs first.
+        (log, guard, tracing::Dispatch::new(tracing_subscriber::registry()))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("no panic")).into_owned()
+    }
+}
+
+// On one thread, so that the log is of this test alone.
+#[tokio::test(flavor = "current_thread")]
+async fn that_a_queue_is_peeked_instead_is_said_once() {
+    let (log, _logging, _other) = Log::begin();
+    let cloud = Cloud::start(Rights::LISTEN).await;
+    let trigger = cloud.trigger(&cloud.sift(&[]).await);
+    for n in 0..3 {
+        assert_eq!(trigger.clone().named(&format!("job-{n}")).count().await, 9);
+    }
+    let logged = log.text();
+    let said: Vec<_> =
+        logged.lines().filter(|line| line.contains("counting by peeking instead")).collect();
+    let [said] = said[..] else { panic!("{said:#?}") };
+    for part in ["WARN", HOST, "orders", "HTTP status 403", "the Manage claim"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
 // On one thread, so that the log is of this test alone.
 #[tokio::test(flavor = "current_thread")]
 async fn no_secret_is_told_or_logged() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let (log, _logging, _other) = Log::begin();
 
     let cloud = Cloud::start(Rights::LISTEN).await;
     let plain = ServiceBus::start().await;
@@ -325,7 +415,7 @@ async fn no_secret_is_told_or_logged() {
     ];
     // Any JWT, and any signature of ours.
     secrets.extend(["eyJ", "sig=", "SharedAccessSignature sr="].map(str::to_owned));
-    let logged = String::from_utf8_lossy(&log.0.lock().expect("no panic")).into_owned();
+    let logged = log.text();
     assert!(logged.contains("keda_sift"), "there was a log to be searched");
     assert!(told.contains("metric_value: 9"), "{told}");
     for secret in &secrets {
