@@ -1174,7 +1174,7 @@ mod tests {
         #[test]
         fn partitions_of_any_number_are_found(
             reply in 1..30_usize,
-            edge in prop::sample::select(vec![Edge::Crosses, Edge::Ends]),
+            edge in prop::sample::select(vec![Edge::Crosses, Edge::Ends, Edge::Stays]),
             steps in proptest::collection::vec(step(), 0..60),
         ) {
             play(&[3, 38, 1_000, 40_000], reply, edge, steps);
