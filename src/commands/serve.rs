@@ -87,7 +87,7 @@ pub(super) struct Args {
     azure_namespace: Vec<String>,
 
     /// A host that a trigger's oauthTokenEndpointUri may be at, such as login.example.com. Without this any https
-    /// host is, as what is sent there is the trigger's own secret, and none that is asked without TLS.
+    /// host is, as what is sent there is the trigger's own secret; and outside of a Pod this machine without TLS.
     #[arg(long, env = "SIFT_OAUTH_ALLOW_HOST", value_name = "HOST", value_delimiter = ',')]
     oauth_allow_host: Vec<String>,
 
@@ -190,7 +190,7 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
     let logins = kafka::Logins {
         identities: Arc::clone(&identities),
         hosts: hosts.clone(),
-        endpoints: TokenEndpoints::new(&args.oauth_allow_host),
+        endpoints: TokenEndpoints::new(&args.oauth_allow_host).in_pod(is_in_pod()),
     };
     let kafka = Kafka::with_logins(kafka::Options { request_timeout }, logins);
     let service_bus = service_bus::Options { request_timeout, hosts };
@@ -225,6 +225,11 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
         Ending::Broken => {}
     }
     Ok(ending)
+}
+
+/// As Kubernetes tells its Pods.
+fn is_in_pod() -> bool {
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
 fn tls(args: &Args) -> Result<Option<Tls>, TlsError> {

@@ -56,6 +56,7 @@ pub enum TokenEndpointError {
 #[derive(Debug, Clone, Default)]
 pub struct TokenEndpoints {
     allowed: Vec<String>,
+    in_pod: bool,
 }
 
 /// A client as an endpoint knows it. Two are the same exactly if their secrets are.
@@ -116,15 +117,22 @@ impl TokenEndpoint {
 }
 
 impl TokenEndpoints {
-    /// Only these hosts, each in full; none means any that is asked over TLS.
+    /// Only these hosts, each in full; none means any.
     pub fn new(allowed: &[String]) -> Self {
-        Self { allowed: allowed.iter().map(|host| host.to_ascii_lowercase()).collect() }
+        let allowed = allowed.iter().map(|host| host.to_ascii_lowercase()).collect();
+        Self { allowed, in_pod: false }
     }
 
-    /// Whether a client's secret may go there. What listens without TLS on the scaler's own machine is not for
-    /// tenants to call, unless the operator says so.
+    /// The same in a Pod, where what listens without TLS are the scaler's own neighbours. They are not for tenants to call unless the
+    /// operator names them.
+    #[must_use]
+    pub fn in_pod(self, in_pod: bool) -> Self {
+        Self { in_pod, ..self }
+    }
+
+    /// Whether a client's secret may go there.
     pub fn allow(&self, endpoint: &TokenEndpoint) -> bool {
-        let any = self.allowed.is_empty() && endpoint.0.scheme() == "https";
+        let any = self.allowed.is_empty() && (endpoint.0.scheme() == "https" || !self.in_pod);
         any || self.allowed.iter().any(|host| host == endpoint.host())
     }
 }
@@ -294,13 +302,16 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_is_called_without_tls_only_where_the_operator_says_so() {
+    fn a_pod_s_neighbours_are_called_without_tls_only_where_the_operator_says_so() {
         for host in ["127.0.0.1", "localhost", "[::1]"] {
             let here = TokenEndpoint::parse(&format!("http://{host}:8080/token")).expect("here");
-            assert!(!TokenEndpoints::default().allow(&here), "{host}");
+            assert!(TokenEndpoints::default().allow(&here), "{host}");
+            assert!(!TokenEndpoints::default().in_pod(true).allow(&here), "{host}");
             assert!(!TokenEndpoints::new(&["other".to_owned()]).allow(&here), "{host}");
-            assert!(TokenEndpoints::new(&[host.to_owned()]).allow(&here), "{host}");
+            assert!(TokenEndpoints::new(&[host.to_owned()]).in_pod(true).allow(&here), "{host}");
         }
+        let elsewhere = TokenEndpoint::parse("https://login.example.com/token").expect("a URL");
+        assert!(TokenEndpoints::default().in_pod(true).allow(&elsewhere));
     }
 
     #[test]
