@@ -7,10 +7,14 @@
 //! lower bound.
 //!
 //! Brokers move while they are asked, and a question is asked again when its answers do not fit
-//! together: a partition is new since the committed offsets were asked for, a committed offset lies
-//! past an end that was asked for before it, or a topic was made again under the tail.
+//! together: a partition is new since the committed offsets were asked for, or a topic was made again
+//! under the tail.
+//!
+//! A group may stand past the end that it is counted up to: one that reads uncommitted records does so
+//! while a transaction is open, and one that reads on does when its offset was asked for later. Only an
+//! offset past a high watermark that was asked for after it is none: the log was made anew or cut.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -83,6 +87,8 @@ struct Place {
     end: Offset,
     start: Offset,
     committed: Option<Offset>,
+    /// Where it ended when the trigger first saw it.
+    first_seen: Offset,
 }
 
 /// What the brokers answered, of one moment.
@@ -155,12 +161,11 @@ impl Follower {
         limit: Option<NonZeroU64>,
     ) -> Result<Measured, Error> {
         let topics = self.topics(cluster, deadline).await?;
-        let mut suspects = HashMap::new();
         let mut again = false;
         loop {
             let seen = self.positions(&topics);
             let turn = cluster.turn(deadline).await?;
-            let offsets = Box::pin(self.ask(cluster, &topics, &mut suspects, deadline)).await?;
+            let offsets = Box::pin(self.ask(cluster, &topics, deadline)).await?;
             drop(turn);
             let Some(offsets) = offsets else {
                 // The first time at once, since a topic that was not known yet is now; polls that came
@@ -235,15 +240,10 @@ impl Follower {
     }
 
     /// Asks for ends and committed offsets; `None` where the answers do not fit together.
-    ///
-    /// A committed offset past its partition's end may only have been asked for later. It goes into
-    /// `suspects`; when even an end that was asked for after it lies before it, the log was made
-    /// anew or cut, a consumer would be reset, and the group has no valid offset there.
     async fn ask(
         &self,
         cluster: &Arc<Cluster>,
         topics: &[Topic],
-        suspects: &mut HashMap<(Topic, Partition), Offset>,
         deadline: Instant,
     ) -> Result<Option<Offsets>, Error> {
         let end = match self.trigger.count_from {
@@ -256,7 +256,7 @@ impl Follower {
         let mut offsets = Offsets { bounds: BTreeMap::new(), places: Vec::new() };
         for (topic, bounds) in topics.iter().zip(bounds) {
             let places = offsets.places.len();
-            if !self.add_places(topic, &bounds, &committed, suspects, &mut offsets.places) {
+            if !self.add_places(topic, &bounds, &committed, &mut offsets.places) {
                 return Ok(None);
             }
             if offsets.places.len() == places {
@@ -266,7 +266,41 @@ impl Follower {
             }
             offsets.bounds.insert(topic.clone(), bounds);
         }
-        Ok(Some(offsets))
+        let settled = self.settle(cluster, &mut offsets, deadline).await?;
+        Ok(settled.then_some(offsets))
+    }
+
+    /// Asks for the high watermark where an offset lies past the end; false where a topic has changed
+    /// meanwhile.
+    async fn settle(
+        &self,
+        cluster: &Arc<Cluster>,
+        offsets: &mut Offsets,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
+        let Offsets { bounds, places } = offsets;
+        let past = places.iter().filter(|place| place.is_past_end());
+        let topics: BTreeSet<Topic> = past.map(|place| place.topic.clone()).collect();
+        let high = |topic| cluster.bounds(topic, End::HighWatermark, deadline);
+        let high = try_join_all(topics.iter().map(high)).await?;
+        let high: HashMap<&Topic, &Arc<Bounds>> = topics.iter().zip(&high).collect();
+        for place in places.iter_mut().filter(|place| place.is_past_end()) {
+            let (before, now) = (&bounds[&place.topic], high[&place.topic]);
+            let Some((_, high)) =
+                usize::try_from(place.partition).ok().and_then(|index| now.ends.get(index))
+            else {
+                return Ok(false);
+            };
+            if now.layout.id != before.layout.id {
+                return Ok(false);
+            }
+            let first_seen = place.first_seen;
+            place.settle(*high);
+            if place.first_seen != first_seen {
+                self.memory().set_first_seen(place);
+            }
+        }
+        Ok(true)
     }
 
     /// Adds a topic's partitions that count; false where the answers do not fit together.
@@ -275,10 +309,10 @@ impl Follower {
         topic: &Topic,
         bounds: &Bounds,
         committed: &CommittedOffsets,
-        suspects: &mut HashMap<(Topic, Partition), Offset>,
         places: &mut Vec<Place>,
     ) -> bool {
         let mut memory = self.memory();
+        memory.see(topic, bounds);
         let mut fit = true;
         for (partition, (start, end)) in (0..).zip(&bounds.ends) {
             // Without a topic of its own, a trigger's limitation has nothing to apply to.
@@ -288,8 +322,7 @@ impl Follower {
                 continue;
             }
             let of_topic = committed.get(topic);
-            let Some(mut committed) =
-                of_topic.and_then(|of_topic| of_topic.get(&partition)).copied()
+            let Some(committed) = of_topic.and_then(|of_topic| of_topic.get(&partition)).copied()
             else {
                 // A partition that was not known when the committed offsets were asked for.
                 fit = false;
@@ -297,14 +330,9 @@ impl Follower {
             };
             let place = (topic.clone(), partition);
             fit &= memory.believes(&place, committed);
-            if let Some(offset) = committed.filter(|offset| offset > end) {
-                match suspects.insert(place, offset) {
-                    Some(before) if before > *end => committed = None,
-                    _ => fit = false,
-                }
-            }
+            let first_seen = memory.first_seen(topic, partition);
             let (topic, start, end) = (topic.clone(), *start, *end);
-            places.push(Place { topic, partition, start, end, committed });
+            places.push(Place { topic, partition, start, end, committed, first_seen });
         }
         fit
     }
@@ -312,9 +340,6 @@ impl Follower {
     /// From where on messages wait at each place.
     fn waiting(&self, offsets: &Offsets) -> Vec<Waiting> {
         let mut memory = self.memory();
-        for (topic, bounds) in &offsets.bounds {
-            memory.see(topic, bounds);
-        }
         let places = offsets.places.iter();
         places
             .map(|place| {
@@ -504,6 +529,22 @@ impl Follower {
     }
 }
 
+impl Place {
+    /// Whether the offset to count from lies past the end.
+    fn is_past_end(&self) -> bool {
+        self.committed.unwrap_or(self.first_seen) > self.end
+    }
+
+    /// Takes an offset past the high watermark as what it is: a consumer would be reset there, and of
+    /// what the log now holds nothing was there before.
+    fn settle(&mut self, high_watermark: Offset) {
+        self.committed = self.committed.filter(|committed| *committed <= high_watermark);
+        if self.committed.is_none() && self.first_seen > high_watermark {
+            self.first_seen = self.start;
+        }
+    }
+}
+
 impl Drop for Follower {
     fn drop(&mut self) {
         self.memory().leave();
@@ -551,6 +592,18 @@ impl Memory {
         true
     }
 
+    /// Where a partition ended when it was first seen.
+    fn first_seen(&self, topic: &Topic, partition: Partition) -> Offset {
+        let seen = self.first_seen.get(topic).and_then(|seen| seen.ends.get(&partition));
+        seen.copied().unwrap_or(0)
+    }
+
+    fn set_first_seen(&mut self, place: &Place) {
+        if let Some(seen) = self.first_seen.get_mut(&place.topic) {
+            seen.ends.insert(place.partition, place.first_seen);
+        }
+    }
+
     /// Notes where a topic's partitions end, if this is the first time.
     fn see(&mut self, topic: &Topic, bounds: &Bounds) {
         let Layout { id, .. } = bounds.layout;
@@ -572,4 +625,34 @@ fn count_offsets(places: &[Place], waiting: &[Waiting]) -> Counts {
         Waiting::Fixed(count) => *count,
     };
     Counts { counts: places.iter().zip(waiting).map(count).collect(), keys: None, reading: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_offset_past_the_high_watermark_is_none() {
+        // The log has offsets from 10 up to 50, of which those from 40 on are not stable.
+        let rows = [
+            ("up to the end", Some(40), 40, false, Some(40), 40),
+            ("into an open transaction", Some(45), 40, true, Some(45), 40),
+            ("up to the high watermark", Some(50), 40, true, Some(50), 40),
+            ("past it", Some(51), 40, true, None, 40),
+            ("past it, and so was the end", Some(51), 51, true, None, 10),
+            ("none, and the log was cut", None, 51, true, None, 10),
+            ("none, and a transaction is open", None, 45, true, None, 45),
+            ("the log was cut before it", Some(30), 51, false, Some(30), 51),
+        ];
+        for (name, committed, first_seen, past_end, expected, counted_from) in rows {
+            let topic = Topic::from("t");
+            let (start, end) = (10, 40);
+            let mut place = Place { topic, partition: 0, end, start, committed, first_seen };
+            assert_eq!(place.is_past_end(), past_end, "{name}");
+            if past_end {
+                place.settle(50);
+            }
+            assert_eq!((place.committed, place.first_seen), (expected, counted_from), "{name}");
+        }
+    }
 }

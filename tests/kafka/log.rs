@@ -273,6 +273,9 @@ async fn a_log_that_lost_its_end_counts_what_is_left_and_what_came_since() {
     cluster.kill(follower);
     cluster.produce_all(TOPIC, of_type("a", 30)).await;
     typed.until(36, |before| before == 6).await;
+    let late = sift.trigger(cluster.bootstrap(), "truncated-late", TOPIC);
+    let late = late.with("offsetResetPolicy", "latest").with("eventType", "a");
+    assert_eq!(late.count().await, 0, "all came before it");
     cluster.kill(leader);
     cluster.revive(follower);
     cluster.until(|_| cluster.leader(TOPIC, 0) == Some(follower), "the follower leads").await;
@@ -280,7 +283,9 @@ async fn a_log_that_lost_its_end_counts_what_is_left_and_what_came_since() {
     for trigger in [&trigger, &typed] {
         trigger.until(6, |_| false).await;
     }
+    late.until(10, |_| false).await;
     cluster.produce_all(TOPIC, of_type("b", 40).chain(of_type("a", 2))).await;
     // Longer than before, so that only what was read itself can tell.
     assert_eq!((trigger.count().await, typed.count().await), (48, 8));
+    assert_eq!(late.count().await, 12, "what it saw is gone, so all that is there is new to it");
 }

@@ -100,6 +100,42 @@ async fn an_open_transaction_counts_once_it_is_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_waits_for_a_group_that_has_read_into_an_open_transaction() {
+    const TOPIC: &str = "transactions-read-uncommitted";
+    let broker = Broker::shared();
+    broker.topic(TOPIC).create().await;
+    broker.produce_all(TOPIC, messages(5, "a")).await;
+    let open = broker.transaction(TOPIC).await;
+    open.produce_all(TOPIC, messages(3, "a")).await;
+    // The high watermark, as a consumer commits it that has read all there is, committed or not.
+    broker.commit(TOPIC, TOPIC, [(0, 8)]).await;
+    // One past it is no offset of this log.
+    let lost = format!("{TOPIC}-lost");
+    broker.commit(&lost, TOPIC, [(0, 9)]).await;
+    let sift = Sift::start().await;
+    let of = |group: &str, policy: &str, selecting: bool| {
+        let trigger = sift.trigger(broker.bootstrap(), group, TOPIC);
+        let trigger = trigger.with("offsetResetPolicy", policy);
+        if selecting { trigger.with("eventType", "a") } else { trigger }
+    };
+    let rows =
+        [("earliest", false, 5), ("earliest", true, 5), ("latest", false, 1), ("latest", true, 0)];
+    for (policy, selecting, without) in rows {
+        let trigger = of(TOPIC, policy, selecting);
+        assert_eq!(trigger.count().await, 0, "{policy}, selecting: {selecting}");
+        assert!(!trigger.active().await.unwrap(), "{policy}, selecting: {selecting}");
+        let lost = of(&lost, policy, selecting);
+        assert_eq!(lost.count().await, without, "no offset, {policy}, selecting: {selecting}");
+    }
+    open.commit().await;
+    // After the transaction's marker.
+    broker.produce(TOPIC, Message::of_type("a")).await;
+    for (policy, selecting, _) in rows {
+        of(TOPIC, policy, selecting).until(1, |before| before == 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn transactions_that_overlap_count_as_each_ends() {
     const TOPIC: &str = "transactions-overlap";
     let broker = Broker::shared();
