@@ -51,12 +51,17 @@ pub struct Follower {
 
 #[derive(Default)]
 struct Memory {
-    cluster: Option<Arc<Cluster>>,
-    followed: HashMap<Topic, Followed>,
+    held: Option<Held>,
     first_seen: HashMap<Topic, FirstSeen>,
     /// The committed offsets of the last poll.
     committed: HashMap<(Topic, Partition), Offset>,
     standing: HashMap<(Topic, Partition), Standing>,
+}
+
+/// A cluster, and the trigger's place on each topic that is tailed there.
+struct Held {
+    cluster: Arc<Cluster>,
+    followed: HashMap<Topic, Followed>,
 }
 
 /// Where a group was last known to stand, and since when it is said to stand further back.
@@ -146,7 +151,7 @@ impl Follower {
             // accounts. Whoever else waits for this cluster is refused as well.
             cluster.end();
             let mut memory = self.memory();
-            if memory.cluster.as_ref().is_some_and(|held| Arc::ptr_eq(held, &cluster)) {
+            if memory.on(&cluster).is_some() {
                 memory.leave();
             }
         }
@@ -163,7 +168,7 @@ impl Follower {
         let topics = self.topics(cluster, deadline).await?;
         let mut again = false;
         loop {
-            let seen = self.positions(&topics);
+            let seen = self.positions(cluster, &topics);
             let turn = cluster.turn(deadline).await?;
             let offsets = Box::pin(self.ask(cluster, &topics, deadline)).await?;
             drop(turn);
@@ -212,7 +217,7 @@ impl Follower {
         if let Some(cluster) = memory.cluster_of_use() {
             return Ok(cluster);
         }
-        memory.cluster = Some(Arc::clone(&cluster));
+        memory.held = Some(Held { cluster: Arc::clone(&cluster), followed: HashMap::new() });
         Ok(cluster)
     }
 
@@ -233,9 +238,16 @@ impl Follower {
     }
 
     /// How far the tails have come that this trigger follows.
-    fn positions(&self, topics: &[Topic]) -> HashMap<Topic, BTreeMap<Partition, Offset>> {
-        let memory = self.memory();
-        let followed = topics.iter().filter_map(|topic| memory.followed.get_key_value(topic));
+    fn positions(
+        &self,
+        cluster: &Arc<Cluster>,
+        topics: &[Topic],
+    ) -> HashMap<Topic, BTreeMap<Partition, Offset>> {
+        let mut memory = self.memory();
+        let Some(held) = memory.on(cluster) else {
+            return HashMap::new();
+        };
+        let followed = topics.iter().filter_map(|topic| held.followed.get_key_value(topic));
         followed.map(|(topic, followed)| (topic.clone(), followed.log.positions())).collect()
     }
 
@@ -411,7 +423,9 @@ impl Follower {
                     }
                 }
             }
-            let followed = self.followed(cluster, topic);
+            let Some(followed) = self.followed(cluster, topic) else {
+                return Ok(None);
+            };
             let view =
                 View { layout: bounds.layout, compacted: bounds.compacted, asked: bounds.asked };
             let (counts, progress) = self
@@ -421,10 +435,14 @@ impl Follower {
                 all.counts[*index] = count;
             }
             if let Some((every, moving)) = &mut all.keys {
-                *every += followed.log.keys(followed.id, &needs);
-                let needs = needs.iter().zip(&at).filter(|(_, at)| !persistent[**at]);
-                let needs: Vec<Need> = needs.map(|(need, _)| *need).collect();
-                *moving += followed.log.keys(followed.id, &needs);
+                let of_moving = needs.iter().zip(&at).filter(|(_, at)| !persistent[**at]);
+                let of_moving: Vec<Need> = of_moving.map(|(need, _)| *need).collect();
+                let keys = |needs: &[Need]| followed.log.keys(followed.id, needs);
+                let (Some(of_all), Some(of_moving)) = (keys(&needs), keys(&of_moving)) else {
+                    return Ok(None);
+                };
+                *every += of_all;
+                *moving += of_moving;
             }
             match progress {
                 Progress::Complete => {}
@@ -467,17 +485,18 @@ impl Follower {
         }
     }
 
-    /// The trigger's place on a topic, which it takes on first need.
-    fn followed(&self, cluster: &Arc<Cluster>, topic: &Topic) -> Followed {
+    /// The trigger's place on a topic, which it takes on first need; `None` once this cluster is held no more.
+    fn followed(&self, cluster: &Arc<Cluster>, topic: &Topic) -> Option<Followed> {
         let mut memory = self.memory();
-        let followed = memory.followed.entry(topic.clone()).or_insert_with(|| {
+        let held = memory.on(cluster)?;
+        let followed = held.followed.entry(topic.clone()).or_insert_with(|| {
             let by_key = self.trigger.count_by == CountBy::Keys;
             let parts = self.trigger.selection.parts().into_iter();
             let things: Vec<Thing> = parts.map(|part| Thing { part, by_key }).collect();
             let (log, id) = cluster.follow(topic, &things);
             Followed { log, id }
         });
-        followed.clone()
+        Some(followed.clone())
     }
 
     /// How many messages make it needless to look further: none do where the number depends on where they are.
@@ -554,16 +573,21 @@ impl Drop for Follower {
 impl Memory {
     /// The cluster, unless it is of no more use: then it is let go of.
     fn cluster_of_use(&mut self) -> Option<Arc<Cluster>> {
-        if self.cluster.as_ref().is_some_and(|cluster| cluster.is_spent()) {
+        if self.held.as_ref().is_some_and(|held| held.cluster.is_spent()) {
             self.leave();
         }
-        self.cluster.clone()
+        self.held.as_ref().map(|held| Arc::clone(&held.cluster))
+    }
+
+    /// What is held on this very cluster. A measurement may still go on on one that another has found spent.
+    fn on(&mut self, cluster: &Arc<Cluster>) -> Option<&mut Held> {
+        self.held.as_mut().filter(|held| Arc::ptr_eq(&held.cluster, cluster))
     }
 
     /// Lets go of the cluster and of every topic followed on it.
     fn leave(&mut self) {
-        if let Some(cluster) = self.cluster.take() {
-            for followed in self.followed.drain().map(|(_, followed)| followed) {
+        if let Some(Held { cluster, followed }) = self.held.take() {
+            for followed in followed.into_values() {
                 cluster.leave(&followed.log, followed.id);
             }
         }
@@ -630,6 +654,37 @@ fn count_offsets(places: &[Place], waiting: &[Waiting]) -> Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::threads::Threads;
+    use crate::kafka::{Kafka, Options};
+    use crate::metadata::Reader;
+    use crate::selection::Selection;
+
+    fn trigger() -> KafkaTrigger {
+        let rows = [("bootstrapServers", "127.0.0.1:9"), ("consumerGroup", "g"), ("topic", "t")];
+        let rows = rows.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let decoded = KafkaTrigger::decode(&mut Reader::new(&rows), Selection::default(), None);
+        decoded.expect("a trigger").trigger
+    }
+
+    #[test]
+    fn a_measurement_on_a_cluster_held_no_more_follows_nothing() {
+        let trigger = trigger();
+        let cluster = || {
+            let (threads, patience) = (Arc::new(Threads::default()), Duration::from_secs(1));
+            Cluster::new(&trigger.cluster, &trigger.group, patience, &threads, None).unwrap()
+        };
+        let (spent, held, topic) = (cluster(), cluster(), Topic::from("t"));
+        let follower = Kafka::new(Options::default()).follow(Arc::new(trigger.clone()));
+        let hold = |cluster| Held { cluster: Arc::clone(cluster), followed: HashMap::new() };
+        follower.memory().held = Some(hold(&spent));
+        let dead = follower.followed(&spent, &topic).expect("a place on the cluster held");
+        follower.memory().leave();
+        assert!(follower.followed(&spent, &topic).is_none(), "held is none");
+        follower.memory().held = Some(hold(&held));
+        assert!(follower.followed(&spent, &topic).is_none(), "held is another");
+        let alive = follower.followed(&held, &topic).expect("a place on the cluster held");
+        assert!(!Arc::ptr_eq(&dead.log, &alive.log));
+    }
 
     #[test]
     fn only_an_offset_past_the_high_watermark_is_none() {

@@ -105,7 +105,7 @@ pub(super) enum Progress {
         judged: Offset,
         behind: Offset,
     },
-    /// The ends that the poll brought are older than what has happened since: ask again.
+    /// What the poll brought is older than what has happened since: ask again.
     Outdated,
     /// Reading fails, and not for a while only.
     Failed(Fault),
@@ -256,9 +256,12 @@ impl Log {
     /// Counts the matches of a trigger's things as far as they are known, and says what is missing.
     pub(super) fn look(self: &Arc<Self>, follower: FollowerId, needs: &[Need], view: View) -> Seen {
         let mut state = self.lock();
-        let slots = state.note_needs(follower, needs);
         let mut seen =
             Seen { counts: vec![0; needs.len()], state: Progress::Complete, readings: Vec::new() };
+        let Some(slots) = state.note_needs(follower, needs) else {
+            seen.state = Progress::Outdated;
+            return seen;
+        };
         if state.layout.is_some_and(|known| known.id != view.layout.id) {
             // The topic was deleted and made again: nothing that was read is true of it.
             state.partitions.clear();
@@ -295,10 +298,11 @@ impl Log {
         seen
     }
 
-    /// The distinct keys that match at or after each need, all partitions together.
-    pub(super) fn keys(&self, follower: FollowerId, needs: &[Need]) -> u64 {
+    /// The distinct keys that match at or after each need, all partitions together; `None` for a trigger
+    /// that has left.
+    pub(super) fn keys(&self, follower: FollowerId, needs: &[Need]) -> Option<u64> {
         let state = self.lock();
-        let slots = state.followers.get(&follower).map_or(&[][..], |following| &following.slots);
+        let slots = &state.followers.get(&follower)?.slots;
         let mut keys = HashSet::new();
         for need in needs {
             if let Some(tail) = state.partitions.get(&need.partition) {
@@ -309,7 +313,7 @@ impl Log {
                 }
             }
         }
-        keys.len() as u64
+        Some(keys.len() as u64)
     }
 
     /// What the tail's next batch is judged with.
@@ -485,19 +489,18 @@ impl State {
         }
     }
 
-    /// Notes from where on a trigger needs its partitions, and gives its slots. From time to time
-    /// drops what no trigger needs any more.
-    fn note_needs(&mut self, follower: FollowerId, needs: &[Need]) -> Vec<Slot> {
-        let Some(following) = self.followers.get_mut(&follower) else {
-            return Vec::new();
-        };
+    /// Notes from where on a trigger needs its partitions, and gives its slots, unless it has left:
+    /// without any it would seem to have no matches. From time to time drops what no trigger needs any
+    /// more.
+    fn note_needs(&mut self, follower: FollowerId, needs: &[Need]) -> Option<Vec<Slot>> {
+        let following = self.followers.get_mut(&follower)?;
         following.needs.extend(needs.iter().map(|need| (need.partition, need.from)));
         let slots = following.slots.clone();
         if self.dropped.elapsed() > DROP_EVERY {
             self.dropped = Instant::now();
             self.drop_unneeded();
         }
-        slots
+        Some(slots)
     }
 
     fn drop_unneeded(&mut self) {
@@ -643,5 +646,34 @@ impl Fault {
     /// Whether waiting would not help.
     fn is_lasting(&self) -> bool {
         self.kind() == Kind::Denied
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view() -> View {
+        let layout = Layout { id: (1, 1), partitions: 1 };
+        View { layout, compacted: false, asked: Instant::now() }
+    }
+
+    fn need(from: Offset, end: Offset) -> Need {
+        Need { partition: 0, from, start: 0, end, seen: 0 }
+    }
+
+    fn every_record() -> Thing {
+        Thing { part: Part::All, by_key: false }
+    }
+
+    #[test]
+    fn who_has_left_is_told_to_ask_again_and_not_that_there_is_nothing() {
+        let log = Arc::new(Log::new(Topic::from("t")));
+        let follower = log.follow(&[every_record()]);
+        log.leave(follower);
+        let seen = log.look(follower, &[need(0, 0), need(0, 10)], view());
+        assert_eq!(seen.state, Progress::Outdated);
+        assert!(seen.readings.is_empty(), "nobody would end them");
+        assert_eq!(log.keys(follower, &[need(0, 10)]), None);
     }
 }
