@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rdkafka::error::KafkaError;
 use tokio::time::Instant;
 
-use super::librdkafka::{BrokerId, Fault, HandleConfig, Notice, Queries};
+use super::librdkafka::{BrokerId, Fault, HandleConfig, Notice, Queries, Unmade};
 use super::names::Topic;
 use super::threads::Threads;
 use super::trouble::Trouble;
@@ -45,12 +44,12 @@ pub(super) struct Handle {
 
 impl Asking {
     /// # Errors
-    /// What librdkafka finds wrong with the settings.
+    /// [`Unmade`].
     pub(super) fn new(
         config: HandleConfig,
         trouble: Arc<Trouble>,
         threads: Arc<Threads>,
-    ) -> Result<Asking, KafkaError> {
+    ) -> Result<Asking, Unmade> {
         let current = Mutex::new(Handle::open(&config, &trouble, &threads)?);
         Ok(Asking { config, trouble, threads, current })
     }
@@ -87,7 +86,7 @@ impl Handle {
         config: &HandleConfig,
         trouble: &Arc<Trouble>,
         threads: &Threads,
-    ) -> Result<Arc<Handle>, KafkaError> {
+    ) -> Result<Arc<Handle>, Unmade> {
         let queries = Arc::new(Queries::new(config)?);
         let open = Arc::new(AtomicBool::new(true));
         let (served, still, trouble) =

@@ -111,7 +111,7 @@ impl Cluster {
     /// The cluster, not yet connected; `bearer` where its login is a token.
     ///
     /// # Errors
-    /// [`Error::Config`] where librdkafka does not take the settings.
+    /// [`Error::Config`] where librdkafka does not take the settings, [`Error::Unreachable`] where it lacks something else.
     pub(super) fn new(
         config: &ClusterConfig,
         group: &Group,
@@ -131,7 +131,7 @@ impl Cluster {
         let reading = HandleConfig { settings: reading, bearer: bearer.clone() };
         let asking = HandleConfig { settings: asking, bearer: bearer.clone() };
         let asking = Asking::new(asking, Arc::clone(&trouble), Arc::clone(threads));
-        let asking = asking.map_err(|error| Error::config(&error))?;
+        let asking = asking.map_err(|error| Error::unmade(&error, config.label()))?;
         let reader = |name| {
             let (trouble, threads) = (Arc::clone(&trouble), Arc::clone(threads));
             Reader::new(name, reading.clone(), trouble, threads)
@@ -289,11 +289,14 @@ impl Cluster {
     }
 
     /// Has partitions read.
+    ///
+    /// # Errors
+    /// What keeps one from being read.
     pub(super) fn read(&self, readings: Vec<Reading>) -> Result<(), Error> {
         for reading in readings {
             let reader = if reading.is_pass() { &self.second } else { &self.tail };
             let read = reader.read(reading);
-            read.map_err(|error| Error::config(&error))?;
+            read.map_err(|error| Error::unmade(&error, self.label.clone()))?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::librdkafka::Fault;
+use super::librdkafka::{Fault, Unmade};
 use super::names::{Group, Offset, Topic};
 use crate::identity::{self, HostError};
 
@@ -161,12 +161,17 @@ pub(super) enum Kind {
 }
 
 impl Error {
-    /// What librdkafka finds wrong with the settings, which is told without their values.
-    pub(super) fn config(error: &KafkaError) -> Error {
+    /// What keeps a handle of this cluster from being made; settings are told without their values.
+    pub(super) fn unmade(error: &Unmade, cluster: String) -> Error {
         let said = match error {
-            KafkaError::ClientConfig(_, said, key, _) => format!("{said} for {key}"),
-            KafkaError::ClientCreation(said) => said.clone(),
-            error => error.to_string(),
+            Unmade::Settings(KafkaError::ClientConfig(_, said, key, _)) => {
+                format!("{said} for {key}")
+            }
+            Unmade::Settings(KafkaError::ClientCreation(said)) => said.clone(),
+            Unmade::Settings(error) => error.to_string(),
+            Unmade::Otherwise(reason) => {
+                return Error::Unreachable { cluster, reason: reason.clone() };
+            }
         };
         let parameter = |said: String, (theirs, ours): &(&str, &str)| said.replace(theirs, ours);
         let reason = SETTINGS.iter().fold(said, parameter);
@@ -278,7 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_that_is_not_taken_is_told_without_its_value() {
+    fn only_settings_are_told_to_be_wrong_and_without_their_value() {
+        let no_thread = Unmade::Otherwise("Failed to create thread".to_owned());
+        assert_eq!(
+            Error::unmade(&no_thread, "kafka:9092".to_owned()).to_string(),
+            "kafka cluster kafka:9092 cannot be reached: Failed to create thread"
+        );
         let error = KafkaError::ClientConfig(
             rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
             "Invalid value".to_owned(),
@@ -286,7 +296,7 @@ mod tests {
             "hunter2".to_owned(),
         );
         assert_eq!(
-            Error::config(&error).to_string(),
+            Error::unmade(&Unmade::Settings(error), "kafka:9092".to_owned()).to_string(),
             "the trigger's connection settings do not work: Invalid value for key; \
              give caFromEnv, certFromEnv and keyFromEnv as PEM, and keyPasswordFromEnv that opens the key"
         );

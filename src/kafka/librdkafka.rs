@@ -54,6 +54,17 @@ pub(super) struct Fault {
     pub(super) reason: String,
 }
 
+/// Why a handle cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unmade {
+    /// librdkafka does not take the settings.
+    #[error(transparent)]
+    Settings(KafkaError),
+    /// The settings are not to blame: there is no thread to be had, or the token is no good any more.
+    #[error("{0}")]
+    Otherwise(String),
+}
+
 /// Which end of a partition to ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum End {
@@ -275,10 +286,10 @@ impl Queries {
     /// A handle with its threads running; it connects when first asked.
     ///
     /// # Errors
-    /// What librdkafka finds wrong with the settings. Not reaching a broker is no error here. The
-    /// settings must have a `group.id`: an offset request that meets a coordinator which has moved
-    /// uses the handle's own group without looking whether it has one (librdkafka issue 5040).
-    pub(super) fn new(config: &HandleConfig) -> Result<Queries, KafkaError> {
+    /// [`Unmade`]. Not reaching a broker is no error here. The settings must have a `group.id`: an
+    /// offset request that meets a coordinator which has moved uses the handle's own group without
+    /// looking whether it has one (librdkafka issue 5040).
+    pub(super) fn new(config: &HandleConfig) -> Result<Queries, Unmade> {
         let (client, given) = open(config, RDKafkaType::RD_KAFKA_CONSUMER)?;
         Ok(Queries {
             queue: main_queue(&client),
@@ -508,8 +519,8 @@ impl Fetcher {
     /// A handle with its threads running; it connects when the first partition is started.
     ///
     /// # Errors
-    /// What librdkafka finds wrong with the settings.
-    pub(super) fn new(config: &HandleConfig) -> Result<Fetcher, KafkaError> {
+    /// [`Unmade`].
+    pub(super) fn new(config: &HandleConfig) -> Result<Fetcher, Unmade> {
         let (client, given) = open(config, RDKafkaType::RD_KAFKA_CONSUMER)?;
         // SAFETY: the handle is alive; the new queue is destroyed with `Queue`, before the handle.
         let records = unsafe { Queue::own(sys::rd_kafka_queue_new(client.native_ptr())) };
@@ -1026,13 +1037,22 @@ impl Drop for TopicHandle {
 }
 
 /// A handle with its first token: it has one before it connects.
-fn open(config: &HandleConfig, kind: RDKafkaType) -> Result<(Client<Quiet>, Given), KafkaError> {
-    let native = config.settings.create_native_config()?;
+fn open(config: &HandleConfig, kind: RDKafkaType) -> Result<(Client<Quiet>, Given), Unmade> {
+    let native = config.settings.create_native_config().map_err(Unmade::Settings)?;
     // SAFETY: the configuration is alive; it says which events come through queues.
     unsafe { sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_ERROR) };
-    let client = Client::new(&config.settings, native, kind, Quiet)?;
+    let client = Client::new(&config.settings, native, kind, Quiet).map_err(|error| {
+        // SAFETY: reads this thread's own last error, which the call that failed has set.
+        match (unsafe { sys::rd_kafka_last_error() }, error) {
+            (sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG, error) => {
+                Unmade::Settings(error)
+            }
+            (_, KafkaError::ClientCreation(said)) => Unmade::Otherwise(said),
+            (_, error) => Unmade::Settings(error),
+        }
+    })?;
     let given = Given { bearer: config.bearer.clone(), version: AtomicU64::new(0) };
-    given.give(&client).map_err(KafkaError::ClientCreation)?;
+    given.give(&client).map_err(Unmade::Otherwise)?;
     Ok((client, given))
 }
 

@@ -14,12 +14,11 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rdkafka::error::KafkaError;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::index::KeyHash;
-use super::librdkafka::{Delivered, Delivery, Fetcher, HandleConfig, Notice, Waker};
+use super::librdkafka::{Delivered, Delivery, Fetcher, HandleConfig, Notice, Unmade, Waker};
 use super::names::{Offset, Partition, Topic};
 use super::record::KafkaMessage;
 use super::tail::{Found, Judging, Log};
@@ -142,7 +141,7 @@ impl Reader {
     ///
     /// # Errors
     /// What keeps a handle from being made.
-    pub(super) fn read(&self, reading: Reading) -> Result<(), KafkaError> {
+    pub(super) fn read(&self, reading: Reading) -> Result<(), Unmade> {
         let mut desk = lock(&self.desk);
         let mut change = Change::Read(reading);
         if let Some(desk) = &*desk {
