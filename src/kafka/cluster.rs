@@ -291,7 +291,7 @@ impl Cluster {
     /// Has partitions read.
     ///
     /// # Errors
-    /// What keeps one from being read.
+    /// What keeps one from being read. What was not begun is asked for again by the next look.
     pub(super) fn read(&self, readings: Vec<Reading>) -> Result<(), Error> {
         for reading in readings {
             let reader = if reading.is_pass() { &self.second } else { &self.tail };

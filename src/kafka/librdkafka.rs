@@ -214,6 +214,12 @@ impl Fault {
         Fault::new(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__DESTROY, None)
     }
 
+    /// What is said of records that could not be judged because judging them panicked.
+    pub(super) fn panicked() -> Fault {
+        let reason = "judging a record failed, which is a fault of keda-sift's".to_owned();
+        Fault::new(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__APPLICATION, Some(reason))
+    }
+
     /// What is said of a partition that a reply leaves out.
     pub(super) fn unanswered() -> Fault {
         let reason = "the brokers' replies leave a partition out".to_owned();

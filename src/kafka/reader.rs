@@ -6,11 +6,15 @@
 //! nothing queues up; the thread takes it between two batches. A reader that has had nothing to
 //! read for a while ends, and with it its connections.
 //!
+//! A [`Reading`] that is dropped before it is over, for whatever reason, says so to its log, and the
+//! next poll has the partition read anew.
+//!
 //! Partitions share one queue, and a broker fills it from each in turn, so that a topic that floods
 //! takes its share and no more.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +22,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::index::KeyHash;
-use super::librdkafka::{Delivered, Delivery, Fetcher, HandleConfig, Notice, Unmade, Waker};
+use super::librdkafka::{Delivered, Delivery, Fault, Fetcher, HandleConfig, Notice, Unmade, Waker};
 use super::names::{Offset, Partition, Topic};
 use super::record::KafkaMessage;
 use super::tail::{Found, Judging, Log};
@@ -44,7 +48,7 @@ pub(super) struct Seat {
     run: u64,
 }
 
-/// Something to read.
+/// Something to read. Its log hears of it when it is dropped.
 pub(super) struct Reading {
     seat: Seat,
     from: Offset,
@@ -121,8 +125,19 @@ impl Reading {
         self.pass.is_some()
     }
 
+    #[cfg(test)]
+    pub(super) fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
     fn place(&self) -> (Topic, Partition) {
         (self.seat.log.topic().clone(), self.seat.partition)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.seat.log.let_go(&self.seat);
     }
 }
 
@@ -235,7 +250,10 @@ impl Work {
             let batch = self.fetcher.poll(BATCH, WAIT);
             let mut changes = Vec::new();
             for (topic, partition, run) in batch.runs() {
-                changes.extend(self.judge(topic, partition, run));
+                // Filters are of tenants, and what judges them is not ours: where it panics, the other
+                // partitions must go on.
+                let judged = catch_unwind(AssertUnwindSafe(|| self.judge(topic, partition, run)));
+                changes.extend(judged.unwrap_or_else(|_| self.give_up(topic, partition)));
             }
             for (topic, partition, change) in changes {
                 self.change(topic, partition, change);
@@ -259,7 +277,7 @@ impl Work {
             Change::Read(reading) => {
                 self.fetcher.stop(&topic, partition);
                 if let Err(fault) = self.fetcher.start(&topic, partition, reading.from) {
-                    reading.seat.log.fail(&reading.seat, fault);
+                    reading.seat.log.break_off(&reading.seat, fault);
                 }
                 self.readings.entry(topic).or_default().insert(partition, reading);
             }
@@ -274,6 +292,14 @@ impl Work {
                 }
             }
         }
+    }
+
+    /// Ends the reading of a partition whose records cannot be judged, at once: the batch may hold more
+    /// of it.
+    fn give_up(&mut self, topic: &str, partition: Partition) -> Option<(Topic, Partition, Change)> {
+        let reading = self.readings.get_mut(topic)?.remove(&partition)?;
+        reading.seat.log.break_off(&reading.seat, Fault::panicked());
+        Some((reading.seat.log.topic().clone(), partition, Change::Stop))
     }
 
     /// Judges one partition's share of a batch, outside any lock, and hands in what was found; gives
@@ -336,6 +362,13 @@ impl Work {
     }
 }
 
+impl Drop for Work {
+    fn drop(&mut self) {
+        // After a panic too, so that nothing is posted to a desk at which nobody sits.
+        self.desk.close();
+    }
+}
+
 /// A key as it is told apart from others. Records without a key share one.
 fn hash(key: Option<&[u8]>) -> KeyHash {
     let Some(key) = key else {
@@ -345,4 +378,60 @@ fn hash(key: Option<&[u8]>) -> KeyHash {
     let mut half = [0; 16];
     half.copy_from_slice(&digest[..16]);
     KeyHash::from_be_bytes(half)
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::ClientConfig;
+
+    use super::*;
+    use crate::kafka::tail::tests::{every_record, need, view};
+
+    /// A log with one partition to read, and whether its next poll has that read.
+    fn log() -> (Reading, impl Fn() -> bool) {
+        let log = Arc::new(Log::new(Topic::from("t")));
+        let follower = log.follow(&[every_record()]);
+        let mut readings = log.look(follower, &[need(0, 10)], view()).readings;
+        let reading = readings.pop().expect("a tail");
+        (reading, move || log.look(follower, &[need(0, 10)], view()).readings.len() == 1)
+    }
+
+    #[test]
+    fn a_reading_is_not_lost_with_a_handle_that_cannot_be_made() {
+        let mut settings = ClientConfig::new();
+        settings.set("no.such.setting", "1");
+        let (trouble, threads) = (Arc::new(Trouble::new()), Arc::new(Threads::default()));
+        let reader = Reader::new("t", settings.into(), trouble, threads);
+        let (reading, handed_out_again) = log();
+        assert!(reader.read(reading).is_err());
+        assert!(handed_out_again());
+    }
+
+    #[test]
+    fn a_thread_that_panics_leaves_no_reading_and_no_desk_behind() {
+        let mut settings = ClientConfig::new();
+        settings.set("bootstrap.servers", "127.0.0.1:9");
+        let fetcher = Fetcher::new(&settings.into()).expect("a handle");
+        let desk =
+            Arc::new(Desk { changes: Mutex::new(Some(HashMap::new())), waker: fetcher.waker() });
+        let (taken, taken_again) = log();
+        let (posted, posted_again) = log();
+        let work = Work {
+            fetcher,
+            desk: Arc::clone(&desk),
+            trouble: Arc::new(Trouble::new()),
+            readings: HashMap::from([(Topic::from("t"), HashMap::from([(0, taken)]))]),
+            verdicts: Verdicts::default(),
+            found: Vec::new(),
+            unjudged: Vec::new(),
+        };
+        assert!(desk.post(Change::Read(posted)).is_ok());
+        let thread = std::thread::spawn(move || {
+            let _work = work;
+            panic!("in this test");
+        });
+        assert!(thread.join().is_err());
+        assert!(taken_again() && posted_again());
+        assert!(desk.post(Change::Read(log().0)).is_err(), "a closed desk");
+    }
 }

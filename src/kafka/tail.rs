@@ -107,7 +107,7 @@ pub(super) enum Progress {
     },
     /// What the poll brought is older than what has happened since: ask again.
     Outdated,
-    /// Reading fails, and not for a while only.
+    /// Reading fails, and this poll need not wait for it.
     Failed(Fault),
 }
 
@@ -163,15 +163,22 @@ struct Tail {
     position: Offset,
     /// By slot.
     matches: HashMap<Slot, Matches>,
-    lost: Option<Instant>,
-    /// When the log start was last found to have passed the beginning of a pass.
-    cut: Option<Instant>,
+    lost: Option<Break>,
+    /// The same of a pass.
+    cut: Option<Break>,
     fault: Option<Fault>,
     /// From where on a slot's matches are wanted, where they do not reach that far back.
     wanted: HashMap<Slot, Offset>,
     pass: Option<Pass>,
     /// When the matches of a slot were last read again, on a compacted topic.
     read_again: HashMap<Slot, Instant>,
+}
+
+/// The end of a reading before its time, which must begin anew.
+struct Break {
+    at: Instant,
+    /// What a poll that needed it fails with; without it the poll asks again.
+    fault: Option<Fault>,
 }
 
 /// A second reading of a stretch before the tail.
@@ -270,7 +277,9 @@ impl Log {
         let (mut judged, mut behind) = (0, 0);
         for (need, count) in needs.iter().zip(&mut seen.counts) {
             if let Err(verdict) = state.ready(self, &slots, *need, view, &mut seen.readings) {
-                seen.state = verdict;
+                if !matches!(seen.state, Progress::Failed(_)) {
+                    seen.state = verdict;
+                }
                 continue;
             }
             let tail = &state.partitions[&need.partition];
@@ -420,20 +429,32 @@ impl Log {
         let mut state = self.lock();
         if let Some(tail) = state.partitions.get_mut(&seat.partition()) {
             let gone = fault.loses_position();
+            if gone {
+                // Of a pass the stretch is no longer there; polls that come with the new log start say
+                // what they want of the rest.
+                tail.break_off(seat, None);
+            }
             if tail.run == seat.run() {
-                if gone {
-                    tail.lost = Some(Instant::now());
-                }
                 tail.fault = Some(fault);
-            } else if gone && tail.pass.as_ref().is_some_and(|pass| pass.run == seat.run()) {
-                // The stretch is no longer there; polls that come with the new log start say what
-                // they want of the rest.
-                tail.cut = Some(Instant::now());
-                tail.pass = None;
-                tail.wanted.clear();
             }
         }
         drop(state);
+        self.moved.notify_waiters();
+    }
+
+    /// Reading cannot go on, and polls that wait for it fail; the next one has it begun anew.
+    pub(super) fn break_off(&self, seat: &Seat, fault: Fault) {
+        if let Some(tail) = self.lock().partitions.get_mut(&seat.partition()) {
+            tail.break_off(seat, Some(fault));
+        }
+        self.moved.notify_waiters();
+    }
+
+    /// Nobody reads for this seat any more; where its partition is still read for it, that begins anew.
+    pub(super) fn let_go(&self, seat: &Seat) {
+        if let Some(tail) = self.lock().partitions.get_mut(&seat.partition()) {
+            tail.break_off(seat, None);
+        }
         self.moved.notify_waiters();
     }
 
@@ -549,9 +570,7 @@ impl State {
         if let Some(tail) = self.partitions.get(&need.partition) {
             let truncated = need.end < need.seen.min(tail.position);
             let trimmed = need.start > tail.position;
-            if tail.lost.max(tail.cut).is_some_and(|at| at >= view.asked) {
-                return Err(Progress::Outdated);
-            }
+            tail.is_whole(slots, need, view)?;
             if tail.lost.is_some() || truncated || trimmed {
                 self.partitions.remove(&need.partition);
             }
@@ -630,6 +649,38 @@ impl State {
     }
 }
 
+impl Tail {
+    /// Ends what is read for this seat, if it still is.
+    fn break_off(&mut self, seat: &Seat, fault: Option<Fault>) {
+        let at = Instant::now();
+        if self.run == seat.run() {
+            // Whoever fails is told first, and lets go afterwards.
+            let fault = fault.or_else(|| self.lost.take().and_then(|lost| lost.fault));
+            self.lost = Some(Break { at, fault });
+        } else if self.pass.as_ref().is_some_and(|pass| pass.run == seat.run()) {
+            self.cut = Some(Break { at, fault });
+            self.pass = None;
+            self.wanted.clear();
+        }
+    }
+
+    /// Whether nothing has broken off since a poll asked, and what to tell it otherwise.
+    fn is_whole(&self, slots: &[Slot], need: Need, view: View) -> Result<(), Progress> {
+        let of = |end: &Option<Break>| {
+            end.as_ref().filter(|end| end.at >= view.asked).map(|end| end.fault.clone())
+        };
+        let knows = |slot| self.matches.get(slot).is_some_and(|known| known.from() <= need.from);
+        let fault = match (of(&self.lost), of(&self.cut)) {
+            (None, None) => return Ok(()),
+            (Some(Some(fault)), _) => Some(fault),
+            // Whoever does not need the pass only asks again.
+            (_, Some(fault)) if !slots.iter().all(knows) => fault,
+            _ => None,
+        };
+        Err(fault.map_or(Progress::Outdated, Progress::Failed))
+    }
+}
+
 impl Selected {
     fn by_key(&self) -> bool {
         self.thing.by_key
@@ -650,19 +701,19 @@ impl Fault {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn view() -> View {
+    pub(in crate::kafka) fn view() -> View {
         let layout = Layout { id: (1, 1), partitions: 1 };
         View { layout, compacted: false, asked: Instant::now() }
     }
 
-    fn need(from: Offset, end: Offset) -> Need {
+    pub(in crate::kafka) fn need(from: Offset, end: Offset) -> Need {
         Need { partition: 0, from, start: 0, end, seen: 0 }
     }
 
-    fn every_record() -> Thing {
+    pub(in crate::kafka) fn every_record() -> Thing {
         Thing { part: Part::All, by_key: false }
     }
 
@@ -675,5 +726,46 @@ mod tests {
         assert_eq!(seen.state, Progress::Outdated);
         assert!(seen.readings.is_empty(), "nobody would end them");
         assert_eq!(log.keys(follower, &[need(0, 10)]), None);
+    }
+
+    #[test]
+    fn a_reading_that_is_dropped_is_handed_out_again() {
+        let log = Arc::new(Log::new(Topic::from("t")));
+        let follower = log.follow(&[every_record()]);
+        // The tail begins near the end, so that there is a pass before it.
+        let needs = [need(0, 2 * PASS)];
+        for round in 0..2 {
+            let seen = log.look(follower, &needs, view());
+            let passes: Vec<bool> = seen.readings.iter().map(Reading::is_pass).collect();
+            assert_eq!(passes, [false, true], "round {round}");
+        }
+        let early = view();
+        let mut seen = log.look(follower, &needs, early);
+        let kept = seen.readings.remove(0);
+        drop(seen.readings);
+        assert_eq!(log.look(follower, &needs, early).state, Progress::Outdated, "the pass is lost");
+        let again = log.look(follower, &needs, view()).readings;
+        assert!(again.len() == 1 && again[0].is_pass(), "the tail is kept");
+        drop((kept, again));
+        assert_eq!(log.look(follower, &needs, early).state, Progress::Outdated, "both are lost");
+    }
+
+    #[test]
+    fn where_judging_breaks_off_polls_fail_and_the_next_begins_anew() {
+        let log = Arc::new(Log::new(Topic::from("t")));
+        let far = log.follow(&[every_record()]);
+        let near = log.follow(&[every_record()]);
+        let (needs, close) = ([need(0, 2 * PASS)], [need(2 * PASS, 2 * PASS)]);
+        let early = view();
+        let readings = log.look(far, &needs, early).readings;
+        log.break_off(readings[1].seat(), Fault::panicked());
+        assert_eq!(log.look(far, &needs, early).state, Progress::Failed(Fault::panicked()));
+        let state = log.look(near, &close, early).state;
+        assert_eq!(state, Progress::Outdated, "it does not need the pass");
+        assert_eq!(log.look(near, &close, view()).state, Progress::Complete);
+        log.break_off(readings[0].seat(), Fault::panicked());
+        drop(readings);
+        assert_eq!(log.look(near, &close, early).state, Progress::Failed(Fault::panicked()));
+        assert_eq!(log.look(far, &needs, view()).readings.len(), 2);
     }
 }
