@@ -23,6 +23,9 @@ use crate::secret::Secret;
 
 const SERVERS: &str = "give host:port, several of them by comma";
 
+/// Servers of the longest list: more than anyone needs to be let into a cluster, and librdkafka has a thread for each.
+const MAX_SERVERS: usize = 64;
+
 /// A cluster, and everything about getting into it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClusterConfig {
@@ -42,6 +45,9 @@ pub enum BootstrapServersError {
     /// Nothing but commas.
     #[error("a list without a server; give host:port, several of them by comma")]
     Empty,
+    /// More than any cluster needs.
+    #[error("{0} servers are too many; give at most {MAX_SERVERS}")]
+    TooMany(usize),
     /// A user and perhaps a password, as in a URL: not shown.
     #[error("credentials stand before a host; give host:port, and username and password beside it")]
     Credentials,
@@ -191,10 +197,14 @@ impl BootstrapServers {
     /// The servers of a list by comma.
     ///
     /// # Errors
-    /// An element is not `host:port`, with an IPv6 address in brackets, or there is none.
+    /// An element is not `host:port`, with an IPv6 address in brackets, or there is none, or more than 64.
     pub fn parse(text: &str) -> Result<Self, BootstrapServersError> {
         if text.contains('@') {
             return Err(BootstrapServersError::Credentials);
+        }
+        let count = metadata::list(text).count();
+        if count > MAX_SERVERS {
+            return Err(BootstrapServersError::TooMany(count));
         }
         let mut servers = metadata::list(text).map(server).collect::<Result<Vec<_>, _>>()?;
         if servers.is_empty() {
@@ -401,8 +411,9 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_no_server_is_refused() {
-        use BootstrapServersError::{Credentials, Empty, Host, NoPort, Port, Scheme};
+        use BootstrapServersError::{Credentials, Empty, Host, NoPort, Port, Scheme, TooMany};
         let text = str::to_owned;
+        let many = vec!["kafka:9092"; 65].join(",");
         let rows = [
             ("commas alone", ", ,", Empty),
             ("no port", "kafka", NoPort(text("kafka"))),
@@ -420,6 +431,7 @@ pub(super) mod tests {
             ("a scheme", "SSL://kafka:9092", Scheme(text("SSL://kafka:9092"))),
             ("a path", "kafka:9092/chroot", Scheme(text("kafka:9092/chroot"))),
             ("credentials", "kafka://me:hunter2@kafka:9092", Credentials),
+            ("more than a cluster needs", &many, TooMany(65)),
         ];
         for (name, text, expected) in rows {
             assert_eq!(BootstrapServers::parse(text), Err(expected), "{name}");

@@ -129,6 +129,8 @@ struct State {
     /// By slot.
     things: Vec<Option<Selected>>,
     slots: HashMap<Thing, Slot>,
+    /// Slots that hold nothing.
+    free: Vec<Slot>,
     judge: Arc<Judge>,
     by_key: bool,
     version: u64,
@@ -186,7 +188,7 @@ struct Pass {
     run: u64,
     until: Offset,
     /// With the version since which each is selected.
-    slots: Vec<(Slot, u64)>,
+    slots: HashMap<Slot, u64>,
 }
 
 impl Log {
@@ -197,6 +199,7 @@ impl Log {
                 layout: None,
                 things: Vec::new(),
                 slots: HashMap::new(),
+                free: Vec::new(),
                 judge: Arc::new(Judge::new([])),
                 by_key: false,
                 version: 0,
@@ -398,18 +401,18 @@ impl Log {
         let State { things, partitions, .. } = &mut *state;
         let tail = partitions.get_mut(&seat.partition())?;
         let pass = tail.pass.as_mut().filter(|pass| pass.run == seat.run())?;
-        pass.slots.retain(|(slot, since)| {
+        pass.slots.retain(|slot, since| {
             let selected = things.get(slot.0 as usize).and_then(Option::as_ref);
             selected.is_some_and(|selected| selected.since == *since)
         });
         for (slot, offset, key) in found {
-            if pass.slots.iter().any(|(known, _)| known == slot)
+            if pass.slots.contains_key(slot)
                 && let Some(matches) = tail.matches.get_mut(slot)
             {
                 matches.push_earlier(*offset, *key);
             }
         }
-        for (slot, _) in &pass.slots {
+        for slot in pass.slots.keys() {
             if let Some(matches) = tail.matches.get_mut(slot) {
                 matches.reach_earlier(reached);
             }
@@ -481,17 +484,18 @@ impl State {
             selected.triggers += 1;
             return *slot;
         }
-        let free = self.things.iter().position(Option::is_none);
-        let slot = free.unwrap_or(self.things.len());
-        self.things.resize_with(self.things.len().max(slot + 1), || None);
-        self.things[slot] = Some(Selected {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.things.push(None);
+            Slot(self.things.len() as u32 - 1)
+        });
+        self.things[slot.0 as usize] = Some(Selected {
             thing: thing.clone(),
             triggers: 1,
             since: self.version + 1,
             unjudged: 0,
         });
-        self.slots.insert(thing.clone(), Slot(slot as u32));
-        Slot(slot as u32)
+        self.slots.insert(thing.clone(), slot);
+        slot
     }
 
     fn release(&mut self, slot: Slot) {
@@ -501,6 +505,7 @@ impl State {
             if selected.triggers == 0 {
                 self.slots.remove(&selected.thing);
                 *entry = None;
+                self.free.push(slot);
                 for tail in self.partitions.values_mut() {
                     tail.matches.remove(&slot);
                     tail.wanted.remove(&slot);
@@ -631,14 +636,14 @@ impl State {
         let from = first.max(until.saturating_sub(PASS));
         *runs += 1;
         let mut parts = Vec::new();
-        let mut pass = Pass { run: *runs, until, slots: Vec::new() };
+        let mut pass = Pass { run: *runs, until, slots: HashMap::new() };
         for slot in wanted.keys() {
             if let Some(known) = matches.get_mut(slot)
                 && known.from() > from
                 && let Some(selected) = things[slot.0 as usize].as_ref()
             {
                 known.begin_earlier(from);
-                pass.slots.push((*slot, selected.since));
+                pass.slots.insert(*slot, selected.since);
                 parts.push((*slot, selected.thing.part.clone()));
             }
         }
@@ -703,6 +708,7 @@ impl Fault {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::selection::EventTypeFrom;
 
     pub(in crate::kafka) fn view() -> View {
         let layout = Layout { id: (1, 1), partitions: 1 };
@@ -726,6 +732,28 @@ pub(super) mod tests {
         assert_eq!(seen.state, Progress::Outdated);
         assert!(seen.readings.is_empty(), "nobody would end them");
         assert_eq!(log.keys(follower, &[need(0, 10)]), None);
+    }
+
+    #[test]
+    fn a_slot_is_given_to_one_thing_at_a_time_and_then_to_another() {
+        let log = Log::new(Topic::from("t"));
+        let thing = |name: &str| {
+            let from = EventTypeFrom::default();
+            Thing { part: Part::Type { from, name: name.into() }, by_key: false }
+        };
+        let names = |range: std::ops::Range<u32>| range.map(|n| thing(&n.to_string())).collect();
+        let first: Vec<Thing> = names(0..1_000);
+        let first = log.follow(&first);
+        let second: Vec<Thing> = names(500..1_500);
+        let second = log.follow(&second);
+        log.leave(first);
+        let third: Vec<Thing> = names(1_000..2_000);
+        let third = log.follow(&third);
+        let state = log.lock();
+        let slots = |follower| state.followers[&follower].slots.iter().copied();
+        let all: HashSet<Slot> = slots(second).chain(slots(third)).collect();
+        assert_eq!(all.len(), 1_500, "500 are shared");
+        assert_eq!(state.things.len(), 1_500, "and 500 were free");
     }
 
     #[test]
