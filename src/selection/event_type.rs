@@ -15,6 +15,9 @@ use thiserror::Error;
 use super::body::{BodyPath, BodyPathError, Step};
 use super::judge::Record;
 
+/// Types of the longest list: each is counted on its own.
+const MAX_ENTRIES: usize = 1_000;
+
 /// Where a structured CloudEvent keeps its type.
 static STRUCTURED_TYPE: LazyLock<BodyPath> =
     LazyLock::new(|| BodyPath::of(vec![Step::Field("type".to_owned())]));
@@ -54,6 +57,12 @@ pub enum EventTypesError {
         /// The whole list.
         list: String,
     },
+    /// More than anyone writes by hand.
+    #[error("{count} types are too many; give at most {MAX_ENTRIES}, or a prefix for several")]
+    TooMany {
+        /// How many entries there are.
+        count: usize,
+    },
     /// A `*` stands elsewhere than at the end.
     #[error(
         "{entry:?} has a * before its end; give * only at the end, for all types that begin so"
@@ -85,10 +94,14 @@ impl EventTypes {
     /// for any ending; a lone `*` for any type at all.
     ///
     /// # Errors
-    /// For an empty entry, and for a `*` elsewhere.
+    /// For an empty entry, a `*` elsewhere, and more than 1,000 entries.
     pub fn parse(text: &str) -> Result<Self, EventTypesError> {
         let (mut names, mut prefixes) = (Vec::new(), Vec::new());
-        for entry in entries(text) {
+        let entries = entries(text);
+        if entries.len() > MAX_ENTRIES {
+            return Err(EventTypesError::TooMany { count: entries.len() });
+        }
+        for entry in entries {
             let entry = entry.trim();
             if entry.is_empty() {
                 return Err(EventTypesError::EmptyEntry { list: text.to_owned() });
@@ -272,6 +285,13 @@ mod tests {
             let error = EventTypes::parse(list).expect_err(list);
             assert_eq!(error.to_string(), expected, "{list}");
         }
+        let types = |count: u32| (0..count).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+        assert!(EventTypes::parse(&types(1_000)).is_ok());
+        let error = EventTypes::parse(&types(1_001)).expect_err("too many");
+        assert_eq!(
+            error.to_string(),
+            "1001 types are too many; give at most 1000, or a prefix for several"
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ use cel::{Context, Env, ExecutionError, Value};
 use regex::{Regex, RegexBuilder};
 use thiserror::Error;
 
+use super::evaluate::{BUILT, MAX_LOOKED_UP};
 use crate::selection::body::{BodyPath, Step};
 
 /// The longest filter, in bytes: far more than anyone writes by hand, and parsed within milliseconds.
@@ -27,8 +28,14 @@ const MAX_NESTING: u16 = 32;
 /// How deep the tree may be, in which `a + b + c` is three levels. The evaluation recurses for each.
 const MAX_DEPTH: usize = 64;
 
-/// How large a compiled pattern may be, in bytes; `\w{20}` fits.
-const MAX_PATTERN_SIZE: usize = 1 << 20;
+/// How large a compiled pattern may be, in bytes; `\w+` fits. At worst each byte of a text takes time that grows with it.
+const MAX_PATTERN_SIZE: usize = 64 << 10;
+
+/// How large all of a filter's patterns may be together.
+const MAX_PATTERNS_SIZE: usize = 256 << 10;
+
+/// How much of a pattern takes as long, at worst, as looking its text up.
+const PATTERN_PASS: usize = 256;
 
 /// What every message has.
 const VARIABLES: [&str; 7] = ["eventType", "subject", "key", "headers", "body", "time", "size"];
@@ -95,6 +102,12 @@ pub enum FilterError {
         /// Where the inner one stands.
         place: Place,
     },
+    /// A loop over a list in the filter itself that would be too expensive.
+    #[error("a loop at {place} does too much for a list spelt out; give a shorter one")]
+    LongLoop {
+        /// Where it stands.
+        place: Place,
+    },
     /// A pattern that is no regular expression, or is not known beforehand.
     #[error("the pattern of matches at {place} {reason}")]
     Pattern {
@@ -138,9 +151,12 @@ pub(super) enum Lookup {
 pub(super) struct Program {
     /// Its names are `@` and the index of a look-up, and variables of loops.
     pub(super) expression: IdedExpr,
-    pub(super) lookups: Vec<Lookup>,
+    /// With how often what is looked up is gone over: by patterns, and by each `+` that copies it.
+    pub(super) lookups: Vec<(Lookup, usize)>,
     /// How many parts of the tree the largest loop evaluates for each element; 1 without a loop.
     pub(super) loop_size: usize,
+    /// What loops over lists in the filter itself cost, as bytes looked up.
+    pub(super) spelt_out: usize,
     /// The functions: the standard library, and one for each pattern.
     pub(super) functions: Context<'static, 'static>,
 }
@@ -149,13 +165,17 @@ pub(super) struct Program {
 struct Walk {
     source: SourceInfo,
     source_variables: &'static [&'static str],
-    lookups: Vec<Lookup>,
+    lookups: Vec<(Lookup, usize)>,
     functions: Context<'static, 'static>,
     patterns: usize,
+    patterns_size: usize,
+    /// How often the value of the part at hand is gone over.
+    passes: usize,
     /// The names that the loop around declares: its variable, and what it gathers. None yet in its range.
     the_loop: Option<Vec<String>>,
     loop_size: usize,
     largest_loop: usize,
+    spelt_out: usize,
 }
 
 /// Compiles the text of a filter.
@@ -175,13 +195,16 @@ pub(super) fn compile(
         lookups: Vec::new(),
         functions: Context::with_env(Arc::clone(&LIBRARY)),
         patterns: 0,
+        patterns_size: 0,
+        passes: 1,
         the_loop: None,
         loop_size: 0,
         largest_loop: 1,
+        spelt_out: 0,
     };
     walk.visit(&mut expression, 0)?;
-    let Walk { lookups, functions, largest_loop: loop_size, .. } = walk;
-    Ok(Program { expression, lookups, loop_size, functions })
+    let Walk { lookups, functions, largest_loop: loop_size, spelt_out, .. } = walk;
+    Ok(Program { expression, lookups, loop_size, spelt_out, functions })
 }
 
 impl Walk {
@@ -189,7 +212,7 @@ impl Walk {
         if depth > MAX_DEPTH {
             return Err(FilterError::TooDeep { place: self.place(node.id) });
         }
-        self.loop_size += weight(&node.expr);
+        self.add(weight(&node.expr));
         if let Some(lookup) = self.lookup(&node.expr) {
             node.expr = Expr::Ident(self.name(lookup));
             return Ok(());
@@ -237,8 +260,14 @@ impl Walk {
         id: u64,
         depth: usize,
     ) -> Result<(), FilterError> {
+        let passes = self.passes;
         if call.func_name.trim_start_matches('.') == "matches" {
-            self.compile_pattern(call, id)?;
+            let size = self.compile_pattern(call, id)?;
+            self.passes = passes.saturating_mul((size / PATTERN_PASS).max(1));
+            // An empty text takes its time too.
+            self.add(1);
+        } else if call.func_name == operators::ADD {
+            self.passes = passes.saturating_add(1);
         } else if let Some(name) = self.unknown_function(call) {
             return Err(FilterError::UnknownFunction {
                 name: clipped(&name),
@@ -250,7 +279,9 @@ impl Walk {
         {
             self.visit(target, depth)?;
         }
-        call.args.iter_mut().try_for_each(|argument| self.visit(argument, depth))
+        call.args.iter_mut().try_for_each(|argument| self.visit(argument, depth))?;
+        self.passes = passes;
+        Ok(())
     }
 
     fn visit_loop(
@@ -264,7 +295,10 @@ impl Walk {
         }
         // In its range a loop counts as one already, so that none can work on the result of another.
         self.the_loop = Some(Vec::new());
+        self.loop_size = 0;
         self.visit(&mut parts.iter_range, depth)?;
+        // No more elements than this are spelt out; those looked up are paid for when they are.
+        let range = self.loop_size;
         self.visit(&mut parts.accu_init, depth)?;
         self.the_loop = Some(vec![parts.iter_var.clone(), parts.accu_var.clone()]);
         self.loop_size = 0;
@@ -272,12 +306,23 @@ impl Walk {
         self.visit(&mut parts.loop_step, depth)?;
         self.visit(&mut parts.result, depth)?;
         self.largest_loop = self.largest_loop.max(self.loop_size);
+        let cost = range.saturating_mul(self.loop_size).saturating_mul(BUILT);
+        self.spelt_out = self.spelt_out.saturating_add(cost);
+        if self.spelt_out > MAX_LOOKED_UP {
+            return Err(FilterError::LongLoop { place: self.place(id) });
+        }
         self.the_loop = None;
         Ok(())
     }
 
-    /// Puts a function made for the pattern in place of `matches`, which would compile it each time.
-    fn compile_pattern(&mut self, call: &mut CallExpr, id: u64) -> Result<(), FilterError> {
+    /// Counts a part of a loop.
+    fn add(&mut self, weight: usize) {
+        self.loop_size = self.loop_size.saturating_add(weight.saturating_mul(self.passes));
+    }
+
+    /// Puts a function made for the pattern in place of `matches`, which would compile it each time; gives
+    /// the pattern's size.
+    fn compile_pattern(&mut self, call: &mut CallExpr, id: u64) -> Result<usize, FilterError> {
         let place = self.place(id);
         if call.target.is_none() && call.args.len() == 2 {
             call.target = Some(Box::new(call.args.remove(0)));
@@ -287,14 +332,20 @@ impl Walk {
             let reason = "is not known beforehand; give one string literal".to_owned();
             return Err(FilterError::Pattern { place, reason });
         };
-        let regex = RegexBuilder::new(pattern.inner()).size_limit(MAX_PATTERN_SIZE).build();
-        let regex =
-            regex.map_err(|error| FilterError::Pattern { place, reason: pattern_error(&error) })?;
+        let (regex, size) = sized(pattern.inner())
+            .map_err(|error| FilterError::Pattern { place, reason: pattern_error(&error) })?;
+        self.patterns_size += size;
+        if self.patterns_size > MAX_PATTERNS_SIZE {
+            let reason = format!(
+                "takes with those before it more than {MAX_PATTERNS_SIZE} bytes once compiled; give fewer"
+            );
+            return Err(FilterError::Pattern { place, reason });
+        }
         call.func_name = format!("@matches{}", self.patterns);
         call.args.clear();
         self.patterns += 1;
         self.add_matcher(&call.func_name, regex);
-        Ok(())
+        Ok(size)
     }
 
     fn add_matcher(&mut self, name: &str, regex: Regex) {
@@ -405,9 +456,10 @@ impl Walk {
 
     /// The name that stands for a look-up, the same each time it is asked for.
     fn name(&mut self, lookup: Lookup) -> String {
-        let known = self.lookups.iter().position(|held| *held == lookup);
+        let asked = (lookup, self.passes);
+        let known = self.lookups.iter().position(|held| *held == asked);
         let index = known.unwrap_or_else(|| {
-            self.lookups.push(lookup);
+            self.lookups.push(asked);
             self.lookups.len() - 1
         });
         format!("@{index}")
@@ -508,8 +560,28 @@ fn syntax_error(errors: &ParseErrors) -> FilterError {
     FilterError::Syntax { place, reason: clipped(&reason.replace("<EOF>", "the end")) }
 }
 
+/// A pattern and how large it is once compiled, as a power of two: the regex crate only says whether it
+/// is larger than a limit.
+fn sized(pattern: &str) -> Result<(Regex, usize), regex::Error> {
+    let mut limit = PATTERN_PASS;
+    loop {
+        let mut builder = RegexBuilder::new(pattern);
+        // What is kept of past texts is for each thread, and of use only as far as it goes beyond the pattern.
+        builder.size_limit(limit).dfa_size_limit(limit.saturating_mul(4).max(MAX_PATTERN_SIZE));
+        match builder.build() {
+            Err(regex::Error::CompiledTooBig(_)) if limit < MAX_PATTERN_SIZE => limit *= 2,
+            built => return Ok((built?, limit)),
+        }
+    }
+}
+
 /// What the regex crate says last, which is what is wrong, without the drawing above it.
 fn pattern_error(error: &regex::Error) -> String {
+    if let regex::Error::CompiledTooBig(limit) = error {
+        return format!(
+            "takes more than {limit} bytes once compiled; give a shorter one, and for \\w of ASCII alone (?-u:\\w)"
+        );
+    }
     let error = error.to_string();
     let last = error.lines().last().unwrap_or_default();
     format!("is not a regular expression: {}", clipped(last.trim_start_matches("error: ")))

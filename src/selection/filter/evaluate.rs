@@ -24,13 +24,14 @@ use crate::selection::message::Variable;
 /// What one evaluation may look up, in bytes, those passed over on the way included, and the same ones
 /// twice counted twice.
 ///
-/// This bounds what an evaluation can cost, in time and in memory. So each byte counts for as many as
-/// there are parts in the filter's largest loop, all of which may be evaluated for it.
-const MAX_LOOKED_UP: usize = 2 << 20;
+/// This bounds what an evaluation can cost, in time and in memory: to some tens of milliseconds. So each
+/// byte counts for as many as there are parts in the filter's largest loop, all of which may be evaluated
+/// for it, or as often as the filter goes over it otherwise.
+pub(super) const MAX_LOOKED_UP: usize = 2 << 20;
 
-/// What each byte of a list or an object counts for at least: it is built in full, and small values take
-/// many times their text.
-const BUILT: usize = 16;
+/// What each byte of a list or an object counts for at least, and each element of a list that the filter
+/// itself spells out: it is built in full, and small values take many times their text.
+pub(super) const BUILT: usize = 16;
 
 /// How deep lists and objects that are built may stand in each other: building them recurses.
 const MAX_NESTING: usize = 128;
@@ -46,7 +47,8 @@ struct Asked<'a, 'm> {
 
 /// Whether the program holds; `None` where it fails or gives no boolean.
 pub(super) fn holds(program: &Program, record: &Record<'_>, event_type: &str) -> Option<bool> {
-    let asked = Asked { program, record, event_type, looked_up: AtomicUsize::new(0) };
+    let looked_up = AtomicUsize::new(program.spelt_out);
+    let asked = Asked { program, record, event_type, looked_up };
     let functions: &Context<'_, '_> = &program.functions;
     let mut scope = functions.new_inner_scope();
     scope.set_variable_resolver(&asked);
@@ -57,60 +59,63 @@ pub(super) fn holds(program: &Program, record: &Record<'_>, event_type: &str) ->
 impl VariableResolver for Asked<'_, '_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         let index: usize = variable.strip_prefix('@')?.parse().ok()?;
-        self.answer(self.program.lookups.get(index)?).map(CowVal::Owned)
+        let (lookup, passes) = self.program.lookups.get(index)?;
+        self.answer(lookup, self.program.loop_size.max(*passes)).map(CowVal::Owned)
     }
 }
 
 impl<'a, 'm> Asked<'a, 'm> {
-    fn answer(&self, lookup: &Lookup) -> Option<Box<dyn Val + 'a>> {
+    /// The answer, each byte of which costs this much.
+    fn answer(&self, lookup: &Lookup, cost: usize) -> Option<Box<dyn Val + 'a>> {
         // A loop goes on after a failure, in case a later element decides; it must find nothing more.
         self.spend(0)?;
         let message = self.record.message;
         match lookup {
-            Lookup::EventType => self.text(self.event_type.into()),
-            Lookup::Subject => self.text(message.subject().unwrap_or_default().into()),
+            Lookup::EventType => self.text(self.event_type.into(), cost),
+            Lookup::Subject => self.text(message.subject().unwrap_or_default().into(), cost),
             Lookup::Key => {
-                self.text(std::str::from_utf8(message.key().unwrap_or_default()).ok()?.into())
+                let key = std::str::from_utf8(message.key().unwrap_or_default()).ok()?;
+                self.text(key.into(), cost)
             }
             Lookup::Time => time(message.time()?),
             Lookup::Size => Some(Box::new(CelInt::from(i64::try_from(message.size()).ok()?))),
-            Lookup::Headers => self.headers(),
-            Lookup::Header(name) => self.text(utf8(message.header(name)?)?),
+            Lookup::Headers => self.headers(cost),
+            Lookup::Header(name) => self.text(utf8(message.header(name)?)?, cost),
             Lookup::HasHeader(name) => boolean(message.header(name).and_then(utf8).is_some()),
-            Lookup::Body(path) => self.json(self.find(path)?.value()?),
+            Lookup::Body(path) => self.json(self.find(path)?.value()?, cost),
             Lookup::HasBody(path) => match self.find(path)? {
                 Found::Value(_) => boolean(true),
                 Found::Absent => boolean(false),
                 Found::Nowhere => None,
             },
             Lookup::OptionalBody(path) => Some(Box::new(match self.find(path)? {
-                Found::Value(json) => CelOptional::of(self.json(json)?),
+                Found::Value(json) => CelOptional::of(self.json(json, cost)?),
                 Found::Absent => CelOptional::none(),
                 Found::Nowhere => return None,
             })),
-            Lookup::Source(name) => self.variable(message.source_variable(name)?),
+            Lookup::Source(name) => self.variable(message.source_variable(name)?, cost),
         }
     }
 
-    fn text(&self, text: Cow<'a, str>) -> Option<Box<dyn Val + 'a>> {
-        self.spend(text.len() * self.program.loop_size)?;
+    fn text(&self, text: Cow<'a, str>, cost: usize) -> Option<Box<dyn Val + 'a>> {
+        self.spend(text.len().saturating_mul(cost))?;
         Some(Box::new(CelString::from(text)))
     }
 
-    fn variable(&self, variable: Variable<'a>) -> Option<Box<dyn Val + 'a>> {
+    fn variable(&self, variable: Variable<'a>, cost: usize) -> Option<Box<dyn Val + 'a>> {
         Some(match variable {
             Variable::Null => Box::new(CelNull),
             Variable::Boolean(answer) => Box::new(CelBool::from(answer)),
             Variable::Integer(number) => Box::new(CelInt::from(number)),
             Variable::Unsigned(number) => Box::new(CelUInt::from(number)),
             Variable::Double(number) => Box::new(CelDouble::from(number)),
-            Variable::Text(text) => return self.text(text),
+            Variable::Text(text) => return self.text(text, cost),
             Variable::Time(milliseconds) => return time(milliseconds),
             Variable::Map(entries) => {
                 let mut map: HashMap<CelMapKey<'a>, Box<dyn Val + 'a>> = HashMap::new();
                 for (name, value) in entries {
-                    self.spend((name.len() + BUILT) * self.program.loop_size)?;
-                    map.insert(name.to_owned().into(), self.variable(value)?);
+                    self.spend((name.len() + BUILT).saturating_mul(cost))?;
+                    map.insert(name.to_owned().into(), self.variable(value, cost)?);
                 }
                 Box::new(CelMap::from(map))
             }
@@ -123,14 +128,14 @@ impl<'a, 'm> Asked<'a, 'm> {
         Some(found)
     }
 
-    fn json(&self, json: Json<'a>) -> Option<Box<dyn Val + 'a>> {
+    fn json(&self, json: Json<'a>, cost: usize) -> Option<Box<dyn Val + 'a>> {
         let least = if matches!(json.kind()?, Kind::List | Kind::Object) { BUILT } else { 1 };
-        self.spend(json.text().len() * self.program.loop_size.max(least))?;
+        self.spend(json.text().len().saturating_mul(cost.max(least)))?;
         value(json, 0)
     }
 
     /// All headers that are text; a header that is not is as good as absent.
-    fn headers(&self) -> Option<Box<dyn Val + 'a>> {
+    fn headers(&self, cost: usize) -> Option<Box<dyn Val + 'a>> {
         let mut headers: HashMap<CelMapKey<'a>, Box<dyn Val + 'a>> = HashMap::new();
         let mut bytes = 0;
         self.record.message.each_header(&mut |name, value| {
@@ -139,14 +144,14 @@ impl<'a, 'm> Asked<'a, 'm> {
                 headers.insert(name.to_owned().into(), Box::new(CelString::from(value.to_owned())));
             }
         });
-        self.spend(bytes * self.program.loop_size.max(BUILT))?;
+        self.spend(bytes.saturating_mul(cost.max(BUILT)))?;
         Some(Box::new(CelMap::from(headers)))
     }
 
     /// Counts what was looked up; `None` once it is too much.
     fn spend(&self, bytes: usize) -> Option<()> {
         let before = self.looked_up.fetch_add(bytes, Ordering::Relaxed);
-        (before + bytes <= MAX_LOOKED_UP).then_some(())
+        (before.saturating_add(bytes) <= MAX_LOOKED_UP).then_some(())
     }
 }
 

@@ -34,13 +34,13 @@ impl Filter {
 
     /// Whether what the filter says depends on the event type.
     pub(in crate::selection) fn asks_event_type(&self) -> bool {
-        self.0.program.lookups.contains(&Lookup::EventType)
+        self.0.program.lookups.iter().any(|(lookup, _)| *lookup == Lookup::EventType)
     }
 
     /// Whether what the filter says depends on this variable, which one source alone has.
     pub fn asks_source(&self, variable: &str) -> bool {
         let asks = |lookup: &Lookup| matches!(lookup, Lookup::Source(name) if *name == variable);
-        self.0.program.lookups.iter().any(asks)
+        self.0.program.lookups.iter().any(|(lookup, _)| asks(lookup))
     }
 
     /// Whether the filter holds for a message of this event type, empty if it has none; `None` where the
@@ -242,6 +242,8 @@ mod tests {
         let deep_sum = format!("{}1 == 1", "1 + ".repeat(70));
         let deep_brackets = format!("{}true{}", "(".repeat(40), ")".repeat(40));
         let long = " ".repeat(5000);
+        let patterns = vec![r"key.matches(r'\w')"; 170].join("||");
+        let long_loop = format!("size([{}].map(x, [{}])) > 0", "1,".repeat(1000), "x,".repeat(900));
         let rows = [
             ("", "not a CEL expression at line 1, column 1: mismatched input 'the end'"),
             (
@@ -307,7 +309,19 @@ mod tests {
             ),
             (
                 "key.matches('(\\\\w{99}){99}')",
-                "the pattern of matches at line 1, column 12 is not a regular expression: Compiled regex exceeds size limit of 1048576 bytes.",
+                "the pattern of matches at line 1, column 12 takes more than 65536 bytes once compiled; give a shorter one, and for \\w of ASCII alone (?-u:\\w)",
+            ),
+            (
+                "body.s.matches('1[01]{9000}[^01]')",
+                "the pattern of matches at line 1, column 15 takes more than 65536 bytes once compiled; give a shorter one, and for \\w of ASCII alone (?-u:\\w)",
+            ),
+            (
+                &patterns,
+                "the pattern of matches at line 1, column 92 takes with those before it more than 262144 bytes once compiled; give fewer",
+            ),
+            (
+                &long_loop,
+                "a loop at line 1, column 2012 does too much for a list spelt out; give a shorter one",
             ),
             (
                 &deep_sum,
@@ -407,6 +421,43 @@ mod tests {
                 ("body.l.all(x, body.m[9000] == 1)", None),
             ],
         );
+    }
+
+    #[test]
+    fn a_text_costs_as_often_as_it_is_gone_over() {
+        let bits = |length: usize| "01".repeat(length / 2);
+        let message =
+            Sample::default().key(bits(4 << 10)).header("h", bits(16 << 10)).body(&format!(
+                r#"{{"s":"{}","l":["{}"],"m":[{}1]}}"#,
+                bits(1 << 20),
+                bits(16 << 10),
+                "1,".repeat(20_000)
+            ));
+        let slow = "matches('1[01]{500}[^01]')";
+        check(
+            &message,
+            &[
+                ("body.s.matches('10')", Some(true)),
+                (&format!("key.{slow}"), Some(false)),
+                (&format!("'{}'.{slow}", bits(2000)), Some(false)),
+                (&format!("body.s.{slow}"), None),
+                (&format!("headers.h.{slow}"), None),
+                (&format!("body.?s.orValue('').{slow}"), None),
+                (&format!("(key == '' ? key : body.s).{slow}"), None),
+                (&format!("(headers.h + key).{slow}"), None),
+                (&format!("body.l[0].{slow}"), None),
+                (&format!("body.l.exists(x, x.{slow})"), None),
+                (&format!("[headers.h].exists(x, x.{slow})"), None),
+                (&format!("[1].exists(x, headers.h.{slow})"), None),
+                ("size(body.m + [1]) == 20002", Some(true)),
+                (&format!("size(body.m{}) > 1", " + [1]".repeat(60)), None),
+                (&format!("size(body.s{}) > 1", " + 'x'".repeat(60)), None),
+                (&format!("size(key{}) == 4156", " + 'x'".repeat(60)), Some(true)),
+            ],
+        );
+        let text = format!("[1, 2, 3, 4].exists(x, '{}'.{slow})", bits(2000));
+        let error = compile(&text).map(|_| ()).expect_err("four times too much");
+        assert!(matches!(error, FilterError::LongLoop { .. }), "{error}");
     }
 
     #[test]
