@@ -739,10 +739,13 @@ impl<'a> Record<'a> {
             .and_then(|(_, value)| value)
     }
 
-    /// Calls `each` with name and value of every header, in order; a null value is empty.
-    pub(super) fn each_header(&self, each: &mut dyn FnMut(&str, &[u8])) {
+    /// Calls `each` with name and value of every header, in order; a name that is not UTF-8 cannot be
+    /// asked for.
+    pub(super) fn each_header(&self, each: &mut dyn FnMut(&'a str, Option<&'a [u8]>)) {
         for (name, value) in self.headers() {
-            each(&name.to_string_lossy(), value.unwrap_or_default());
+            if let Ok(name) = name.to_str() {
+                each(name, value);
+            }
         }
     }
 

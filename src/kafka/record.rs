@@ -1,6 +1,7 @@
 //! A Kafka record as selections see it.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::librdkafka::Record;
 use crate::selection::{Message, Variable};
@@ -31,8 +32,18 @@ impl Message for KafkaMessage<'_> {
         self.record.header(name).map(Cow::Borrowed)
     }
 
+    /// A name whose last value is null has none.
     fn each_header(&self, each: &mut dyn FnMut(&str, &[u8])) {
-        self.record.each_header(each);
+        let mut null = HashSet::new();
+        self.record.each_header(&mut |name, value| match value {
+            None => drop(null.insert(name)),
+            Some(_) => drop(null.remove(name)),
+        });
+        self.record.each_header(&mut |name, value| {
+            if let Some(value) = value.filter(|_| !null.contains(name)) {
+                each(name, value);
+            }
+        });
     }
 
     fn cloud_event_type(&self) -> Option<Cow<'_, [u8]>> {

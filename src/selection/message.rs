@@ -15,7 +15,8 @@ pub trait Message: Sync {
     /// The value of the last header called `name`, case and all.
     fn header(&self, name: &str) -> Option<Cow<'_, [u8]>>;
 
-    /// Shows `each` every header, name and value, in the message's own order.
+    /// Shows `each` every header, name and value, in the message's own order, but none of a name that
+    /// [`header`](Message::header) gives no value for.
     fn each_header(&self, each: &mut dyn FnMut(&str, &[u8]));
 
     /// The CloudEvents attribute `type`, where the source's binding of binary mode keeps it.

@@ -1,5 +1,10 @@
 //! Which records count: types of every kind and place, filters, and what cannot be judged.
 
+use std::time::Duration;
+
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+
 use crate::support::{Broker, Message, Poll, Sift};
 
 /// Three types, interleaved over two partitions.
@@ -101,6 +106,33 @@ async fn every_place_of_a_type_counts_and_a_message_without_one_does_not() {
         let both = selecting.with("eventType", "wan*,other");
         assert_eq!(both.count().await, 20, "{name}, by prefix and name");
         assert_eq!(trigger.count().await, 40, "{name}, without a selection");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_whose_last_value_is_null_is_absent_from_all_of_them_too() {
+    const TOPIC: &str = "selection-null-header";
+    let broker = Broker::shared();
+    broker.topic(TOPIC).create().await;
+    let producer: FutureProducer = broker.config().create().expect("a producer");
+    let header = |key, value: Option<&'static str>| Header { key, value };
+    let values = [vec![Some("x"), None], vec![None, Some("x")], vec![None], vec![Some("")]];
+    for values in values {
+        let headers = values.into_iter().map(|value| header("h", value));
+        let headers = headers.fold(OwnedHeaders::new(), OwnedHeaders::insert);
+        let record = FutureRecord::<(), ()>::to(TOPIC).headers(headers);
+        producer.send(record, Duration::from_secs(60)).await.expect("produced");
+    }
+    let sift = Sift::start().await;
+    let trigger = sift.trigger(broker.bootstrap(), TOPIC, TOPIC);
+    let filters = [
+        ("headers.h == 'x'", 1),
+        ("'h' in headers", 2),
+        ("headers.exists(name, name == 'h')", 2),
+        ("size(headers) == 1", 2),
+    ];
+    for (filter, expected) in filters {
+        assert_eq!(trigger.clone().with("filter", filter).count().await, expected, "{filter}");
     }
 }
 

@@ -134,14 +134,18 @@ impl<'a, 'm> Asked<'a, 'm> {
         value(json, 0)
     }
 
-    /// All headers that are text; a header that is not is as good as absent.
+    /// All headers whose last value is text; any other is as good as absent.
     fn headers(&self, cost: usize) -> Option<Box<dyn Val + 'a>> {
         let mut headers: HashMap<CelMapKey<'a>, Box<dyn Val + 'a>> = HashMap::new();
         let mut bytes = 0;
         self.record.message.each_header(&mut |name, value| {
             bytes += name.len() + value.len();
-            if let Ok(value) = std::str::from_utf8(value) {
-                headers.insert(name.to_owned().into(), Box::new(CelString::from(value.to_owned())));
+            let name = CelMapKey::from(name.to_owned());
+            match std::str::from_utf8(value) {
+                Ok(value) => {
+                    headers.insert(name, Box::new(CelString::from(value.to_owned())));
+                }
+                Err(_) => drop(headers.remove(&name)),
             }
         });
         self.spend(bytes.saturating_mul(cost.max(BUILT)))?;

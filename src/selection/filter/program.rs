@@ -424,6 +424,26 @@ mod tests {
     }
 
     #[test]
+    fn headers_as_a_whole_have_what_each_has_on_its_own() {
+        let message = Sample::default()
+            .header("was-text", "x")
+            .header("was-text", b"\xff")
+            .header("is-text", b"\xff")
+            .header("is-text", "x");
+        check(
+            &message,
+            &[
+                ("'was-text' in headers", Some(false)),
+                ("headers.exists(name, name == 'was-text')", Some(false)),
+                ("headers['was-text'] == 'x'", None),
+                ("headers.exists(name, headers[name] == 'x')", Some(true)),
+                ("'is-text' in headers && headers['is-text'] == 'x'", Some(true)),
+                ("size(headers) == 1", Some(true)),
+            ],
+        );
+    }
+
+    #[test]
     fn a_text_costs_as_often_as_it_is_gone_over() {
         let bits = |length: usize| "01".repeat(length / 2);
         let message =
