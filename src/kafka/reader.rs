@@ -350,7 +350,8 @@ impl Work {
             // Nothing more is there, whatever was when the pass began.
             reached = reached.max(*until);
         }
-        let change = match log.append_earlier(&reading.seat, reached, &self.found) {
+        let next = log.append_earlier(&reading.seat, reached, &self.found, &self.unjudged);
+        let change = match next {
             Some(next) => Change::Read(next),
             None if !log.wants(&reading.seat) => Change::Stop,
             None => return None,

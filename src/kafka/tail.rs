@@ -371,18 +371,10 @@ impl Log {
             }
         }
         for slot in unjudged {
-            let selected = things.get_mut(slot.0 as usize).and_then(Option::as_mut);
-            if let Some(selected) = selected.filter(|selected| selected.since <= version) {
-                selected.unjudged += 1;
-                if selected.unjudged == 1 {
-                    // Once a thing, as a flood of such records must not flood the log.
-                    tracing::warn!(
-                        topic = %self.topic,
-                        partition = seat.partition(),
-                        before = position,
-                        "a record cannot be judged: it lacks what a trigger selects by, and does not count"
-                    );
-                }
+            if let Some(selected) = things.get_mut(slot.0 as usize).and_then(Option::as_mut)
+                && selected.since <= version
+            {
+                selected.warn_of_unjudged(&self.topic, seat.partition(), position);
             }
         }
         drop(state);
@@ -396,6 +388,7 @@ impl Log {
         seat: &Seat,
         reached: Offset,
         found: &[Found],
+        unjudged: &[Slot],
     ) -> Option<Reading> {
         let mut state = self.lock();
         let State { things, partitions, .. } = &mut *state;
@@ -410,6 +403,13 @@ impl Log {
                 && let Some(matches) = tail.matches.get_mut(slot)
             {
                 matches.push_earlier(*offset, *key);
+            }
+        }
+        for slot in unjudged {
+            if pass.slots.contains_key(slot)
+                && let Some(selected) = things.get_mut(slot.0 as usize).and_then(Option::as_mut)
+            {
+                selected.warn_of_unjudged(&self.topic, seat.partition(), reached);
             }
         }
         for slot in pass.slots.keys() {
@@ -690,6 +690,22 @@ impl Selected {
     fn by_key(&self) -> bool {
         self.thing.by_key
     }
+
+    /// Tells of a record that cannot be judged for this, once: a flood of such records must not flood the
+    /// log.
+    fn warn_of_unjudged(&mut self, topic: &Topic, partition: Partition, before: Offset) {
+        self.unjudged += 1;
+        if self.unjudged == 1 {
+            let selection = &self.thing.part;
+            tracing::warn!(
+                %topic,
+                partition,
+                before,
+                %selection,
+                "a record cannot be judged: it lacks what a trigger selects by, and does not count"
+            );
+        }
+    }
 }
 
 impl Fault {
@@ -732,6 +748,19 @@ pub(super) mod tests {
         assert_eq!(seen.state, Progress::Outdated);
         assert!(seen.readings.is_empty(), "nobody would end them");
         assert_eq!(log.keys(follower, &[need(0, 10)]), None);
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_noted_in_earlier_stretches_too() {
+        let log = Arc::new(Log::new(Topic::from("t")));
+        let follower = log.follow(&[every_record()]);
+        let readings = log.look(follower, &[need(0, 2 * PASS)], view()).readings;
+        let noted = || log.lock().things[0].as_ref().map(|selected| selected.unjudged);
+        log.append_earlier(readings[1].seat(), PASS + 1, &[], &[Slot(0)]);
+        assert_eq!(noted(), Some(1));
+        let version = log.judging().version;
+        log.append(readings[0].seat(), version, 2 * PASS, &[], &[Slot(0)]);
+        assert_eq!(noted(), Some(2));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What one trigger selects, and the parts of it that are counted on their own.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::event_type::{EventTypeFrom, EventTypes};
 use super::filter::Filter;
+use crate::metadata::quoted;
 
 /// Which messages count for one trigger. The default selects all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,6 +48,23 @@ pub enum Part {
         /// What must hold besides.
         filter: Filter,
     },
+}
+
+/// What selects, for the log: the parameter and the beginning of its value.
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Part::All => f.write_str("every message"),
+            Part::Type { name, .. } => write!(f, "eventType {}", quoted(name)),
+            Part::Prefix { prefix, .. } => write!(f, "eventType {}", quoted(&format!("{prefix}*"))),
+            Part::Filtered { types: None, filter, .. } => {
+                write!(f, "filter {}", quoted(filter.text()))
+            }
+            Part::Filtered { types: Some(_), filter, .. } => {
+                write!(f, "eventType with filter {}", quoted(filter.text()))
+            }
+        }
+    }
 }
 
 impl Selection {
@@ -105,6 +124,19 @@ mod tests {
         let (one, other) = (one.parts(), other.parts());
         assert_eq!((one.len(), other.len()), (3, 2));
         assert!(other.iter().all(|part| one.contains(part)));
+    }
+
+    #[test]
+    fn a_part_is_told_by_its_parameter() {
+        let told = |list: Option<&str>, text: Option<&str>| {
+            let (types, filter) = (list.and_then(types), text.and_then(filter));
+            let selection = Selection { types, filter, ..Selection::default() };
+            selection.parts().iter().map(Part::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(told(None, None), ["every message"]);
+        assert_eq!(told(Some("a,b.*"), None), [r#"eventType "a""#, r#"eventType "b.*""#]);
+        assert_eq!(told(None, Some("size >\n 1")), [r#"filter "size >\n 1""#]);
+        assert_eq!(told(Some("a"), Some("size > 1")), [r#"eventType with filter "size > 1""#]);
     }
 
     #[test]

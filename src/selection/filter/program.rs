@@ -32,6 +32,11 @@ impl Filter {
         Ok(Filter(Arc::new(Compiled { text: text.to_owned(), program })))
     }
 
+    /// As it was written.
+    pub(in crate::selection) fn text(&self) -> &str {
+        &self.0.text
+    }
+
     /// Whether what the filter says depends on the event type.
     pub(in crate::selection) fn asks_event_type(&self) -> bool {
         self.0.program.lookups.iter().any(|(lookup, _)| *lookup == Lookup::EventType)
