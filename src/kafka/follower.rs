@@ -118,6 +118,8 @@ struct Counts {
     counts: Vec<u64>,
     /// Distinct keys altogether, and in the places that are not persistent.
     keys: Option<(u64, u64)>,
+    /// Whether there are more keys than are kept.
+    more_keys: bool,
     /// Where it is not all that there is: the topic still being read, offsets judged and to go.
     reading: Option<(Topic, Offset, Offset)>,
 }
@@ -394,6 +396,7 @@ impl Follower {
         let mut all = Counts {
             counts: vec![0; offsets.places.len()],
             keys: (self.trigger.count_by == CountBy::Keys).then_some((0, 0)),
+            more_keys: false,
             reading: None,
         };
         for (topic, bounds) in &offsets.bounds {
@@ -441,8 +444,9 @@ impl Follower {
                 let (Some(of_all), Some(of_moving)) = (keys(&needs), keys(&of_moving)) else {
                     return Ok(None);
                 };
-                *every += of_all;
-                *moving += of_moving;
+                *every += of_all.0;
+                *moving += of_moving.0;
+                all.more_keys |= !of_all.1;
             }
             match progress {
                 Progress::Complete => {}
@@ -536,7 +540,7 @@ impl Follower {
             (Some((topic, judged, behind)), _) if counted == 0 => {
                 Err(Error::Warming { topic: topic.clone(), judged: *judged, behind: *behind })
             }
-            (None, Some(_)) if !limited => Ok(Backlog::Exact(value)),
+            (None, Some(_)) if !limited && !counts.more_keys => Ok(Backlog::Exact(value)),
             (_, Some(value)) => Ok(Backlog::AtLeast(value)),
             (_, None) => Ok(Backlog::Exact(0)),
         };
@@ -648,7 +652,12 @@ fn count_offsets(places: &[Place], waiting: &[Waiting]) -> Counts {
         Waiting::From(from) => place.end.saturating_sub(*from),
         Waiting::Fixed(count) => *count,
     };
-    Counts { counts: places.iter().zip(waiting).map(count).collect(), keys: None, reading: None }
+    Counts {
+        counts: places.iter().zip(waiting).map(count).collect(),
+        keys: None,
+        more_keys: false,
+        reading: None,
+    }
 }
 
 #[cfg(test)]
@@ -684,6 +693,20 @@ mod tests {
         assert!(follower.followed(&spent, &topic).is_none(), "held is another");
         let alive = follower.followed(&held, &topic).expect("a place on the cluster held");
         assert!(!Arc::ptr_eq(&dead.log, &alive.log));
+    }
+
+    #[test]
+    fn where_not_all_keys_are_kept_the_answer_is_a_lower_bound() {
+        let trigger =
+            KafkaTrigger { count_by: CountBy::Keys, spread: Spread::Unbounded, ..trigger() };
+        let follower = Kafka::new(Options::default()).follow(Arc::new(trigger));
+        for (more_keys, expected) in
+            [(false, Backlog::Exact(5)), (true, Backlog::AtLeast(NonZeroU64::new(5).unwrap()))]
+        {
+            let counts = Counts { counts: vec![5], keys: Some((5, 5)), more_keys, reading: None };
+            let measured = follower.add_up(&counts, &[false], None).unwrap();
+            assert_eq!((measured.metric, measured.activity), (expected, expected));
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::error::Kind;
-use super::index::{KeyHash, Matches};
+use super::index::{KeyHash, MAX_KEYS, Matches};
 use super::librdkafka::{Fault, Layout};
 use super::names::{Offset, Partition, Topic};
 use super::reader::{Reading, Seat};
@@ -310,22 +310,27 @@ impl Log {
         seen
     }
 
-    /// The distinct keys that match at or after each need, all partitions together; `None` for a trigger
-    /// that has left.
-    pub(super) fn keys(&self, follower: FollowerId, needs: &[Need]) -> Option<u64> {
+    /// How many distinct keys match at or after each need, all partitions together, and whether there are
+    /// no more; `None` for a trigger that has left.
+    pub(super) fn keys(&self, follower: FollowerId, needs: &[Need]) -> Option<(u64, bool)> {
         let state = self.lock();
         let slots = &state.followers.get(&follower)?.slots;
         let mut keys = HashSet::new();
+        let mut all = true;
         for need in needs {
             if let Some(tail) = state.partitions.get(&need.partition) {
                 for slot in slots {
                     if let Some(matches) = tail.matches.get(slot) {
-                        matches.collect_keys(need.from, &mut keys);
+                        all &= matches.collect_keys(need.from, &mut keys);
+                        // As many as one partition keeps are as good as all.
+                        if keys.len() > MAX_KEYS {
+                            return Some((MAX_KEYS as u64, false));
+                        }
                     }
                 }
             }
         }
-        Some(keys.len() as u64)
+        Some((keys.len() as u64, all))
     }
 
     /// What the tail's next batch is judged with.
