@@ -12,17 +12,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::librdkafka::{BrokerId, Fault, HandleConfig, Notice, Queries, Unmade};
-use super::names::Topic;
+use super::librdkafka::{HandleConfig, Notice, Queries, Unmade};
 use super::threads::Threads;
 use super::trouble::Trouble;
 use crate::lock::lock;
 
 /// How long the thread waits for a reply before it looks whether it is to end.
 const SERVE: Duration = Duration::from_secs(1);
-
-/// How long one look-up of brokers blocks before it looks the same.
-const LOOK_UP: Duration = Duration::from_millis(500);
 
 /// A handle is given this long before it is replaced: brokers may be slow to agree.
 const REPLACE_AFTER: Duration = Duration::from_millis(500);
@@ -101,21 +97,6 @@ impl Handle {
             }
         });
         Ok(Arc::new(Handle { queries, open, since: Instant::now() }))
-    }
-
-    /// The brokers there are, asked until the deadline or until the handle is to end. Blocks.
-    pub(super) fn brokers_until(
-        &self,
-        topic: &Topic,
-        deadline: Instant,
-    ) -> Result<Vec<BrokerId>, Fault> {
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.queries.brokers(topic, left.min(LOOK_UP)) {
-                Err(_) if left > LOOK_UP && self.open.load(Ordering::Acquire) => {}
-                answered => return answered,
-            }
-        }
     }
 
     fn end(&self) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use secrecy::ExposeSecret;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::asking::Asking;
@@ -50,12 +50,26 @@ const POLICY_STALE_AFTER: Duration = Duration::from_secs(30);
 /// How long a broker may take to say what topics look like before another one is asked.
 const NEXT_BROKER_AFTER: Duration = Duration::from_secs(1);
 
+/// How many look-ups of brokers block a thread at once, of all clusters together: a small part of the threads that
+/// the program has for what blocks.
+const LOOK_UPS_AT_ONCE: usize = 64;
+
+/// How long one blocks before others have their turn: a cluster that is dead answers none.
+const LOOK_UP: Duration = Duration::from_millis(500);
+
+/// The look-ups of all clusters, which wait for their turn in the order they came.
+#[derive(Clone)]
+pub(super) struct LookUps(Arc<Semaphore>);
+
 /// A cluster with its connections.
 pub(super) struct Cluster {
     label: String,
     patience: Duration,
     asking: Asking,
     turns: Semaphore,
+    look_ups: LookUps,
+    /// This cluster's own look-up, of which there is one at a time.
+    look_up: Semaphore,
     trouble: Arc<Trouble>,
     tasks: Tasks,
     /// Brokers that may be asked what each of them knows; the last one is.
@@ -117,6 +131,7 @@ impl Cluster {
         group: &Group,
         patience: Duration,
         threads: &Arc<Threads>,
+        look_ups: LookUps,
         bearer: Option<Arc<Bearer>>,
     ) -> Result<Arc<Cluster>, Error> {
         let mut asking = client_config(config);
@@ -146,6 +161,8 @@ impl Cluster {
             patience,
             asking,
             turns: Semaphore::new(ASKING_AT_ONCE),
+            look_ups,
+            look_up: Semaphore::new(1),
             trouble,
             tasks,
             brokers: Mutex::default(),
@@ -491,11 +508,20 @@ impl Cluster {
 
     /// A broker to ask what each of them knows: the same one as long as it answers.
     async fn any_broker(&self, topics: &[Topic], timeout: Duration) -> Result<BrokerId, Fault> {
-        if let Some(broker) = lock(&self.brokers).last() {
-            return Ok(*broker);
+        let known = || lock(&self.brokers).last().copied();
+        if let Some(broker) = known() {
+            return Ok(broker);
+        }
+        let deadline = Instant::now() + timeout;
+        let Ok(_turn) = timeout_at(deadline, self.look_up.acquire()).await else {
+            return Err(Fault::silent());
+        };
+        // Whoever had its turn before may have learnt them.
+        if let Some(broker) = known() {
+            return Ok(broker);
         }
         let brokers = match topics.first() {
-            Some(topic) => self.ask_brokers(topic, timeout).await?,
+            Some(topic) => self.ask_brokers(vec![topic.clone()], deadline).await?,
             None => Vec::new(),
         };
         let broker = brokers.last().copied().ok_or_else(Fault::unanswered);
@@ -507,23 +533,46 @@ impl Cluster {
     /// are asked: ListOffsets would look leaders up itself, but on the caller's thread, where a reply
     /// that comes at the same moment has it use what another thread has freed.
     async fn learn_leaders(&self, topics: Vec<Topic>, timeout: Duration) {
-        let handle = self.asking.handle();
         let deadline = Instant::now() + timeout;
-        let learnt = self.tasks.spawn_blocking(move || {
-            for topic in topics {
-                let _brokers = handle.brokers_until(&topic, deadline);
-            }
-        });
-        // It fails only where the process ends.
-        drop(learnt.await);
+        if let Ok(_turn) = timeout_at(deadline, self.look_up.acquire()).await {
+            let _brokers = self.ask_brokers(topics, deadline).await;
+        }
     }
 
-    /// The brokers there are; librdkafka learns anew who leads the topic's partitions.
-    async fn ask_brokers(&self, topic: &Topic, timeout: Duration) -> Result<Vec<BrokerId>, Fault> {
-        let (handle, topic) = (self.asking.handle(), topic.clone());
-        let deadline = Instant::now() + timeout;
-        let asked = self.tasks.spawn_blocking(move || handle.brokers_until(&topic, deadline));
-        asked.await.unwrap_or_else(|_| Err(Fault::ended()))
+    /// The brokers there are, asked until the deadline; librdkafka learns anew who leads the partitions of
+    /// these topics. It is this cluster's turn to look something up.
+    async fn ask_brokers(
+        &self,
+        mut topics: Vec<Topic>,
+        deadline: Instant,
+    ) -> Result<Vec<BrokerId>, Fault> {
+        loop {
+            let Some(turn) = self.look_ups.turn(deadline).await else {
+                return Err(Fault::silent());
+            };
+            let handle = self.asking.handle();
+            let asked = self.tasks.spawn_blocking(move || {
+                // Held by the thread, which goes on where nobody waits for it any more.
+                let _turn = turn;
+                let until = deadline.min(Instant::now() + LOOK_UP);
+                let left = || until.saturating_duration_since(Instant::now());
+                let mut answer = Err(Fault::silent());
+                while let Some(topic) = topics.last().filter(|_| !left().is_zero()) {
+                    answer = handle.brokers(topic, left());
+                    if answer.is_ok() {
+                        topics.pop();
+                    }
+                }
+                (topics, answer)
+            });
+            let Ok((not_yet, answer)) = asked.await else {
+                return Err(Fault::ended());
+            };
+            if not_yet.is_empty() || Instant::now() >= deadline {
+                return answer;
+            }
+            topics = not_yet;
+        }
     }
 
     /// Log start and end offset of each partition, or what keeps a topic's from being known.
@@ -582,6 +631,20 @@ impl Cluster {
         let policies = lock(&self.policies);
         let compacted = |topic: &&Topic| policies.get(*topic).is_some_and(|(_, is)| *is);
         topics.iter().filter(compacted).cloned().collect()
+    }
+}
+
+impl Default for LookUps {
+    fn default() -> LookUps {
+        LookUps(Arc::new(Semaphore::new(LOOK_UPS_AT_ONCE)))
+    }
+}
+
+impl LookUps {
+    /// A turn, until it is dropped; `None` where it does not come by the deadline.
+    async fn turn(&self, deadline: Instant) -> Option<OwnedSemaphorePermit> {
+        let turn = Arc::clone(&self.0).acquire_owned();
+        timeout_at(deadline, turn).await.ok()?.ok()
     }
 }
 
@@ -651,4 +714,44 @@ fn reading_config(mut client: ClientConfig) -> ClientConfig {
     // Closes the connection that only served to find the brokers; the others are never idle.
     client.set("connections.max.idle.ms", "10000");
     client
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use tokio::runtime::Builder;
+    use tokio::task::spawn_blocking;
+
+    use super::*;
+
+    #[test]
+    fn dead_clusters_leave_threads_for_others_and_keep_their_deadlines() {
+        let runtime = Builder::new_multi_thread().max_blocking_threads(4).enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let look_ups = LookUps(Arc::new(Semaphore::new(2)));
+            let threads = Arc::new(Threads::default());
+            let config = ClusterConfig::plain("127.0.0.1:9").expect("servers");
+            let (group, patience) = (Group::from("g"), Duration::from_secs(2));
+            let cluster = |_| {
+                let look_ups = look_ups.clone();
+                Cluster::new(&config, &group, patience, &threads, look_ups, None).expect("handles")
+            };
+            let clusters: Vec<_> = (0..10).map(cluster).collect();
+            let topics = [Topic::from("t")];
+            let begun = Instant::now();
+            // Twice each, as for layouts and policies.
+            let asked = clusters
+                .iter()
+                .chain(&clusters)
+                .map(|cluster| async { cluster.any_broker(&topics, patience).await.is_err() });
+            let others = async {
+                sleep_until(begun + LOOK_UP / 2).await;
+                spawn_blocking(Instant::now).await.expect("a thread") - begun
+            };
+            let (failed, others) = tokio::join!(join_all(asked), others);
+            assert!(failed.into_iter().all(|failed| failed));
+            assert!(others < LOOK_UP, "others had to wait for {others:?}");
+            assert!(begun.elapsed() < patience + LOOK_UP, "{:?}", begun.elapsed());
+        });
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bearer::{Bearer, Logins};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, LookUps};
 use super::error::Error;
 use super::follower::Follower;
 use super::names::Group;
@@ -31,6 +31,7 @@ pub(super) struct Clusters {
     options: Options,
     logins: Option<Logins>,
     threads: Arc<Threads>,
+    look_ups: LookUps,
     known: Mutex<HashMap<ClusterConfig, Weak<Cluster>>>,
 }
 
@@ -52,8 +53,8 @@ impl Kafka {
     }
 
     fn of(options: Options, logins: Option<Logins>) -> Kafka {
-        let threads = Arc::default();
-        Kafka(Arc::new(Clusters { options, logins, threads, known: Mutex::default() }))
+        let (threads, look_ups) = (Arc::default(), LookUps::default());
+        Kafka(Arc::new(Clusters { options, logins, threads, look_ups, known: Mutex::default() }))
     }
 
     /// Begins to follow a trigger, which connects when it is first measured.
@@ -97,7 +98,8 @@ impl Clusters {
             return Ok(cluster);
         }
         let patience = self.options.request_timeout;
-        let cluster = Cluster::new(config, group, patience, &self.threads, bearer)?;
+        let look_ups = self.look_ups.clone();
+        let cluster = Cluster::new(config, group, patience, &self.threads, look_ups, bearer)?;
         known.insert(config.clone(), Arc::downgrade(&cluster));
         Ok(cluster)
     }

@@ -663,6 +663,7 @@ fn count_offsets(places: &[Place], waiting: &[Waiting]) -> Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::cluster::LookUps;
     use crate::kafka::threads::Threads;
     use crate::kafka::{Kafka, Options};
     use crate::metadata::Reader;
@@ -680,7 +681,8 @@ mod tests {
         let trigger = trigger();
         let cluster = || {
             let (threads, patience) = (Arc::new(Threads::default()), Duration::from_secs(1));
-            Cluster::new(&trigger.cluster, &trigger.group, patience, &threads, None).unwrap()
+            let (config, group) = (&trigger.cluster, &trigger.group);
+            Cluster::new(config, group, patience, &threads, LookUps::default(), None).unwrap()
         };
         let (spent, held, topic) = (cluster(), cluster(), Topic::from("t"));
         let follower = Kafka::new(Options::default()).follow(Arc::new(trigger.clone()));

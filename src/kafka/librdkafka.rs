@@ -214,6 +214,11 @@ impl Fault {
         Fault::new(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__DESTROY, None)
     }
 
+    /// What is said where nobody answers in time.
+    pub(super) fn silent() -> Fault {
+        Fault::new(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT, None)
+    }
+
     /// What is said of records that could not be judged because judging them panicked.
     pub(super) fn panicked() -> Fault {
         let reason = "judging a record failed, which is a fault of keda-sift's".to_owned();
