@@ -65,6 +65,23 @@ impl Gate {
         Ok(())
     }
 
+    /// Waits until it is open, however long that takes.
+    pub(super) async fn wait(&self) {
+        while let Some(until) = self.closed_until() {
+            sleep_until(until).await;
+        }
+    }
+
+    /// Whether it is open.
+    pub(super) fn is_open(&self) -> bool {
+        self.closed_until().is_none()
+    }
+
+    fn closed_until(&self) -> Option<Instant> {
+        let now = Instant::now();
+        self.lock().as_ref().map(|closed| closed.until).filter(|until| *until > now)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Closed>> {
         lock(&self.0)
     }

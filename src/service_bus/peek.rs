@@ -312,16 +312,23 @@ impl Looking {
         Ok(())
     }
 
-    /// Waits for a turn to ask. Who has asked something already reads the answer first, as others wait for that.
+    /// Waits for a turn to ask, while the namespace wants no quiet. Who has asked something already reads the answer
+    /// first, as others wait for that.
     async fn turn(&self) -> OwnedSemaphorePermit {
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
-        turn.expect("turns are never closed")
+        loop {
+            self.gate.wait().await;
+            let turn = Arc::clone(&self.turns).acquire_owned().await;
+            let turn = turn.expect("turns are never closed");
+            if self.gate.is_open() {
+                return turn;
+            }
+        }
     }
 
     /// A turn to ask ahead. Half of them are for those who have asked nothing, so that entities without an answer
     /// do not hold up the others.
     fn turn_at_once(&self) -> Option<OwnedSemaphorePermit> {
-        let free = self.turns.available_permits() > AT_ONCE / 2;
+        let free = self.turns.available_permits() > AT_ONCE / 2 && self.gate.is_open();
         free.then(|| Arc::clone(&self.turns).try_acquire_owned().ok()).flatten()
     }
 

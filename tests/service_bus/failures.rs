@@ -556,3 +556,21 @@ async fn what_was_read_of_an_entity_that_is_gone_is_no_bound() {
     let (code, text) = error_in_time(&trigger).await;
     assert_eq!(code, Code::Unavailable, "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_namespace_hears_nothing_more_of_those_who_were_on_their_way() {
+    let bus = ServiceBus::start().await;
+    bus.busy(Busy::Reply);
+    let sift = sift().await;
+    let mut polls = JoinSet::new();
+    for queue in 0..200 {
+        let name = format!("queue-{queue}");
+        bus.queue(&name).create();
+        let trigger = sift.queue(&bus, &name).with("eventType", "a");
+        polls.spawn(async move { error_in_time(&trigger).await });
+    }
+    for (code, text) in polls.join_all().await {
+        assert!(code == Code::Unavailable && text.contains("throttles"), "{code}: {text}");
+    }
+    assert!(bus.peeks() <= 64, "{} peeks", bus.peeks());
+}
