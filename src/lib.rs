@@ -36,6 +36,7 @@ pub mod selection;
 pub mod backlog;
 mod lock;
 pub mod metadata;
+mod re2;
 mod rounds;
 pub mod secret;
 pub mod web;

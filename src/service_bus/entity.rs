@@ -8,8 +8,6 @@
 //! - Azure's naming rules for `Microsoft.ServiceBus/namespaces/queues`, `/topics`, `/subscriptions`.
 //! - KEDA 2.20 `azure_servicebus_scaler.go`: `regexp.Compile` with `Longest`, the match being the
 //!   whole name.
-//! - Go's `regexp/syntax`: the regex crate reads it too, but for `\Q…\E` and for what it takes for operators in
-//!   a class (`[\w-.]`, `[a[b]`, `&&`, `--`, `~~`), which are therefore spelt out before.
 
 use std::fmt::{self, Display};
 use std::hash::{Hash, Hasher};
@@ -18,6 +16,7 @@ use std::sync::Arc;
 use regex::{Regex, RegexBuilder};
 
 use crate::metadata::quoted;
+use crate::re2;
 
 /// Characters of the longest name of a queue or topic.
 const NAME_CHARS: usize = 260;
@@ -206,7 +205,7 @@ impl Pattern {
         if text.len() > PATTERN_BYTES {
             return Err(too_large());
         }
-        let spelt = spelt_out(text);
+        let spelt = re2::spelt_out(text);
         let compile = |pattern: &str| {
             RegexBuilder::new(pattern).size_limit(PATTERN_SIZE).build().map_err(|error| match error
             {
@@ -224,84 +223,6 @@ impl Pattern {
     /// Whether it matches the whole of `name`.
     pub fn is_match(&self, name: &str) -> bool {
         self.whole.is_match(name)
-    }
-}
-
-/// A pattern of Go's in the regex crate's syntax: the same but for quotes, and for characters in a class.
-fn spelt_out(pattern: &str) -> String {
-    let mut spelt = String::with_capacity(pattern.len());
-    let mut rest = pattern;
-    while let Some(c) = rest.chars().next() {
-        if let Some(quoted) = rest.strip_prefix(r"\Q") {
-            let (literal, after) = quoted.split_once(r"\E").unwrap_or((quoted, ""));
-            spelt.push_str(&regex::escape(literal));
-            rest = after;
-        } else if c == '[' {
-            rest = class_spelt_out(rest, &mut spelt);
-        } else {
-            let (plain, after) = rest.split_at(character(rest));
-            spelt.push_str(plain);
-            rest = after;
-        }
-    }
-    spelt
-}
-
-/// The same of the class that a text begins with; what comes after it.
-fn class_spelt_out<'a>(class: &'a str, spelt: &mut String) -> &'a str {
-    let open = if class.starts_with("[^") { 2 } else { 1 };
-    spelt.push_str(&class[..open]);
-    let mut rest = &class[open..];
-    let mut first = true;
-    loop {
-        if rest.is_empty() || (rest.starts_with(']') && !first) {
-            let (close, after) = rest.split_at(rest.len().min(1));
-            spelt.push_str(close);
-            return after;
-        }
-        first = false;
-        let named = rest.strip_prefix("[:").and_then(|name| name.find(":]"));
-        let several = named.map(|length| length + 4).or_else(|| {
-            let escaped = rest.strip_prefix('\\')?.chars().next()?;
-            match escaped {
-                'd' | 'D' | 's' | 'S' | 'w' | 'W' => Some(2),
-                'p' | 'P' if rest[2..].starts_with('{') => rest.find('}').map(|end| end + 1),
-                'p' | 'P' => Some(2 + rest[2..].chars().next()?.len_utf8()),
-                _ => None,
-            }
-        });
-        if let Some(several) = several {
-            spelt.push_str(&rest[..several]);
-            rest = &rest[several..];
-            continue;
-        }
-        rest = character_spelt_out(rest, spelt);
-        // A hyphen makes a range unless it comes last.
-        if rest.starts_with('-') && rest.len() > 1 && !rest.starts_with("-]") {
-            spelt.push('-');
-            rest = character_spelt_out(&rest[1..], spelt);
-        }
-    }
-}
-
-/// The same of the one character of a class that a text begins with.
-fn character_spelt_out<'a>(text: &'a str, spelt: &mut String) -> &'a str {
-    let (character, after) = text.split_at(character(text));
-    if matches!(character, "[" | "]" | "-" | "&" | "~" | "^") {
-        spelt.push('\\');
-    }
-    spelt.push_str(character);
-    after
-}
-
-/// Bytes of the character that a text begins with, be it escaped or not.
-fn character(text: &str) -> usize {
-    let length = |text: &str| text.chars().next().map_or(0, char::len_utf8);
-    match text.strip_prefix('\\') {
-        Some(braced) if braced.starts_with("x{") => text.find('}').map_or(1, |end| end + 1),
-        Some(hex) if hex.starts_with('x') => text.len().min(4),
-        Some(escaped) => 1 + length(escaped),
-        None => length(text),
     }
 }
 

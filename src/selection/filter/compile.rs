@@ -17,6 +17,7 @@ use regex::{Regex, RegexBuilder};
 use thiserror::Error;
 
 use super::evaluate::{BUILT, MAX_LOOKED_UP};
+use crate::re2;
 use crate::selection::body::{BodyPath, Step};
 
 /// The longest filter, in bytes: far more than anyone writes by hand, and parsed within milliseconds.
@@ -28,10 +29,8 @@ const MAX_NESTING: u16 = 32;
 /// How deep the tree may be, in which `a + b + c` is three levels. The evaluation recurses for each.
 const MAX_DEPTH: usize = 64;
 
-/// How large a compiled pattern may be, in bytes; `\w+` fits. At worst each byte of a text takes time that grows with it.
-const MAX_PATTERN_SIZE: usize = 64 << 10;
-
-/// How large all of a filter's patterns may be together.
+/// How large a filter's patterns may be together once compiled, in bytes; `.{1,100}` fits. At worst each byte of a text takes time that grows
+/// with it.
 const MAX_PATTERNS_SIZE: usize = 256 << 10;
 
 /// How much of a pattern takes as long, at worst, as looking its text up.
@@ -563,13 +562,14 @@ fn syntax_error(errors: &ParseErrors) -> FilterError {
 /// A pattern and how large it is once compiled, as a power of two: the regex crate only says whether it
 /// is larger than a limit.
 fn sized(pattern: &str) -> Result<(Regex, usize), regex::Error> {
+    let spelt = re2::spelt_out(pattern);
     let mut limit = PATTERN_PASS;
     loop {
-        let mut builder = RegexBuilder::new(pattern);
+        let mut builder = RegexBuilder::new(&spelt);
         // What is kept of past texts is for each thread, and of use only as far as it goes beyond the pattern.
-        builder.size_limit(limit).dfa_size_limit(limit.saturating_mul(4).max(MAX_PATTERN_SIZE));
+        builder.size_limit(limit).dfa_size_limit(limit.saturating_mul(4).max(MAX_PATTERNS_SIZE));
         match builder.build() {
-            Err(regex::Error::CompiledTooBig(_)) if limit < MAX_PATTERN_SIZE => limit *= 2,
+            Err(regex::Error::CompiledTooBig(_)) if limit < MAX_PATTERNS_SIZE => limit *= 2,
             built => return Ok((built?, limit)),
         }
     }
@@ -578,9 +578,7 @@ fn sized(pattern: &str) -> Result<(Regex, usize), regex::Error> {
 /// What the regex crate says last, which is what is wrong, without the drawing above it.
 fn pattern_error(error: &regex::Error) -> String {
     if let regex::Error::CompiledTooBig(limit) = error {
-        return format!(
-            "takes more than {limit} bytes once compiled; give a shorter one, and for \\w of ASCII alone (?-u:\\w)"
-        );
+        return format!("takes more than {limit} bytes once compiled; give a shorter one");
     }
     let error = error.to_string();
     let last = error.lines().last().unwrap_or_default();
