@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use keda_sift::backlog::Purpose;
+use keda_sift::backlog::{Purpose, Scope};
 use keda_sift::kafka::{Kafka, Options};
 use keda_sift::trigger::{Source, Trigger};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -148,7 +148,8 @@ async fn sifted(bootstrap: &str, selection: &[(&str, &str)]) -> f64 {
     let kafka = Kafka::new(Options { request_timeout: Duration::from_secs(60) });
     let follower = kafka.follow(trigger);
     let begun = Instant::now();
-    let measured = follower.measure(begun + Duration::from_secs(60), Purpose::Metric, None).await;
+    let measured =
+        follower.measure(begun + Duration::from_secs(60), Purpose::Metric, Scope::default()).await;
     let elapsed = begun.elapsed().as_secs_f64();
     let wanted = if selection.is_empty() { RECORDS } else { RECORDS / 10 };
     assert_eq!(measured.expect("a count").metric.count(), wanted as u64);

@@ -23,6 +23,16 @@ pub enum Purpose {
     Activity,
 }
 
+/// How far a count need go, and from when on what came is the trigger's: as the object says that it is of. Nothing of either where no object is
+/// known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scope {
+    /// So many are enough, of a trigger that does not say itself where to stop.
+    pub enough: Option<NonZeroU64>,
+    /// When the object was made, in milliseconds since 1970.
+    pub since: Option<i64>,
+}
+
 /// What was measured at one moment. KEDA's value is `metric`; the trigger is active when `activity`
 /// is above its activation threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

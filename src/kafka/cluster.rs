@@ -239,6 +239,35 @@ impl Cluster {
         }
     }
 
+    /// The first offset of each of a topic's partitions whose record is of this time or later, in milliseconds since 1970; `None` where no
+    /// record is.
+    ///
+    /// # Errors
+    /// When they cannot be had by the deadline.
+    pub(super) async fn since(
+        &self,
+        topic: &Topic,
+        layout: Layout,
+        time: i64,
+        deadline: Instant,
+    ) -> Result<BTreeMap<Partition, Option<Offset>>, Error> {
+        let places: Vec<_> = (0..layout.partitions).map(|p| (topic.clone(), p)).collect();
+        let what = || format!("the offsets of topic {topic} by time");
+        let left = deadline.saturating_duration_since(Instant::now());
+        let handle = self.asking.handle();
+        let chunks = places.chunks(PARTITIONS_A_CALL);
+        let replies: Vec<_> = chunks.map(|chunk| handle.since(chunk, time, left)).collect();
+        let mut offsets = BTreeMap::new();
+        for reply in replies {
+            let answer = async { Some(received(reply).await) };
+            let answer = self.before(deadline, what, answer).await?;
+            for (_, partition, offset) in answer.map_err(|fault| self.error(&fault, what()))? {
+                offsets.insert(partition, offset.map_err(|fault| self.error(&fault, what()))?);
+            }
+        }
+        Ok(offsets)
+    }
+
     /// A group's committed offsets of these topics, asked after this call came; with no topics, of
     /// every topic that it has any for.
     ///

@@ -30,7 +30,7 @@ use super::librdkafka::{End, Layout};
 use super::names::{Offset, Partition, Topic};
 use super::tail::{FollowerId, Log, Need, Progress, Thing, View};
 use super::trigger::{CountBy, CountFrom, KafkaTrigger, Spread};
-use crate::backlog::{Backlog, Measured, Purpose};
+use crate::backlog::{Backlog, Measured, Purpose, Scope};
 use crate::lock::lock;
 
 /// How long to wait before asking again when answers do not fit together.
@@ -82,6 +82,8 @@ struct Followed {
 struct FirstSeen {
     id: (i64, i64),
     ends: BTreeMap<Partition, Offset>,
+    /// The time from which on it is seen, where one is known.
+    since: Option<i64>,
 }
 
 /// A partition that counts, and what the brokers say of it.
@@ -129,8 +131,8 @@ impl Follower {
         Follower { trigger, clusters, memory: Mutex::default() }
     }
 
-    /// How many messages wait, now: asked of the brokers after this call came. Counts no further than `enough`, if the trigger has no
-    /// `countLimit`.
+    /// How many messages wait, now: asked of the brokers after this call came. Counts no further than the scope says, if the trigger
+    /// has no `countLimit`.
     ///
     /// Dropping the future gives up this caller's wait and nothing that others wait for. What
     /// `excludePersistentLag` remembers moves on only with [`Purpose::Metric`], and only when the
@@ -143,11 +145,11 @@ impl Follower {
         &self,
         deadline: Instant,
         purpose: Purpose,
-        enough: Option<NonZeroU64>,
+        scope: Scope,
     ) -> Result<Measured, Error> {
         let cluster = self.cluster(deadline).await?;
-        let limit = self.trigger.count_limit.or(enough);
-        let measured = self.measure_on(&cluster, deadline, purpose, limit).await;
+        let scope = Scope { enough: self.trigger.count_limit.or(scope.enough), ..scope };
+        let measured = self.measure_on(&cluster, deadline, purpose, scope).await;
         if cluster.is_spent() {
             // Its handles would go on to log in and be refused until the next poll, which locks
             // accounts. Whoever else waits for this cluster is refused as well.
@@ -165,14 +167,15 @@ impl Follower {
         cluster: &Arc<Cluster>,
         deadline: Instant,
         purpose: Purpose,
-        limit: Option<NonZeroU64>,
+        scope: Scope,
     ) -> Result<Measured, Error> {
+        let limit = scope.enough;
         let topics = self.topics(cluster, deadline).await?;
         let mut again = false;
         loop {
             let seen = self.positions(cluster, &topics);
             let turn = cluster.turn(deadline).await?;
-            let offsets = Box::pin(self.ask(cluster, &topics, deadline)).await?;
+            let offsets = Box::pin(self.ask(cluster, &topics, scope.since, deadline)).await?;
             drop(turn);
             let Some(offsets) = offsets else {
                 // The first time at once, since a topic that was not known yet is now; polls that came
@@ -258,6 +261,7 @@ impl Follower {
         &self,
         cluster: &Arc<Cluster>,
         topics: &[Topic],
+        since: Option<i64>,
         deadline: Instant,
     ) -> Result<Option<Offsets>, Error> {
         let end = match self.trigger.count_from {
@@ -278,10 +282,40 @@ impl Follower {
                 let (topic, asked) = (topic.clone(), asked.unwrap_or_default());
                 return Err(Error::NoPartition { topic, asked });
             }
+            if let Some(time) = since.filter(|_| self.trigger.counts_from_first_seen()) {
+                self.see_since(cluster, topic, bounds.layout, time, deadline).await?;
+            }
             offsets.bounds.insert(topic.clone(), bounds);
         }
         let settled = self.settle(cluster, &mut offsets, deadline).await?;
         Ok(settled.then_some(offsets))
+    }
+
+    /// Has a topic seen from this time on, if that is earlier than it was. All replicas, and one that was started again, then count from
+    /// one place.
+    async fn see_since(
+        &self,
+        cluster: &Arc<Cluster>,
+        topic: &Topic,
+        layout: Layout,
+        time: i64,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let seen = self.memory().first_seen.get(topic).and_then(|seen| seen.since);
+        if seen == Some(time) {
+            return Ok(());
+        }
+        let offsets = cluster.since(topic, layout, time, deadline).await?;
+        let mut memory = self.memory();
+        let Some(seen) = memory.first_seen.get_mut(topic).filter(|seen| seen.id == layout.id)
+        else {
+            return Ok(());
+        };
+        seen.since = Some(time);
+        for (partition, end) in &mut seen.ends {
+            *end = offsets.get(partition).copied().flatten().map_or(*end, |first| first.min(*end));
+        }
+        Ok(())
     }
 
     /// Asks for the high watermark where an offset lies past the end; false where a topic has changed
@@ -637,11 +671,11 @@ impl Memory {
         let Layout { id, .. } = bounds.layout;
         let seen = self.first_seen.entry(topic.clone()).or_insert_with(|| {
             let ends = (0..).zip(bounds.ends.iter().map(|(_, end)| *end));
-            FirstSeen { id, ends: ends.collect() }
+            FirstSeen { id, ends: ends.collect(), since: None }
         });
         if seen.id != id {
             // Made again since: everything in it arrived after the trigger was first seen.
-            *seen = FirstSeen { id, ends: BTreeMap::new() };
+            *seen = FirstSeen { id, ends: BTreeMap::new(), since: None };
         }
     }
 }

@@ -76,11 +76,17 @@ pub(super) enum End {
     HighWatermark,
 }
 
-/// An offset for each partition asked, or why there is none.
-pub(super) type Offsets = Vec<(Topic, Partition, Result<Offset, Fault>)>;
+/// An answer for each partition asked, or why there is none.
+type Listed<T> = Vec<(Topic, Partition, Result<T, Fault>)>;
 
-/// The committed offset for each partition asked: `None` where the group has none.
-pub(super) type Committed = Vec<(Topic, Partition, Result<Option<Offset>, Fault>)>;
+/// An offset for each.
+pub(super) type Offsets = Listed<Offset>;
+
+/// The first offset at or after a time for each: `None` where no record is that late.
+pub(super) type Since = Listed<Option<Offset>>;
+
+/// The committed offset for each: `None` where the group has none.
+pub(super) type Committed = Listed<Option<Offset>>;
 
 /// The number of a broker in its cluster.
 pub(super) type BrokerId = i32;
@@ -177,6 +183,8 @@ struct Headers(*mut sys::rd_kafka_headers_t, usize);
 
 enum Waiting {
     Offsets(oneshot::Sender<Result<Offsets, Fault>>),
+    /// With the time.
+    Since(i64, oneshot::Sender<Result<Since, Fault>>),
     Committed(oneshot::Sender<Result<Committed, Fault>>),
     Layouts(oneshot::Sender<Result<Layouts, Fault>>),
     Compacted(oneshot::Sender<Result<Compacted, Fault>>),
@@ -326,12 +334,34 @@ impl Queries {
             }
         };
         let list = PartitionList::new(partitions, i64::from(spec as i32));
-        let options = self.options(
-            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
-            timeout,
-            Waiting::Offsets(reply),
-        );
-        if end == End::LastStable {
+        self.list_offsets(&list, end == End::LastStable, timeout, Waiting::Offsets(reply));
+        received
+    }
+
+    /// Asks for the first offset of each partition whose record is of this time or later, in milliseconds since 1970 and not before
+    /// (ListOffsets), of all leaders at once.
+    pub(super) fn since(
+        &self,
+        partitions: &[(Topic, Partition)],
+        time: i64,
+        timeout: Duration,
+    ) -> Reply<Since> {
+        let (reply, received) = oneshot::channel();
+        let list = PartitionList::new(partitions, time);
+        self.list_offsets(&list, false, timeout, Waiting::Since(time, reply));
+        received
+    }
+
+    fn list_offsets(
+        &self,
+        list: &PartitionList,
+        read_committed: bool,
+        timeout: Duration,
+        waiting: Waiting,
+    ) {
+        let options =
+            self.options(sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout, waiting);
+        if read_committed {
             let level = sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED;
             // SAFETY: the options are alive; an isolation level fits ListOffsets, so the error
             // object this would return does not arise, and destroying null is allowed.
@@ -350,7 +380,6 @@ impl Queries {
                 self.queue.0.as_ptr(),
             );
         }
-        received
     }
 
     /// Asks for a group's committed offsets (OffsetFetch), of these partitions or, with `None`, of
@@ -486,6 +515,7 @@ impl Queries {
         // A receiver that has gone no longer wants the answer.
         match waiting {
             Some(Waiting::Offsets(reply)) => drop(reply.send(event.offsets())),
+            Some(Waiting::Since(time, reply)) => drop(reply.send(event.since(time))),
             Some(Waiting::Committed(reply)) => drop(reply.send(event.committed())),
             Some(Waiting::Layouts(reply)) => drop(reply.send(event.layouts())),
             Some(Waiting::Compacted(reply)) => drop(reply.send(event.compacted())),
@@ -847,6 +877,19 @@ impl Event {
     }
 
     fn offsets(&self) -> Result<Offsets, Fault> {
+        // A leader that could not be asked leaves what was asked for, which is negative, and no error.
+        self.listed(|offset| Offset::try_from(offset).map_err(|_| Fault::unanswered()))
+    }
+
+    fn since(&self, time: i64) -> Result<Since, Fault> {
+        self.listed(|offset| match offset {
+            _ if offset == time => Err(Fault::unanswered()),
+            offset => Ok(Offset::try_from(offset).ok()),
+        })
+    }
+
+    /// What ListOffsets gave, as `read` has it.
+    fn listed<T>(&self, read: impl Fn(i64) -> Result<T, Fault>) -> Result<Listed<T>, Fault> {
         self.outcome()?;
         let mut count = 0;
         // SAFETY: the event is alive and, by the request's number, a ListOffsets result; the array
@@ -862,11 +905,7 @@ impl Event {
                 .map(|info| {
                     let place = &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*info);
                     let (topic, partition, answer) = read_place(place);
-                    // A leader that could not be asked leaves a negative offset and no error.
-                    let answer = answer.and_then(|offset| {
-                        Offset::try_from(offset).map_err(|_| Fault::unanswered())
-                    });
-                    (topic, partition, answer)
+                    (topic, partition, answer.and_then(&read))
                 })
                 .collect())
         }

@@ -66,6 +66,8 @@ pub struct Scaled {
     /// The most Jobs KEDA starts, where that is all that the count decides. Not of ScaledObjects, whose metric may be shown and reckoned
     /// with, and not beside other triggers: KEDA takes the target of the one that counts most (`max`), so what is left out would choose.
     pub max_jobs: Option<NonZeroU64>,
+    /// When it was made, in milliseconds since 1970.
+    pub made: Option<i64>,
     /// Whether KEDA is told to leave it alone.
     pub paused: bool,
     /// Its triggers that point at us, in their order.
@@ -187,7 +189,8 @@ impl Scaled {
         let paused = annotation("autoscaling.keda.sh/paused").is_some_and(|value| value != "false")
             || annotation("autoscaling.keda.sh/paused-replicas").is_some();
         let version = Version { generation: metadata.generation, paused };
-        Some(Scaled { of, version, max_jobs, paused, triggers })
+        let made = metadata.creation_timestamp.as_ref().map(|time| time.0.as_millisecond());
+        Some(Scaled { of, version, max_jobs, made, paused, triggers })
     }
 }
 

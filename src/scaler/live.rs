@@ -7,13 +7,12 @@
 //!
 //! What `IsActive` measured is not kept: it would only ever be read by another `IsActive`.
 
-use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::sources::{Follower, Measured, Purpose, Sources};
+use super::sources::{Follower, Measured, Purpose, Scope, Sources};
 use super::status::Error;
 use crate::{backlog::Backlog, trigger::Trigger};
 
@@ -52,9 +51,9 @@ impl LiveTrigger {
         &self,
         sources: &Sources,
         deadline: Instant,
-        enough: Option<NonZeroU64>,
+        scope: Scope,
     ) -> Result<Backlog, Error> {
-        let measured = self.measure(sources, deadline, Purpose::Metric, enough).await;
+        let measured = self.measure(sources, deadline, Purpose::Metric, scope).await;
         // A caller that has gone by now was told nothing, and leaves what was said before.
         *self.said() = measured
             .as_ref()
@@ -68,9 +67,9 @@ impl LiveTrigger {
         &self,
         sources: &Sources,
         deadline: Instant,
-        enough: Option<NonZeroU64>,
+        scope: Scope,
     ) -> Result<Backlog, Error> {
-        Ok(self.measure(sources, deadline, Purpose::Activity, enough).await?.activity)
+        Ok(self.measure(sources, deadline, Purpose::Activity, scope).await?.activity)
     }
 
     /// Whether more messages wait than the activation threshold.
@@ -78,12 +77,12 @@ impl LiveTrigger {
         &self,
         sources: &Sources,
         deadline: Instant,
-        enough: Option<NonZeroU64>,
+        scope: Scope,
     ) -> Result<bool, Error> {
         let said = *self.said();
         let activity = match said {
             Some(said) if said.at.elapsed() < SNAPSHOT_LIFE => said.activity,
-            _ => self.measure(sources, deadline, Purpose::Activity, enough).await?.activity,
+            _ => self.measure(sources, deadline, Purpose::Activity, scope).await?.activity,
         };
         let activation = self.trigger.activation;
         activity.exceeds(activation).ok_or(Error::Undecided { activation })
@@ -94,10 +93,10 @@ impl LiveTrigger {
         sources: &Sources,
         deadline: Instant,
         purpose: Purpose,
-        enough: Option<NonZeroU64>,
+        scope: Scope,
     ) -> Result<Measured, Error> {
         let follower = self.follower.get_or_init(|| sources.follow(&self.trigger.source));
-        follower.measure(deadline, purpose, enough).await
+        follower.measure(deadline, purpose, scope).await
     }
 
     fn said(&self) -> MutexGuard<'_, Option<Snapshot>> {

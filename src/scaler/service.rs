@@ -147,8 +147,8 @@ impl Scaler {
     async fn metric(&self, asked: &ScaledObjectRef) -> Result<MetricValue, Error> {
         let entry = self.triggers.find(asked)?;
         let measured = self.in_time(&entry, asked, async |live, deadline| {
-            let enough = entry.enough(live.trigger());
-            let backlog = live.metric(&self.sources, deadline, enough).await?;
+            let scope = entry.scope(live.trigger());
+            let backlog = live.metric(&self.sources, deadline, scope).await?;
             Ok(metric_value(&live.trigger().metric_name, backlog))
         });
         let measured = measured.await;
@@ -160,7 +160,7 @@ impl Scaler {
 
     async fn active(&self, entry: &Entry, asked: &ScaledObjectRef) -> Result<bool, Error> {
         self.in_time(entry, asked, async |live, deadline| {
-            live.is_active(&self.sources, deadline, entry.enough(live.trigger())).await
+            live.is_active(&self.sources, deadline, entry.scope(live.trigger())).await
         })
         .await
     }
@@ -172,9 +172,9 @@ impl Scaler {
         asked: &ScaledObjectRef,
     ) -> Result<Warmth, Error> {
         self.in_time(entry, asked, async |live, deadline| {
-            let enough = entry.enough(live.trigger());
-            let backlog = live.warm(&self.sources, deadline, enough).await?;
-            Ok(Warmth { backlog, is_limit: live.trigger().stops_at(backlog, enough) })
+            let scope = entry.scope(live.trigger());
+            let backlog = live.warm(&self.sources, deadline, scope).await?;
+            Ok(Warmth { backlog, is_limit: live.trigger().stops_at(backlog, scope.enough) })
         })
         .await
     }

@@ -2,7 +2,6 @@
 //!
 //! A further source is one field, one variant and one line in each `match`.
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -10,7 +9,7 @@ use tokio::time::Instant;
 #[cfg(test)]
 use super::script::Script;
 use super::status::Error;
-pub(crate) use crate::backlog::{Measured, Purpose};
+pub(crate) use crate::backlog::{Measured, Purpose, Scope};
 use crate::kafka::{self, Kafka};
 use crate::service_bus::{self, ServiceBus};
 use crate::trigger::Source;
@@ -92,7 +91,7 @@ impl Sources {
 }
 
 impl Follower {
-    /// How many messages wait, now; of a trigger without a `countLimit` no further than `enough`.
+    /// How many messages wait, now; of a trigger without a `countLimit` no further than the scope says.
     ///
     /// Dropping the future gives up this caller's wait and nothing that others wait for.
     ///
@@ -102,11 +101,11 @@ impl Follower {
         &self,
         deadline: Instant,
         purpose: Purpose,
-        enough: Option<NonZeroU64>,
+        scope: Scope,
     ) -> Result<Measured, Error> {
         match self {
-            Self::Kafka(follower) => Ok(follower.measure(deadline, purpose, enough).await?),
-            Self::ServiceBus(follower) => Ok(follower.measure(deadline, enough).await?),
+            Self::Kafka(follower) => Ok(follower.measure(deadline, purpose, scope).await?),
+            Self::ServiceBus(follower) => Ok(follower.measure(deadline, scope).await?),
             #[cfg(test)]
             Self::Scripted(script) => Ok(script.measure(purpose).await?),
         }

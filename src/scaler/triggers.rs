@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ use super::key::TriggerKey;
 use super::live::LiveTrigger;
 use super::proto::ScaledObjectRef;
 use super::status::Error;
-use crate::kubernetes::Authentication;
+use crate::backlog::Scope;
+use crate::kubernetes::{Authentication, Scaled};
 use crate::lock::lock;
 use crate::metadata::Reader;
 use crate::trigger::{Invalid, Spec, Trigger};
@@ -42,6 +43,8 @@ pub(crate) struct Entry {
     polled: AtomicU64,
     /// How many Jobs there can be; 0 where nobody has said.
     max_jobs: AtomicU64,
+    /// When its object was made, in milliseconds since 1970; 0 likewise.
+    made: AtomicI64,
     /// Filled outside the map's lock, since decoding compiles the selection, and by one caller alone,
     /// however many come at once.
     held: Mutex<Option<Held>>,
@@ -139,6 +142,7 @@ impl Triggers {
             Arc::new(Entry {
                 polled: AtomicU64::new(self.now()),
                 max_jobs: AtomicU64::new(0),
+                made: AtomicI64::new(0),
                 held: Mutex::default(),
             })
         });
@@ -183,14 +187,18 @@ impl Entry {
         held.map_or_else(|| Spec::decode(&asked.scaler_metadata), |live| live.trigger().spec())
     }
 
-    /// Says how many Jobs there can be, which is all that need be counted.
-    pub(crate) fn set_max_jobs(&self, max_jobs: Option<NonZeroU64>) {
-        self.max_jobs.store(max_jobs.map_or(0, NonZeroU64::get), Ordering::Relaxed);
+    /// Takes what the object says that the trigger is of.
+    pub(crate) fn describe(&self, scaled: &Scaled) {
+        let max_jobs = scaled.max_jobs.map_or(0, NonZeroU64::get);
+        self.max_jobs.store(max_jobs, Ordering::Relaxed);
+        self.made.store(scaled.made.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// How far a count of the trigger must go, if anyone has said how many Jobs there can be.
-    pub(crate) fn enough(&self, trigger: &Trigger) -> Option<NonZeroU64> {
-        trigger.enough(NonZeroU64::new(self.max_jobs.load(Ordering::Relaxed))?)
+    /// How far a count of the trigger need go, and from when on, as far as anyone has said.
+    pub(crate) fn scope(&self, trigger: &Trigger) -> Scope {
+        let max_jobs = NonZeroU64::new(self.max_jobs.load(Ordering::Relaxed));
+        let made = Some(self.made.load(Ordering::Relaxed)).filter(|made| *made > 0);
+        Scope { enough: max_jobs.and_then(|max_jobs| trigger.enough(max_jobs)), since: made }
     }
 }
 

@@ -251,7 +251,7 @@ async fn warm(scaler: &Scaler, turns: &Turns, scaled: &Scaled, timeout: Duration
         let Ok(trigger) = scaler.triggers.follow(&asked) else {
             continue;
         };
-        trigger.entry.set_max_jobs(scaled.max_jobs);
+        trigger.entry.describe(scaled);
         if !scaled.paused
             && let Err(error) = until_warm(scaler, turns, &trigger, &asked, timeout).await
         {

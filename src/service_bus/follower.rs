@@ -12,7 +12,7 @@ use super::error::Error;
 use super::namespaces::{Namespace, Namespaces};
 use super::peek::Peeker;
 use super::trigger::{CountBy, CountFrom, ServiceBusTrigger};
-use crate::backlog::{Backlog, Measured};
+use crate::backlog::{Backlog, Measured, Scope};
 use crate::lock::lock;
 
 /// A trigger that is followed.
@@ -47,19 +47,16 @@ impl Follower {
         Follower(followed.map_err(Error::from))
     }
 
-    /// How many messages wait, now: both figures are the same. Counts no further than `enough`, if the trigger has no `countLimit`.
+    /// How many messages wait, now: both figures are the same. Counts no further than the scope says, if the trigger has no
+    /// `countLimit`.
     ///
     /// Dropping the future gives up this caller's wait and nothing that others wait for.
     ///
     /// # Errors
     /// When the count cannot be had by the deadline; an unknown is never 0.
-    pub async fn measure(
-        &self,
-        deadline: Instant,
-        enough: Option<NonZeroU64>,
-    ) -> Result<Measured, Error> {
+    pub async fn measure(&self, deadline: Instant, scope: Scope) -> Result<Measured, Error> {
         let followed = self.0.as_ref().map_err(Clone::clone)?;
-        let backlog = followed.count(deadline, enough).await?;
+        let backlog = followed.count(deadline, scope.enough).await?;
         Ok(Measured { metric: backlog, activity: backlog })
     }
 }

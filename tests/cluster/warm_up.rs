@@ -1,7 +1,7 @@
 //! Warm before Ready: triggers are found, measured and followed, before KEDA asks about them.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use azure_stand_ins::{Message as Queued, ServiceBus};
 use keda_sift::scaler::proto::ScaledObjectRef;
@@ -373,4 +373,26 @@ async fn objects_that_are_not_as_they_should_be_leave_the_others_alone() {
     api.delete(&strange.join("\n---\n")).await;
     api.apply(&ScaledJob::new(&namespace, "later", &later).yaml()).await;
     until("the next good one is seen", async || sift.kept("kafka") == 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn a_restart_forgets_nothing_that_came_since_the_object_was_made() {
+    let (api, broker) = (ApiServer::shared().await, Broker::shared());
+    let namespace = api.namespace("media").await;
+    broker.topic("since").create().await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    let before = i64::try_from(now).expect("milliseconds") - 3_600_000;
+    broker.produce_all("since", ["a"; 5].map(|of_type| Message::of_type(of_type).at(before))).await;
+    let mut trigger = rows(broker.bootstrap(), "since", "a");
+    trigger.retain(|(key, _)| *key != "offsetResetPolicy");
+    api.apply(&ScaledJob::new(&namespace, "job", &trigger).yaml()).await;
+    broker.produce_all("since", ["a"; 3].map(Message::of_type)).await;
+    let operator = Operator::granting(api, &["warm-up"]).await;
+    for replica in 0..2 {
+        let sift = Sift::with(operator.watching(&[&namespace])).await;
+        sift.until_ready().await;
+        let polled = polled(&sift, &namespace, "job", &trigger);
+        assert_eq!(polled.count().await, 3, "replica {replica}");
+    }
 }

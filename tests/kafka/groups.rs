@@ -1,7 +1,16 @@
 //! What a group has committed, moved about: resets, gaps, nothing at all, and groups that are gone.
 
-use crate::support::{Broker, Message, Sift, Trigger};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use keda_sift::backlog::{Purpose, Scope};
+use keda_sift::kafka::{Follower, Kafka, Options};
+use keda_sift::trigger::Source;
+use tokio::time::Instant;
 use tonic::Code;
+
+use crate::support::{Broker, Message, Sift, Trigger};
 
 /// A topic with so many messages of type `a` in each of its partitions.
 async fn filled(broker: &Broker, topic: &str, partitions: i32, each: i32) {
@@ -229,4 +238,61 @@ async fn commits_between_polls_are_each_in_the_next_answer() {
         let (all, of_a) = tokio::join!(trigger.count(), selecting.count());
         assert_eq!((all, of_a), (200, 200), "at {committed}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_since_the_object_was_made_is_the_same_for_each_replica_and_after_a_restart() {
+    const TOPIC: &str = "groups-since";
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    // An hour ago: what is much older is deleted by retention.
+    let made = i64::try_from(now).expect("milliseconds") - 3_600_000;
+    let broker = Broker::shared();
+    broker.topic(TOPIC).partitions(3).create().await;
+    let at = |partition, milliseconds| {
+        Message::of_type("a").partition(partition).at(made + milliseconds)
+    };
+    // Partition 0 has messages from before and after, partition 1 from before alone, partition 2 none.
+    let before = [at(0, -5_000), at(0, -1), at(1, -9_000)];
+    let after = [at(0, 0), at(0, 7_000)];
+    broker.produce_all(TOPIC, before.into_iter().chain(after)).await;
+    let metadata = [
+        ("source", "kafka"),
+        ("bootstrapServers", broker.bootstrap()),
+        ("topic", TOPIC),
+        ("consumerGroup", TOPIC),
+        ("eventType", "a"),
+    ];
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let trigger = keda_sift::trigger::Trigger::decode(&HashMap::from(metadata)).expect("a trigger");
+    let Source::Kafka(trigger) = trigger.source else { panic!("a trigger on kafka") };
+    // Each as a replica has it, or one that was started again.
+    let replica = || {
+        let kafka = Kafka::new(Options::default());
+        let follower = kafka.follow(Arc::clone(&trigger));
+        (kafka, follower)
+    };
+    let count = async |follower: &Follower, since| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let scope = Scope { since, ..Scope::default() };
+        let measured = follower.measure(deadline, Purpose::Metric, scope).await;
+        measured.expect("a count").metric.count()
+    };
+
+    let (_first, first) = replica();
+    assert_eq!(count(&first, None).await, 0, "of nobody knows when, it is first seen now");
+    assert_eq!(count(&first, Some(made)).await, 2, "it is known later");
+    let (_second, second) = replica();
+    assert_eq!(count(&second, Some(made)).await, 2);
+    broker.produce_all(TOPIC, [at(1, -20_000), at(2, 1)]).await;
+    for follower in [&first, &second] {
+        assert_eq!(
+            count(follower, Some(made)).await,
+            4,
+            "what comes is new, whenever it says it is of"
+        );
+    }
+    let (_third, third) = replica();
+    assert_eq!(count(&third, Some(made)).await, 3, "all but the one that says it is of before");
+    broker.commit(TOPIC, TOPIC, [(0, 3)]).await;
+    assert_eq!(count(&third, Some(made)).await, 2, "what was committed holds");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{Broker, Commit, LIST_OFFSETS, Message, Proxy, Replies, Requests, Sift};
 use futures_util::future::join_all;
-use keda_sift::backlog::Purpose;
+use keda_sift::backlog::{Purpose, Scope};
 use keda_sift::kafka::{Follower, Kafka, Options};
 use keda_sift::trigger::{Source, Trigger};
 use tokio::task::{JoinSet, unconstrained};
@@ -83,8 +83,9 @@ fn followers(kafka: &Kafka, bootstrap: &str, topic: &str) -> Vec<Follower> {
 /// made before the first request can leave.
 async fn measure_together(followers: &[Follower]) {
     let deadline = Instant::now() + PATIENCE;
-    let measures =
-        followers.iter().map(|follower| follower.measure(deadline, Purpose::Activity, None));
+    let measures = followers
+        .iter()
+        .map(|follower| follower.measure(deadline, Purpose::Activity, Scope::default()));
     let measured = unconstrained(join_all(measures)).await;
     assert_all(measured);
 }
@@ -151,11 +152,13 @@ async fn polls_that_come_while_one_is_measured_share_the_next_measurement() {
     let before = proxy.asked(LIST_OFFSETS);
     proxy.replies(Replies::Hold);
     let deadline = Instant::now() + PATIENCE;
-    let first = followers[0].measure(deadline, Purpose::Activity, None);
+    let first = followers[0].measure(deadline, Purpose::Activity, Scope::default());
     let others = async {
         proxy.until_asked(LIST_OFFSETS, before + 1).await;
         let others = followers[1..].iter();
-        let others = join_all(others.map(|other| other.measure(deadline, Purpose::Activity, None)));
+        let others = join_all(
+            others.map(|other| other.measure(deadline, Purpose::Activity, Scope::default())),
+        );
         let release = async { proxy.replies(Replies::Pass) };
         // The first to be polled, so all others have asked when the replies are let go.
         tokio::join!(biased; unconstrained(others), release).0
