@@ -147,7 +147,10 @@ async fn each_scaled_job_gets_the_jobs_for_its_own_messages_and_no_more() {
     })
     .await;
     for name in names {
-        assert_eq!(team.warnings(name).await, Vec::<String>::new(), "{name}");
+        // KEDA cancels the first poll of a new ScaledJob, and says so where that was slow.
+        let mut warnings = team.warnings(name).await;
+        warnings.retain(|warning| !warning.contains("code = Canceled"));
+        assert_eq!(warnings, Vec::<String>::new(), "{name}");
     }
 }
 
