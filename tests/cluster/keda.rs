@@ -1,5 +1,6 @@
 //! Under KEDA's own operator: what it asks, and what it starts for what it is told.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use azure_stand_ins::{Message as Queued, ServiceBus};
@@ -12,7 +13,8 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::operator::{ScaledJob, all};
-use crate::support::{Broker, Message, Sift};
+use crate::support::program::Program;
+use crate::support::{Authority, Broker, Message, Sift};
 
 /// Polls of a ScaledJob that must have come and gone before nothing is believed to happen.
 const POLLS: u32 = 4;
@@ -26,9 +28,13 @@ struct Team {
 
 impl Team {
     async fn new(sift: &Sift) -> Team {
+        Team::asking(sift.address).await
+    }
+
+    async fn asking(scaler: SocketAddr) -> Team {
         let api = ApiServer::shared().await;
         let namespace = api.namespace("team").await;
-        Team { api, namespace, address: sift.address.to_string() }
+        Team { api, namespace, address: scaler.to_string() }
     }
 
     /// A ScaledJob that is polled each second.
@@ -169,4 +175,63 @@ async fn what_is_wrong_is_told_by_keda_in_our_words_and_starts_nothing() {
         keda.until(&format!("{name} is told of with {words:?}"), told).await;
     }
     assert_eq!(team.jobs(&["unread", "missing"]).await, [0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn over_tls_kedas_certificate_lets_it_in_and_nothing_else_does() {
+    let broker = Broker::shared();
+    broker.topic("over-tls").create().await;
+    broker.produce_all("over-tls", ["a"; 3].map(Message::of_type)).await;
+    let (authority, folder) = (Authority::new("keda-sift"), tempfile::tempdir().expect("a folder"));
+    let server = authority.issue("server", &["127.0.0.1"]);
+    let files = [("--tls-cert-file", server.cert), ("--tls-key-file", server.key)];
+    let files = files.into_iter().chain([("--tls-client-ca-file", authority.cert())]);
+    let options: Vec<String> = files
+        .flat_map(|(option, text)| {
+            let file = folder.path().join(option);
+            std::fs::write(&file, text).expect("a folder can be written");
+            [option.to_owned(), file.display().to_string()]
+        })
+        .collect();
+    let program = Program::serving(&options);
+
+    let team = Team::asking(program.grpc).await;
+    let keda = authority.issue("keda", &[]);
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "keda-sift", "namespace": team.namespace },
+        "stringData": { "ca": authority.cert(), "cert": keda.cert, "key": keda.key } });
+    let parameters = |rows: &[(&str, &str)]| -> Vec<Value> {
+        let row = |(parameter, key): &(&str, &str)| json!({ "parameter": parameter, "name": "keda-sift", "key": key });
+        rows.iter().map(row).collect()
+    };
+    let authentication = |name: &str, rows: &[(&str, &str)]| {
+        json!({ "apiVersion": "keda.sh/v1alpha1", "kind": "TriggerAuthentication",
+            "metadata": { "name": name, "namespace": team.namespace }, "spec": { "secretTargetRef": parameters(rows) } })
+        .to_string()
+    };
+    let all_of_it = [("caCert", "ca"), ("tlsClientCert", "cert"), ("tlsClientKey", "key")];
+    let mut objects = vec![
+        secret.to_string(),
+        authentication("mutual", &all_of_it),
+        authentication("one-sided", &all_of_it[..1]),
+    ];
+    let rows = rows(broker.bootstrap(), "over-tls", "a");
+    for name in ["mutual", "one-sided", "plain"] {
+        let mut job: Value =
+            serde_json::from_str(&team.job(name, &rows).yaml()).expect("JSON is YAML");
+        if name != "plain" {
+            let trigger = &mut job["spec"]["triggers"][0];
+            trigger["metadata"]["enableTLS"] = json!("true");
+            trigger["authenticationRef"] = json!({ "name": name });
+        }
+        objects.push(job.to_string());
+    }
+    let mut keda = team.api.keda(&team.namespace).await;
+    team.api.apply(&objects.join("\n---\n")).await;
+    let names = ["mutual", "one-sided", "plain"];
+    keda.until("it has its Jobs", async || team.jobs(&names).await[0] == 3).await;
+    for _ in 0..POLLS {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(team.jobs(&names).await, [3, 0, 0]);
+    }
 }
