@@ -52,8 +52,9 @@ pub struct Follower {
 #[derive(Default)]
 struct Memory {
     held: Option<Held>,
+    /// Where that counts.
     first_seen: HashMap<Topic, FirstSeen>,
-    /// The committed offsets of the last poll.
+    /// The committed offsets of the last poll, where lag that persists is excluded.
     committed: HashMap<(Topic, Partition), Offset>,
     standing: HashMap<(Topic, Partition), Standing>,
 }
@@ -200,7 +201,7 @@ impl Follower {
                 continue;
             };
             let measured = self.add_up(&counts, &persistent, limit)?;
-            if purpose == Purpose::Metric {
+            if purpose == Purpose::Metric && self.trigger.exclude_persistent_lag {
                 let committed = offsets.places.iter().filter_map(|place| {
                     Some(((place.topic.clone(), place.partition), place.committed?))
                 });
@@ -360,7 +361,9 @@ impl Follower {
         places: &mut Vec<Place>,
     ) -> bool {
         let mut memory = self.memory();
-        memory.see(topic, bounds);
+        if self.trigger.counts_from_first_seen() {
+            memory.see(topic, bounds);
+        }
         let mut fit = true;
         for (partition, (start, end)) in (0..).zip(&bounds.ends) {
             // Without a topic of its own, a trigger's limitation has nothing to apply to.
