@@ -760,12 +760,12 @@ mod tests {
             let look_ups = LookUps(Arc::new(Semaphore::new(2)));
             let threads = Arc::new(Threads::default());
             let config = ClusterConfig::plain("127.0.0.1:9").expect("servers");
-            let (group, patience) = (Group::from("g"), Duration::from_secs(2));
+            let (group, patience) = (Group::from("g"), Duration::from_secs(4));
             let cluster = |_| {
                 let look_ups = look_ups.clone();
                 Cluster::new(&config, &group, patience, &threads, look_ups, None).expect("handles")
             };
-            let clusters: Vec<_> = (0..10).map(cluster).collect();
+            let clusters: Vec<_> = (0..30).map(cluster).collect();
             let topics = [Topic::from("t")];
             let begun = Instant::now();
             // Twice each, as for layouts and policies.
@@ -779,8 +779,9 @@ mod tests {
             };
             let (failed, others) = tokio::join!(join_all(asked), others);
             assert!(failed.into_iter().all(|failed| failed));
-            assert!(others < LOOK_UP, "others had to wait for {others:?}");
-            assert!(begun.elapsed() < patience + LOOK_UP, "{:?}", begun.elapsed());
+            // With turns for all, thirty look-ups on four threads come first.
+            assert!(others < patience / 2, "others had to wait for {others:?}");
+            assert!(begun.elapsed() < patience * 2, "{:?}", begun.elapsed());
         });
     }
 }
