@@ -140,6 +140,10 @@ async fn each_scaled_job_gets_the_jobs_for_its_own_messages_and_no_more() {
     // They have done it.
     broker.catch_up("jobs", "three-jobs").await;
     bus.receive("orders", 10);
+    for _ in 0..POLLS {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(team.jobs(&names).await, expected, "Jobs that run are left alone");
+    }
     team.end_jobs().await;
     for _ in 0..POLLS {
         sleep(Duration::from_secs(1)).await;
