@@ -100,9 +100,8 @@ impl ScaledJob {
         }))
     }
 
-    /// As often as KEDA can.
-    pub(crate) fn polled_every_second(mut self) -> ScaledJob {
-        self.0["spec"]["pollingInterval"] = json!(1);
+    pub(crate) fn polled_every(mut self, seconds: u64) -> ScaledJob {
+        self.0["spec"]["pollingInterval"] = json!(seconds);
         self
     }
 
