@@ -308,7 +308,9 @@ async fn without_the_right_it_is_ready_and_counts_all_the_same() {
     let trigger = rows(bootstrap, "unwatched", "a");
     api.apply(&ScaledJob::new(&namespace, "job", &trigger).yaml()).await;
     let operator = Operator::granting(api, &[]).await;
-    let sift = Sift::with(operator.watching(&[&namespace])).await;
+    // It is the refusal that ends the waiting.
+    let settings = Settings { warm_timeout: PATIENCE * 10, ..operator.watching(&[&namespace]) };
+    let sift = Sift::with(settings).await;
     sift.until_ready().await;
     assert_eq!(sift.kept("kafka"), 0);
     assert_eq!(polled(&sift, &namespace, "job", &trigger).count().await, 1);
