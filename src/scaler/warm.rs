@@ -22,6 +22,7 @@ use crate::backlog::Backlog;
 use crate::kubernetes::{
     self, Change, Changes, ExternalTrigger, Kind, Name, Scaled, ScaledRef, Version,
 };
+use crate::telemetry;
 
 /// Triggers that are measured at once: so many that those of a broker that is away do not keep the others from their turn.
 const AT_ONCE: usize = 256;
@@ -38,10 +39,15 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 type Key = (Kind, Name, Name);
 
+/// How many triggers are in each of the states of [`telemetry::WARM_UP_STATES`].
+type States = [usize; telemetry::WARM_UP_STATES.len()];
+
 /// The objects that point at us, and their triggers.
 struct Following {
     scaler: Arc<Scaler>,
     objects: HashMap<Key, Object>,
+    /// The triggers of all of them, by state.
+    states: States,
     warming: JoinSet<(Key, Warmed)>,
     turns: Turns,
     timeout: Duration,
@@ -88,6 +94,7 @@ impl Scaler {
         let mut following = Following {
             scaler: self,
             objects: HashMap::new(),
+            states: States::default(),
             warming: JoinSet::new(),
             turns,
             timeout,
@@ -133,11 +140,11 @@ impl Following {
                 None => std::future::pending().await,
             },
             Some(joined) = self.warming.join_next_with_id() => match joined {
-                Ok((id, (key, warmed))) => self.warmed(id, &key, warmed),
+                Ok((id, (key, warmed))) => self.warmed(id, key, warmed),
                 Err(error) => self.failed(&error),
             },
         }
-        self.tell();
+        self.scaler.metrics().warm_up(self.states);
         false
     }
 
@@ -153,7 +160,7 @@ impl Following {
         let its = key.clone();
         let warming =
             self.warming.spawn(async move { (its, warm(&scaler, &turns, &scaled, timeout).await) });
-        let followed = match self.objects.remove(&key) {
+        let followed = match self.take(&key) {
             Some(before) => {
                 before.end();
                 before.followed
@@ -161,37 +168,41 @@ impl Following {
             None => Vec::new(),
         };
         let warming = Some(warming);
-        self.objects.insert(key, Object { of, version, warming, triggers, followed });
+        self.keep(key, Object { of, version, warming, triggers, followed });
     }
 
-    fn warmed(&mut self, id: tokio::task::Id, key: &Key, mut warmed: Warmed) {
-        let object = self.objects.get_mut(key).filter(|object| object.is_warming(id));
-        let released = match object {
-            Some(object) => {
-                object.warming = None;
-                // What is not known now was known before, perhaps: it stays.
-                if warmed.unknown {
-                    warmed.followed.append(&mut object.followed);
-                }
-                std::mem::replace(&mut object.followed, warmed.followed)
+    fn warmed(&mut self, id: tokio::task::Id, key: Key, mut warmed: Warmed) {
+        let is_latest = |object: &Object| object.is_warming(id);
+        // Else it has changed again, or is gone.
+        if self.objects.get(&key).is_some_and(is_latest)
+            && let Some(mut object) = self.take(&key)
+        {
+            object.warming = None;
+            // What is not known now was known before, perhaps: it stays.
+            if warmed.unknown {
+                warmed.followed.append(&mut object.followed);
             }
-            // It has changed again, or is gone.
-            None => warmed.followed,
-        };
-        self.scaler.triggers.release(released);
+            std::mem::swap(&mut object.followed, &mut warmed.followed);
+            self.keep(key, object);
+        }
+        self.scaler.triggers.release(warmed.followed);
     }
 
     /// A measurement was ended for a newer one, or by a fault of ours.
     fn failed(&mut self, error: &JoinError) {
-        if let Some(object) = self.objects.values_mut().find(|object| object.is_warming(error.id()))
-        {
+        let mut keys = self.objects.iter().filter(|(_, object)| object.is_warming(error.id()));
+        let Some(key) = keys.next().map(|(key, _)| key.clone()) else {
+            return;
+        };
+        if let Some(mut object) = self.take(&key) {
             object.warming = None;
             warn!(object = %object.of, %error, "its triggers were not warmed");
+            self.keep(key, object);
         }
     }
 
     fn gone(&mut self, key: &Key) {
-        if let Some(object) = self.objects.remove(key) {
+        if let Some(object) = self.take(key) {
             debug!(object = %object.of, "no trigger of it points here any more");
             object.end();
             self.scaler.cluster.lost(&object.of);
@@ -199,24 +210,29 @@ impl Following {
         }
     }
 
-    fn tell(&self) {
-        let (mut waiting, mut ready, mut unknown) = (0, 0, 0);
-        for object in self.objects.values() {
-            if object.warming.is_some() {
-                waiting += object.triggers;
-            } else {
-                let known = object.followed.len().min(object.triggers);
-                ready += known;
-                unknown += object.triggers - known;
-            }
-        }
-        self.scaler.metrics().warm_up([waiting, ready, unknown]);
+    fn take(&mut self, key: &Key) -> Option<Object> {
+        let object = self.objects.remove(key)?;
+        self.states.iter_mut().zip(object.states()).for_each(|(all, its)| *all -= its);
+        Some(object)
+    }
+
+    fn keep(&mut self, key: Key, object: Object) {
+        self.states.iter_mut().zip(object.states()).for_each(|(all, its)| *all += its);
+        self.objects.insert(key, object);
     }
 }
 
 impl Object {
     fn is_warming(&self, id: tokio::task::Id) -> bool {
         self.warming.as_ref().is_some_and(|warming| warming.id() == id)
+    }
+
+    fn states(&self) -> States {
+        if self.warming.is_some() {
+            return [self.triggers, 0, 0];
+        }
+        let known = self.followed.len().min(self.triggers);
+        [0, known, self.triggers - known]
     }
 
     fn end(&self) {
