@@ -4,6 +4,7 @@
 //! - `follower`: the way of a poll · `lag`: its arithmetic
 //! - `clusters`, `cluster`, `asking`: what is asked of the brokers · `bearer`: the token they are shown, where a login is one
 //! - `tail`: a topic as it has been read · `index`: what was found, `record`: what a selection sees of it · `reader`, `threads`: the reading
+//! - `wire`: Kafka's protocol, as we ask brokers
 //! - `bare`: a yardstick for benchmarks
 //! - `librdkafka`: what rust-rdkafka does not wrap · `trouble`, `error`: what can go wrong
 //!
@@ -29,6 +30,7 @@ mod tail;
 mod threads;
 pub mod trigger;
 mod trouble;
+pub mod wire;
 
 pub use bearer::Logins;
 pub use clusters::{Kafka, Options};

@@ -1,0 +1,32 @@
+//! Which bytes ask a Kafka broker a question, and what do the bytes of its reply say?
+//!
+//! Nothing here does I/O. A question is a [`Request`]: [`request_frame`] encodes it in a version
+//! that [`BrokerVersions::choose`] gave, and [`decode_frame`] decodes the reply.
+//!
+//! A broker is not trusted: tenants name it. So:
+//! - No bytes make decoding panic, recurse, or take more memory than a small multiple of the frame
+//!   and of the question.
+//! - A count is checked against the bytes that are there before memory is taken for it.
+//! - A reply is checked against its question. What was not asked for is an error, and so is
+//!   anything that comes twice. What the broker left out is a `None` in its place.
+//! - The protocol's −1 and zero id are `None` in a reply, and never leave this module.
+//! - What a broker wrote is escaped and cut before it becomes part of an error.
+//!
+//! # References
+//! - [Kafka protocol guide](https://kafka.apache.org/protocol)
+//! - Kafka's message definitions: `clients/src/main/resources/common/message` in apache/kafka
+//! - KIP-482: flexible versions and tagged fields · KIP-511: ApiVersions and the client's name
+
+pub mod error_code;
+pub mod frame;
+pub mod reader;
+pub mod requests;
+pub mod versions;
+pub mod writer;
+
+pub use error_code::{ErrorCode, ErrorKind};
+pub use frame::{Decoded, Frame, correlation_id, decode_frame, request_frame};
+pub use reader::{DecodeError, Reader};
+pub use requests::{Answer, BrokerId, Refusal, Request};
+pub use versions::{ApiKey, BrokerVersions};
+pub use writer::{EncodeError, Writer};

@@ -1,0 +1,547 @@
+//! Questions and replies mean the same to both implementations, in all versions.
+
+use std::fmt::Debug;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use kafka_protocol::protocol::StrBytes;
+use proptest::prelude::*;
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::kafka::wire::{BrokerVersions, EncodeError};
+
+/// Partitions by topic, as they are asked for.
+type NamedPartitions = Vec<(String, Vec<Partition>)>;
+
+proptest! {
+    #[test]
+    fn metadata_says_what_the_broker_said(
+        question in named(topic_name(), answer(topic_metadata()), 0..=5),
+        brokers in brokers(),
+        error in prop::option::of(code()),
+        order in order(),
+    ) {
+        let (names, topics): (Vec<_>, Vec<_>) =
+            question.into_iter().map(|(name, answer)| (topic(&name), answer)).unzip();
+        let request = Metadata { topics: names };
+        let whole = MetadataReply { error, brokers, topics };
+        for version in Metadata::KEY.versions() {
+            let asked: theirs::MetadataRequest = read_back(&request, version);
+            let named: Vec<_> = asked.topics.unwrap();
+            prop_assert_eq!(named.len(), request.topics.len());
+            for (named, topic) in named.iter().zip(&request.topics) {
+                prop_assert_eq!(named.name.as_ref().unwrap().0.as_str(), topic.as_str());
+                prop_assert!(named.topic_id.is_nil());
+            }
+            // Before version 4 a broker creates topics as it is configured to.
+            prop_assert_eq!(asked.allow_auto_topic_creation, version < 4);
+            prop_assert!(!asked.include_topic_authorized_operations);
+
+            let mut expected = whole.clone();
+            expected.error = error.filter(|_| version >= 13);
+            for metadata in expected.topics.iter_mut().flatten().flatten() {
+                metadata.id = metadata.id.filter(|_| version >= 10);
+                for partition in &mut metadata.partitions {
+                    partition.leader_epoch = partition.leader_epoch.filter(|_| version >= 7);
+                }
+            }
+            let reply = metadata_reply(version, &request.topics, &whole, &order);
+            prop_assert_eq!(decoded(&request, version, &reply), Ok(expected), "{}", version);
+        }
+    }
+
+    #[test]
+    fn find_coordinator_says_what_the_broker_said(
+        question in named(
+            group_name(),
+            prop_oneof![
+                3 => (0..=i32::MAX).prop_flat_map(broker).prop_map(|broker| Some(Ok(broker))),
+                1 => (code(), prop::option::of("[a-z ]{1,9}"))
+                    .prop_map(|(code, message)| Some(Err(Refusal { code, message }))),
+                1 => Just(None),
+            ],
+            1..=5,
+        ),
+        order in order(),
+    ) {
+        let (mut groups, mut answers): (Vec<_>, Vec<Answer<Broker, Refusal>>) = question
+            .into_iter()
+            .map(|(name, answer)| (Group::from(name.as_str()), answer))
+            .unzip();
+        for version in FindCoordinator::KEY.versions().rev() {
+            if !FindCoordinator::is_batched(version) {
+                groups.truncate(1);
+                answers.truncate(1);
+                let silent = Refusal { code: ErrorCode::NOT_COORDINATOR, message: None };
+                answers[0].get_or_insert(Err(silent));
+            }
+            if version < 1 && let Some(Err(refusal)) = &mut answers[0] {
+                refusal.message = None;
+            }
+            let request = FindCoordinator { groups: groups.clone() };
+            let asked: theirs::FindCoordinatorRequest = read_back(&request, version);
+            let keys: Vec<_> = if FindCoordinator::is_batched(version) {
+                asked.coordinator_keys
+            } else {
+                vec![asked.key]
+            };
+            let named: Vec<_> = keys.iter().map(StrBytes::as_str).collect();
+            prop_assert_eq!(named, groups.iter().map(Group::as_str).collect::<Vec<_>>());
+            prop_assert_eq!(asked.key_type, 0);
+
+            let reply = coordinators_reply(version, &groups, &answers, &order);
+            let expected = answers.clone();
+            prop_assert_eq!(decoded(&request, version, &reply), Ok(expected), "{}", version);
+        }
+    }
+
+    #[test]
+    fn offset_fetch_says_what_the_broker_said(
+        question in named(group_name(), result(committed()), 1..=4),
+        left_out_group: bool,
+        require_stable: bool,
+        order in order(),
+    ) {
+        let mut question = question;
+        for version in OffsetFetch::KEY.versions().rev() {
+            let batched = OffsetFetch::is_batched(version);
+            if !batched {
+                question.truncate(1);
+            }
+            if version < 2 && let Err(_) = &question[0].1 {
+                question[0].1 = Ok(Vec::new());
+            }
+            let groups = question.iter().map(|(group, result)| {
+                let topics = result.as_ref().unwrap_or(&Vec::new()).iter().map(
+                    |(name, partitions)| {
+                        let indexes = partitions.iter().map(|(index, _)| *index).collect();
+                        (topic(name), indexes)
+                    },
+                ).collect();
+                GroupQuestion { group: Group::from(group.as_str()), topics: Some(topics) }
+            });
+            let request = OffsetFetch { groups: groups.collect(), require_stable };
+            let asked: theirs::OffsetFetchRequest = read_back(&request, version);
+            prop_assert_eq!(asked.require_stable, require_stable && version >= 7);
+            let asked_groups: Vec<(String, NamedPartitions)> = if batched {
+                asked.groups.into_iter().map(|group| {
+                    assert_eq!((group.member_id, group.member_epoch), (None, -1));
+                    let topics = group.topics.unwrap().into_iter();
+                    let topics = topics.map(|t| (t.name.0.to_string(), t.partition_indexes));
+                    (group.group_id.0.to_string(), topics.collect())
+                }).collect()
+            } else {
+                let topics = asked.topics.unwrap().into_iter();
+                let topics = topics.map(|t| (t.name.0.to_string(), t.partition_indexes));
+                vec![(asked.group_id.0.to_string(), topics.collect())]
+            };
+            let ours: Vec<(String, NamedPartitions)> = request.groups.iter().map(|q| {
+                let topics = q.topics.iter().flatten();
+                let topics = topics.map(|(t, indexes)| (t.as_str().to_owned(), indexes.clone()));
+                (q.group.as_str().to_owned(), topics.collect())
+            }).collect();
+            prop_assert_eq!(asked_groups, ours);
+
+            let answered = if batched && left_out_group { &question[1..] } else { &question };
+            let reply = offsets_reply(version, answered, &order);
+            let mut expected: Vec<_> = question.iter().map(|(_, result)| {
+                let offsets = result.as_ref().map_err(|code| *code).map(|topics| {
+                    let topic = |(_, partitions): &(String, ByPartition<CommittedOffset>)| {
+                        partitions.iter().map(|(_, answer)| *answer).collect()
+                    };
+                    GroupOffsets::Asked(topics.iter().map(topic).collect())
+                });
+                Some(offsets)
+            }).collect();
+            if batched && left_out_group {
+                expected[0] = None;
+            }
+            prop_assert_eq!(decoded(&request, version, &reply), Ok(expected), "{}", version);
+        }
+    }
+
+    #[test]
+    fn offset_fetch_says_all_that_a_group_committed(
+        question in named(group_name(), result(committed()), 1..=4),
+        order in order(),
+    ) {
+        let mut question = question;
+        for version in (2..=*OffsetFetch::KEY.versions().end()).rev() {
+            if !OffsetFetch::is_batched(version) {
+                question.truncate(1);
+            }
+            // A broker lists what was committed alone.
+            let topics = question.iter_mut().filter_map(|(_, result)| result.as_mut().ok());
+            for (_, partitions) in topics.flatten() {
+                partitions.retain(|(index, answer)| answer.is_some() && *index >= 0);
+            }
+            let groups = question.iter().map(|(group, _)| GroupQuestion {
+                group: Group::from(group.as_str()),
+                topics: None,
+            });
+            let request = OffsetFetch { groups: groups.collect(), require_stable: false };
+            let asked: theirs::OffsetFetchRequest = read_back(&request, version);
+            prop_assert_eq!(asked.topics, if version < 8 { None } else { Some(Vec::new()) });
+            prop_assert!(asked.groups.iter().all(|group| group.topics.is_none()));
+
+            let reply = offsets_reply(version, &question, &order);
+            let expected: Vec<_> = question.iter().map(|(_, result)| {
+                let offsets = result.as_ref().map_err(|code| *code).map(|topics| {
+                    let topics = topics.iter().filter(|(_, partitions)| !partitions.is_empty());
+                    let topics = topics.map(|(name, partitions)| {
+                        let mut partitions: Vec<_> = partitions
+                            .iter()
+                            .filter_map(|(index, answer)| Some((*index, (*answer)?)))
+                            .collect();
+                        partitions.sort_by_key(|(index, _)| *index);
+                        TopicOffsets { topic: topic(name), partitions }
+                    });
+                    GroupOffsets::All(reordered_topics(topics.collect()))
+                });
+                Some(offsets)
+            }).collect();
+            let decoded = decoded(&request, version, &reply).map(|mut answers| {
+                for offsets in answers.iter_mut().flatten().flatten() {
+                    if let GroupOffsets::All(topics) = offsets {
+                        *topics = reordered_topics(std::mem::take(topics));
+                    }
+                }
+                answers
+            });
+            prop_assert_eq!(decoded, Ok(expected), "{}", version);
+        }
+    }
+
+    #[test]
+    fn list_offsets_says_what_the_broker_said(
+        question in named(
+            topic_name(),
+            by_partition((
+                known_epoch(),
+                prop_oneof![
+                    Just(Position::Earliest),
+                    Just(Position::Latest),
+                    (0..=i64::MAX.unsigned_abs()).prop_map(Position::Since),
+                ],
+                answer((any_offset(), known_epoch())
+                    .prop_map(|(offset, leader_epoch)| ListedOffset { offset, leader_epoch })),
+            )),
+            0..=4,
+        ),
+        committed: bool,
+        order in order(),
+    ) {
+        let isolation =
+            if committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
+        let topics = question.iter().map(|(name, partitions)| {
+            let asked = partitions.iter().map(|(partition, (leader_epoch, position, _))| {
+                PartitionPosition {
+                    partition: *partition,
+                    leader_epoch: *leader_epoch,
+                    position: *position,
+                }
+            });
+            (topic(name), asked.collect())
+        });
+        let request = ListOffsets { isolation, topics: topics.collect() };
+        let answered: Vec<_> = question.iter().map(|(name, partitions)| {
+            let answers = partitions.iter().map(|(index, (_, _, answer))| (*index, *answer));
+            (name.clone(), answers.collect::<Vec<_>>())
+        }).collect();
+        for version in ListOffsets::KEY.versions() {
+            let asked: theirs::ListOffsetsRequest = read_back(&request, version);
+            prop_assert_eq!(asked.replica_id.0, -1);
+            prop_assert_eq!(asked.isolation_level, i8::from(committed && version >= 2));
+            prop_assert_eq!(asked.topics.len(), request.topics.len());
+            for (theirs, (topic, partitions)) in asked.topics.iter().zip(&request.topics) {
+                prop_assert_eq!(theirs.name.0.as_str(), topic.as_str());
+                prop_assert_eq!(theirs.partitions.len(), partitions.len());
+                for (theirs, ours) in theirs.partitions.iter().zip(partitions) {
+                    let epoch = ours.leader_epoch.filter(|_| version >= 4).unwrap_or(-1);
+                    let timestamp = match ours.position {
+                        Position::Earliest => -2,
+                        Position::Latest => -1,
+                        Position::Since(millis) => i64::try_from(millis).unwrap(),
+                    };
+                    prop_assert_eq!(theirs.partition_index, ours.partition);
+                    prop_assert_eq!(theirs.current_leader_epoch, epoch);
+                    prop_assert_eq!(theirs.timestamp, timestamp);
+                }
+            }
+            let expected: Vec<Vec<_>> = answered.iter().map(|(_, partitions)| {
+                let answers = partitions.iter().map(|(_, answer)| answer.map(|result| {
+                    result.map(|mut listed| {
+                        listed.leader_epoch = listed.leader_epoch.filter(|_| version >= 4);
+                        listed
+                    })
+                }));
+                answers.collect()
+            }).collect();
+            let reply = list_offsets_reply(version, &answered, &order);
+            prop_assert_eq!(decoded(&request, version, &reply), Ok(expected), "{}", version);
+        }
+    }
+
+    #[test]
+    fn describe_configs_says_what_the_broker_said(
+        question in named(topic_name(), answer(prop::option::of("[a-z,]{0,20}")), 0..=5),
+        order in order(),
+    ) {
+        let topics: Vec<_> = question.iter().map(|(name, _)| topic(name)).collect();
+        let request = DescribeConfigs { topics, setting: "cleanup.policy" };
+        for version in 1..=*DescribeConfigs::KEY.versions().end() {
+            let asked: theirs::DescribeConfigsRequest = read_back(&request, version);
+            prop_assert!(!asked.include_synonyms && !asked.include_documentation);
+            prop_assert_eq!(asked.resources.len(), request.topics.len());
+            for (theirs, topic) in asked.resources.iter().zip(&request.topics) {
+                prop_assert_eq!(theirs.resource_type, 2);
+                prop_assert_eq!(theirs.resource_name.as_str(), topic.as_str());
+                let keys = theirs.configuration_keys.as_ref().unwrap();
+                prop_assert_eq!(keys, &[text("cleanup.policy")]);
+            }
+            let expected: Vec<_> = question.iter().map(|(_, answer)| answer.clone()).collect();
+            let reply = configs_reply(version, &question, &order);
+            prop_assert_eq!(decoded(&request, version, &reply), Ok(expected), "{}", version);
+        }
+    }
+
+    #[test]
+    fn api_versions_says_what_the_broker_said(
+        ranges in prop::collection::btree_map(
+            prop_oneof![0..100_i16, any::<i16>()], any::<(i16, i16)>(), 0..60,
+        ),
+        code in prop_oneof![Just(0), any::<i16>()],
+    ) {
+        let ranges: Vec<_> =
+            ranges.into_iter().map(|(key, (low, high))| (key, low, high)).collect();
+        let versions: BrokerVersions = ranges.iter().filter_map(|(number, low, high)| {
+            Some((ApiKey::from_number(*number)?, *low..=*high))
+        }).collect();
+        let expected = ApiVersionsReply { error: ErrorCode::from_wire(code), versions };
+        for version in ApiVersions::KEY.versions() {
+            let asked: theirs::ApiVersionsRequest = read_back(&ApiVersions, version);
+            if version >= 3 {
+                prop_assert_eq!(asked.client_software_name.as_str(), "keda-sift");
+                let ours = env!("CARGO_PKG_VERSION");
+                prop_assert_eq!(asked.client_software_version.as_str(), ours);
+            }
+            let unknown = ErrorCode(code) == ErrorCode::UNSUPPORTED_VERSION;
+            let form = if unknown { 0 } else { version };
+            let payload = payload(&api_versions_reply(code, &ranges), form);
+            let reply = decode_frame(&ApiVersions, version, &payload).unwrap();
+            prop_assert_eq!(&reply.reply, &expected);
+        }
+    }
+
+    #[test]
+    fn a_login_says_what_the_broker_said(
+        secret in prop::collection::vec(any::<u8>(), 0..600),
+        code in prop_oneof![Just(0), any::<i16>()],
+        message in prop::option::of("[a-z ]{1,9}"),
+        millis in prop_oneof![Just(0), any::<i64>()],
+    ) {
+        let request = SaslAuthenticate { auth_bytes: Zeroizing::new(secret.clone()) };
+        for version in SaslAuthenticate::KEY.versions() {
+            let asked: theirs::SaslAuthenticateRequest = read_back(&request, version);
+            prop_assert_eq!(&asked.auth_bytes[..], &secret);
+            let millis = if version >= 1 { millis } else { 0 };
+            let message = message.as_deref();
+            let reply = tagged!(theirs::SaslAuthenticateResponse::default())
+                .with_error_code(code)
+                .with_error_message(message.map(text))
+                .with_auth_bytes(secret.clone().into())
+                .with_session_lifetime_ms(millis);
+            let expected = SaslAuthenticateReply {
+                refusal: ErrorCode::from_wire(code)
+                    .map(|code| Refusal { code, message: message.map(str::to_owned) }),
+                auth_bytes: Zeroizing::new(secret.clone()),
+                session_lifetime: (millis > 0)
+                    .then(|| Duration::from_millis(millis.unsigned_abs())),
+            };
+            prop_assert_eq!(decoded(&request, version, &reply), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn a_handshake_says_what_the_broker_said(
+        mechanism in "[A-Z0-9-]{1,20}",
+        mechanisms in prop::collection::vec("[A-Z0-9-]{0,20}", 0..6),
+        code: i16,
+    ) {
+        let request = SaslHandshake { mechanism: mechanism.clone() };
+        let asked: theirs::SaslHandshakeRequest = read_back(&request, 1);
+        prop_assert_eq!(asked.mechanism.as_str(), mechanism);
+        let reply = theirs::SaslHandshakeResponse::default()
+            .with_error_code(code)
+            .with_mechanisms(mechanisms.iter().map(|name| text(name)).collect());
+        let expected = SaslHandshakeReply { error: ErrorCode::from_wire(code), mechanisms };
+        prop_assert_eq!(decoded(&request, 1, &reply), Ok(expected));
+    }
+}
+
+/// By name, as a broker lists topics in any order.
+fn reordered_topics(mut topics: Vec<TopicOffsets>) -> Vec<TopicOffsets> {
+    topics.sort_by(|a, b| a.topic.cmp(&b.topic));
+    topics
+}
+
+#[test]
+fn a_broker_that_does_not_know_the_version_tells_the_ones_it_has() {
+    let rows: [(&str, &[Range], Option<i16>); 3] = [
+        ("before Kafka 2.4", &[], None),
+        ("since Kafka 2.4", &[(18, 0, 2), (3, 0, 8)], Some(2)),
+        ("a newer broker", &[(18, 1, 9)], Some(4)),
+    ];
+    for (name, ranges, expected) in rows {
+        let reply = payload(&api_versions_reply(35, ranges), 0);
+        let reply = decode_frame(&ApiVersions, 4, &reply).unwrap().reply;
+        assert_eq!(reply.error, Some(ErrorCode::UNSUPPORTED_VERSION), "{name}");
+        assert_eq!(reply.versions.choose(ApiKey::ApiVersions), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_reply_says_how_long_to_wait() {
+    for sample in [(Metadata::KEY, 2, 0), (Metadata::KEY, 3, 31), (Metadata::KEY, 13, 31)] {
+        let (_, version, millis) = sample;
+        let request = Metadata { topics: Vec::new() };
+        let reply = MetadataReply { error: None, brokers: Vec::new(), topics: Vec::new() };
+        let reply = payload(&metadata_reply(version, &[], &reply, &[]), version);
+        let decoded = decode_frame(&request, version, &reply).unwrap();
+        assert_eq!(decoded.throttle, Duration::from_millis(millis), "{version}");
+    }
+}
+
+#[test]
+fn describe_configs_0_is_read_as_kafka_defines_it() {
+    let request = DescribeConfigs { topics: vec![topic("a")], setting: "x" };
+    let frame = request_frame(&request, 0, 1, "c").unwrap();
+    let question = b"\0\0\0\x1a\0\x20\0\0\0\0\0\x01\0\x01c\0\0\0\x01\x02\0\x01a\0\0\0\x01\0\x01x";
+    assert_eq!(frame.as_bytes(), question);
+    let reply = b"\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\xff\xff\x02\0\x01a\0\0\0\x01\
+        \0\x01x\0\x02on\0\x01\0";
+    let reply = decode_frame(&request, 0, reply).unwrap().reply;
+    assert_eq!(reply, [Some(Ok(Some("on".to_owned())))]);
+}
+
+#[test]
+fn what_a_version_cannot_ask_is_not_sent() {
+    fn refused<R: Request>(request: &R, version: i16) -> EncodeError {
+        request_frame(request, version, 1, CLIENT).unwrap_err()
+    }
+    let group = |name: &str, topics| GroupQuestion { group: Group::from(name), topics };
+    let fetch = |groups| OffsetFetch { groups, require_stable: false };
+    let (g, h) = (Group::from("g"), Group::from("h"));
+    let not_in = |key, version, what| EncodeError::NotInVersion { key, version, what };
+    let one = "other than one group";
+    let long = "g".repeat(32_768);
+    let rows = [
+        (
+            refused(&fetch(vec![group("g", None), group("h", None)]), 7),
+            not_in(ApiKey::OffsetFetch, 7, one),
+        ),
+        (refused(&fetch(vec![]), 7), not_in(ApiKey::OffsetFetch, 7, one)),
+        (
+            refused(&fetch(vec![group("g", None)]), 1),
+            not_in(ApiKey::OffsetFetch, 1, "all offsets of a group"),
+        ),
+        (
+            refused(&FindCoordinator { groups: vec![g, h] }, 3),
+            not_in(ApiKey::FindCoordinator, 3, one),
+        ),
+        (refused(&ApiVersions, 5), EncodeError::Version { key: ApiKey::ApiVersions, version: 5 }),
+        (
+            refused(&FindCoordinator { groups: vec![Group::from(long.as_str())] }, 4),
+            EncodeError::TooLong { bytes: 32_768, max: 32_767 },
+        ),
+    ];
+    for (error, expected) in rows {
+        assert_eq!(error, expected);
+    }
+}
+
+fn code() -> impl Strategy<Value = ErrorCode> {
+    any::<i16>().prop_filter_map("no error", ErrorCode::from_wire)
+}
+
+fn result<T: Debug + Clone>(
+    value: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Result<T, ErrorCode>> {
+    prop_oneof![4 => value.prop_map(Ok), 1 => code().prop_map(Err)]
+}
+
+fn answer<T: Debug + Clone>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Answer<T>> {
+    prop_oneof![5 => result(value).prop_map(Some), 1 => Just(None)]
+}
+
+fn topic_name() -> impl Strategy<Value = String> {
+    "[a-zA-Z0-9_-]{1,12}"
+}
+
+fn group_name() -> impl Strategy<Value = String> {
+    "\\PC{0,8}"
+}
+
+/// Things by name, each once, in any order.
+fn named<T: Debug + Clone>(
+    name: impl Strategy<Value = String>,
+    value: impl Strategy<Value = T>,
+    count: RangeInclusive<usize>,
+) -> impl Strategy<Value = Vec<(String, T)>> {
+    prop::collection::btree_map(name, value, count)
+        .prop_map(|map| map.into_iter().collect::<Vec<_>>())
+        .prop_shuffle()
+}
+
+fn by_partition<T: Debug + Clone>(
+    value: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Vec<(Partition, T)>> {
+    prop::collection::btree_map(any::<i32>(), value, 0..6)
+        .prop_map(|map| map.into_iter().collect::<Vec<_>>())
+        .prop_shuffle()
+}
+
+fn known_epoch() -> impl Strategy<Value = Option<i32>> {
+    prop::option::of(0..=i32::MAX)
+}
+
+fn any_offset() -> impl Strategy<Value = Option<Offset>> {
+    prop::option::of(0..=i64::MAX.unsigned_abs())
+}
+
+fn committed() -> impl Strategy<Value = Committed> {
+    named(topic_name(), by_partition(answer(any_offset())), 0..=4)
+}
+
+fn order() -> impl Strategy<Value = Vec<Index>> {
+    prop_oneof![Just(Vec::new()), prop::collection::vec(any::<Index>(), 0..8)]
+}
+
+fn uuid() -> impl Strategy<Value = Option<[u8; 16]>> {
+    prop::option::of(any::<[u8; 16]>().prop_filter("the zero id is none", |id| *id != [0; 16]))
+}
+
+fn broker(id: i32) -> impl Strategy<Value = Broker> {
+    ("[a-z0-9.:-]{1,20}", 1..=u16::MAX).prop_map(move |(host, port)| Broker {
+        id: BrokerId(id),
+        host,
+        port,
+    })
+}
+
+fn brokers() -> impl Strategy<Value = Vec<Broker>> {
+    prop::collection::btree_set(0..=i32::MAX, 0..5)
+        .prop_flat_map(|ids| ids.into_iter().map(broker).collect::<Vec<_>>())
+}
+
+fn topic_metadata() -> impl Strategy<Value = TopicMetadata> {
+    let partition = (prop::option::of(0..=i32::MAX), known_epoch(), prop::option::of(code()))
+        .prop_map(|(leader, leader_epoch, error)| PartitionMetadata {
+            leader: leader.map(BrokerId),
+            leader_epoch,
+            error,
+        });
+    (uuid(), prop::collection::vec(partition, 0..5))
+        .prop_map(|(id, partitions)| TopicMetadata { id, partitions })
+}
