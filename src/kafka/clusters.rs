@@ -1,4 +1,4 @@
-//! All clusters that triggers name, each once.
+//! Which clusters there are: those that triggers name, each once, for as long as somebody holds it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -9,74 +9,28 @@ use tokio::time::Instant;
 use super::bearer::{Bearer, Logins};
 use super::cluster::{Cluster, LookUps};
 use super::error::Error;
-use super::follower::Follower;
 use super::names::Group;
 use super::security::ClusterConfig;
 use super::threads::Threads;
-use super::trigger::KafkaTrigger;
 use crate::lock::lock;
 
-/// The Kafka source. Nothing connects before a trigger is measured.
-pub struct Kafka(Arc<Clusters>);
-
-/// What the operator says of this source.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How long a request to a broker may take: the time a measurement has.
-    pub request_timeout: Duration,
-}
-
-/// The clusters that some follower holds.
+/// The clusters that somebody holds.
 pub(super) struct Clusters {
-    options: Options,
+    request_timeout: Duration,
     logins: Option<Logins>,
     threads: Arc<Threads>,
     look_ups: LookUps,
     known: Mutex<HashMap<ClusterConfig, Weak<Cluster>>>,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options { request_timeout: Duration::from_secs(10) }
-    }
-}
-
-impl Kafka {
-    /// The source, without any cluster yet, and without logins by token.
-    pub fn new(options: Options) -> Kafka {
-        Kafka::of(options, None)
-    }
-
-    /// The source, without any cluster yet.
-    pub fn with_logins(options: Options, logins: Logins) -> Kafka {
-        Kafka::of(options, Some(logins))
-    }
-
-    fn of(options: Options, logins: Option<Logins>) -> Kafka {
-        let (threads, look_ups) = (Arc::default(), LookUps::default());
-        Kafka(Arc::new(Clusters { options, logins, threads, look_ups, known: Mutex::default() }))
-    }
-
-    /// Begins to follow a trigger, which connects when it is first measured.
-    pub fn follow(&self, trigger: Arc<KafkaTrigger>) -> Follower {
-        Follower::new(trigger, Arc::clone(&self.0))
-    }
-
-    /// Ends every connection, task and thread of this source, and waits for it.
-    pub async fn shutdown(&self) {
-        let clusters: Vec<_> = self.0.lock().drain().map(|(_, cluster)| cluster).collect();
-        for cluster in clusters.iter().filter_map(Weak::upgrade) {
-            cluster.end();
-            cluster.tasks_ended().await;
-        }
-        let threads = Arc::clone(&self.0.threads);
-        if tokio::task::spawn_blocking(move || threads.join()).await.is_err() {
-            tracing::error!("kafka's threads could not be waited for");
-        }
-    }
-}
-
 impl Clusters {
+    /// No cluster yet; requests to a broker may take so long. Without `logins` none is logged in to
+    /// by token.
+    pub(super) fn new(request_timeout: Duration, logins: Option<Logins>) -> Clusters {
+        let (threads, look_ups) = (Arc::default(), LookUps::default());
+        Clusters { request_timeout, logins, threads, look_ups, known: Mutex::default() }
+    }
+
     /// The cluster of these settings: the one there is, if it is of use, or a new one, for whose token there is time
     /// until `deadline`.
     ///
@@ -97,11 +51,24 @@ impl Clusters {
         if let Some(cluster) = of_use(&known, config) {
             return Ok(cluster);
         }
-        let patience = self.options.request_timeout;
+        let patience = self.request_timeout;
         let look_ups = self.look_ups.clone();
         let cluster = Cluster::new(config, group, patience, &self.threads, look_ups, bearer)?;
         known.insert(config.clone(), Arc::downgrade(&cluster));
         Ok(cluster)
+    }
+
+    /// Ends every connection, task and thread of all clusters, and waits for it.
+    pub(super) async fn shutdown(&self) {
+        let clusters: Vec<_> = self.lock().drain().map(|(_, cluster)| cluster).collect();
+        for cluster in clusters.iter().filter_map(Weak::upgrade) {
+            cluster.end();
+            cluster.tasks_ended().await;
+        }
+        let threads = Arc::clone(&self.threads);
+        if tokio::task::spawn_blocking(move || threads.join()).await.is_err() {
+            tracing::error!("kafka's threads could not be waited for");
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ClusterConfig, Weak<Cluster>>> {

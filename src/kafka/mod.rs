@@ -1,7 +1,8 @@
 //! The Kafka source: how many selected messages a group has waiting in its topics.
 //!
 //! - `trigger`, `security`, `sasl`, `names`: what a trigger says
-//! - `follower`: the way of a poll · `lag`: its arithmetic
+//! - `source`: what the scaler has of all this
+//! - `poll`: the way of a poll
 //! - `clusters`, `cluster`, `asking`: what is asked of the brokers · `bearer`: the token they are shown, where a login is one
 //! - `tail`: a topic as it has been read · `index`: what was found, `record`: what a selection sees of it · `reader`, `threads`: the reading
 //! - `wire`: Kafka's protocol, as we ask brokers
@@ -17,15 +18,15 @@ mod bearer;
 mod cluster;
 mod clusters;
 mod error;
-mod follower;
 pub mod index;
-mod lag;
 mod librdkafka;
 pub mod names;
+mod poll;
 mod reader;
 mod record;
 mod sasl;
 pub mod security;
+mod source;
 mod tail;
 mod threads;
 pub mod trigger;
@@ -33,11 +34,11 @@ mod trouble;
 pub mod wire;
 
 pub use bearer::Logins;
-pub use clusters::{Kafka, Options};
 pub use error::Error;
-pub use follower::Follower;
 pub use names::{Group, Offset, Partition, Topic};
+pub use poll::TriggerPoller;
 pub use security::ClusterConfig;
+pub use source::{Kafka, Options};
 pub use trigger::{
     CountBy, CountFrom, Decoded, FILTER_VARIABLES, KafkaTrigger, OffsetReset, PartitionList, Spread,
 };

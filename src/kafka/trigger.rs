@@ -145,13 +145,6 @@ impl KafkaTrigger {
         (metric_name(&topics, &group), threshold(reader))
     }
 
-    /// Whether a group without a committed offset has waiting for it what came since the trigger was first seen.
-    pub(super) fn counts_from_first_seen(&self) -> bool {
-        self.offset_reset == OffsetReset::Latest
-            && !self.scale_to_zero_on_invalid_offset
-            && !self.selection.is_all()
-    }
-
     /// Reads a trigger's Kafka rows; `selection` and `count_limit` are rows that every source has.
     /// `None` after a complaint; there may be one even so.
     pub fn decode(

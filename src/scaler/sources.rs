@@ -30,7 +30,7 @@ pub struct Sources {
 
 /// One trigger's hold on its source; dropping it lets go of what nobody else needs.
 pub(crate) enum Follower {
-    Kafka(Box<kafka::Follower>),
+    Kafka(Box<kafka::TriggerPoller>),
     ServiceBus(Box<service_bus::Follower>),
     #[cfg(test)]
     Scripted(Arc<Script>),
@@ -104,7 +104,7 @@ impl Follower {
         scope: Scope,
     ) -> Result<Measured, Error> {
         match self {
-            Self::Kafka(follower) => Ok(follower.measure(deadline, purpose, scope).await?),
+            Self::Kafka(poller) => Ok(poller.measure(deadline, purpose, scope).await?),
             Self::ServiceBus(follower) => Ok(follower.measure(deadline, scope).await?),
             #[cfg(test)]
             Self::Scripted(script) => Ok(script.measure(purpose).await?),

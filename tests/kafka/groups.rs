@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keda_sift::backlog::{Purpose, Scope};
-use keda_sift::kafka::{Follower, Kafka, Options};
+use keda_sift::kafka::{Kafka, Options, TriggerPoller};
 use keda_sift::trigger::Source;
 use tokio::time::Instant;
 use tonic::Code;
@@ -268,13 +268,13 @@ async fn what_came_since_the_object_was_made_is_the_same_for_each_replica_and_af
     // Each as a replica has it, or one that was started again.
     let replica = || {
         let kafka = Kafka::new(Options::default());
-        let follower = kafka.follow(Arc::clone(&trigger));
-        (kafka, follower)
+        let poller = kafka.follow(Arc::clone(&trigger));
+        (kafka, poller)
     };
-    let count = async |follower: &Follower, since| {
+    let count = async |poller: &TriggerPoller, since| {
         let deadline = Instant::now() + Duration::from_secs(60);
         let scope = Scope { since, ..Scope::default() };
-        let measured = follower.measure(deadline, Purpose::Metric, scope).await;
+        let measured = poller.measure(deadline, Purpose::Metric, scope).await;
         measured.expect("a count").metric.count()
     };
 
@@ -284,9 +284,9 @@ async fn what_came_since_the_object_was_made_is_the_same_for_each_replica_and_af
     let (_second, second) = replica();
     assert_eq!(count(&second, Some(made)).await, 2);
     broker.produce_all(TOPIC, [at(1, -20_000), at(2, 1)]).await;
-    for follower in [&first, &second] {
+    for poller in [&first, &second] {
         assert_eq!(
-            count(follower, Some(made)).await,
+            count(poller, Some(made)).await,
             4,
             "what comes is new, whenever it says it is of"
         );

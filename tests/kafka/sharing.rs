@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::{Broker, Commit, LIST_OFFSETS, Message, Proxy, Replies, Requests, Sift};
 use futures_util::future::join_all;
 use keda_sift::backlog::{Purpose, Scope};
-use keda_sift::kafka::{Follower, Kafka, Options};
+use keda_sift::kafka::{Kafka, Options, TriggerPoller};
 use keda_sift::trigger::{Source, Trigger};
 use tokio::task::{JoinSet, unconstrained};
 use tokio::time::{Instant, sleep};
@@ -60,8 +60,8 @@ async fn crowd(broker: &Broker, topic: &str) {
 }
 
 /// The triggers without the server before them, so that it is known when each is asked.
-fn followers(kafka: &Kafka, bootstrap: &str, topic: &str) -> Vec<Follower> {
-    let follower = |trigger| {
+fn pollers(kafka: &Kafka, bootstrap: &str, topic: &str) -> Vec<TriggerPoller> {
+    let poller = |trigger| {
         let pairs = [
             ("source", "kafka"),
             ("bootstrapServers", bootstrap),
@@ -76,16 +76,15 @@ fn followers(kafka: &Kafka, bootstrap: &str, topic: &str) -> Vec<Follower> {
             source => panic!("a trigger on kafka: {source:?}"),
         }
     };
-    (0..TRIGGERS).map(follower).collect()
+    (0..TRIGGERS).map(poller).collect()
 }
 
 /// Measures all of them, each asked before any has an answer: with one thread, and no budget that would make some wait, every call is
 /// made before the first request can leave.
-async fn measure_together(followers: &[Follower]) {
+async fn measure_together(pollers: &[TriggerPoller]) {
     let deadline = Instant::now() + PATIENCE;
-    let measures = followers
-        .iter()
-        .map(|follower| follower.measure(deadline, Purpose::Activity, Scope::default()));
+    let measures =
+        pollers.iter().map(|poller| poller.measure(deadline, Purpose::Activity, Scope::default()));
     let measured = unconstrained(join_all(measures)).await;
     assert_all(measured);
 }
@@ -111,13 +110,13 @@ async fn polls_that_arrive_together_share_one_request_for_the_ends_and_one_a_gro
     let broker = Broker::start();
     crowd(&broker, "crowded").await;
     let kafka = Kafka::new(Options { request_timeout: PATIENCE });
-    let followers = followers(&kafka, broker.bootstrap(), "crowded");
+    let pollers = pollers(&kafka, broker.bootstrap(), "crowded");
     let requests = broker.requests().await;
     let of = |asked: &HashMap<String, usize>, api: &str| asked.get(api).copied().unwrap_or(0);
 
     // The first time, nothing is known of the topic: its layout has to be asked for before its ends, and its partitions before a group
     // can be asked about them. So there is a second round.
-    measure_together(&followers).await;
+    measure_together(&pollers).await;
     let cold = asked(&requests).await;
     assert!(of(&cold, "LIST_OFFSETS") <= 2 * 2, "{cold:?}");
     assert_eq!(of(&cold, "OFFSET_FETCH"), GROUPS, "{cold:?}");
@@ -127,7 +126,7 @@ async fn polls_that_arrive_together_share_one_request_for_the_ends_and_one_a_gro
     assert!(of(&cold, "DESCRIBE_CONFIGS") <= 1, "{cold:?}");
 
     let requests = broker.requests().await;
-    measure_together(&followers).await;
+    measure_together(&pollers).await;
     let warm = asked(&requests).await;
     // One for the log starts and one for the ends, of all four partitions.
     assert_eq!(of(&warm, "LIST_OFFSETS"), 2, "{warm:?}");
@@ -146,16 +145,16 @@ async fn polls_that_come_while_one_is_measured_share_the_next_measurement() {
     crowd(broker, "next").await;
     let proxy = Proxy::before(broker.port(0)).await;
     let kafka = Kafka::new(Options { request_timeout: PATIENCE });
-    let followers = followers(&kafka, &proxy.bootstrap(), "next");
-    measure_together(&followers).await;
+    let pollers = pollers(&kafka, &proxy.bootstrap(), "next");
+    measure_together(&pollers).await;
 
     let before = proxy.asked(LIST_OFFSETS);
     proxy.replies(Replies::Hold);
     let deadline = Instant::now() + PATIENCE;
-    let first = followers[0].measure(deadline, Purpose::Activity, Scope::default());
+    let first = pollers[0].measure(deadline, Purpose::Activity, Scope::default());
     let others = async {
         proxy.until_asked(LIST_OFFSETS, before + 1).await;
-        let others = followers[1..].iter();
+        let others = pollers[1..].iter();
         let others = join_all(
             others.map(|other| other.measure(deadline, Purpose::Activity, Scope::default())),
         );

@@ -1,4 +1,4 @@
-//! From offsets and counts to the two numbers KEDA compares: pure arithmetic, as KEDA's own Kafka
+//! From what waits in each partition to the two numbers that KEDA compares: pure arithmetic, as KEDA's own Kafka
 //! scaler does it.
 //!
 //! # References
@@ -6,17 +6,7 @@
 
 use std::num::NonZeroU64;
 
-use super::names::Offset;
-use super::trigger::{KafkaTrigger, OffsetReset, Spread};
-
-/// From where on a partition's messages wait for a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Waiting {
-    /// All from this offset on; never before the log start.
-    From(Offset),
-    /// A number that is not measured but set, by KEDA's rule.
-    Fixed(u64),
-}
+use crate::kafka::trigger::{KafkaTrigger, Spread};
 
 /// What waits in one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,24 +22,6 @@ pub(super) struct PartitionLag {
 pub(super) struct Lag {
     pub(super) metric: u64,
     pub(super) activity: u64,
-}
-
-/// From where on a partition's messages wait, given the group's committed offset, the log start
-/// offset, and where the partition ended when the trigger was first seen.
-pub(super) fn waiting(
-    trigger: &KafkaTrigger,
-    committed: Option<Offset>,
-    start: Offset,
-    first_seen: Offset,
-) -> Waiting {
-    match (committed, trigger.offset_reset) {
-        (Some(committed), _) => Waiting::From(committed.max(start)),
-        (None, _) if trigger.scale_to_zero_on_invalid_offset => Waiting::Fixed(0),
-        (None, OffsetReset::Earliest) => Waiting::From(start),
-        // KEDA's made-up 1 starts a consumer, whose first commit ends this state.
-        (None, OffsetReset::Latest) if trigger.selection.is_all() => Waiting::Fixed(1),
-        (None, OffsetReset::Latest) => Waiting::From(first_seen.max(start)),
-    }
 }
 
 /// The value and the activity of a trigger: `all` and `moving` are how much waits altogether and in

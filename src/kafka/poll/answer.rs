@@ -1,0 +1,169 @@
+//! What a poll answers, once its partitions are counted: the value and the activity of its trigger,
+//! or why there are none.
+//!
+//! An unknown is never 0. Where not all has been counted, what was is a lower bound if it is above
+//! 0, and [`Error::Warming`] if it is not.
+
+use std::num::NonZeroU64;
+
+use super::lag::{self, PartitionLag};
+use super::partition::Polled;
+use crate::backlog::{Backlog, Measured};
+use crate::kafka::error::Error;
+use crate::kafka::names::{Offset, Topic};
+use crate::kafka::trigger::{CountBy, KafkaTrigger};
+
+/// What is known of a poll's messages beside how many there are in each partition.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Only where keys are counted.
+    pub(super) keys: DistinctKeys,
+    /// Where it is not all that there is: a topic that is still being read.
+    pub(super) reading: Option<StillReading>,
+}
+
+/// How many distinct keys there are.
+#[derive(Debug, Default)]
+pub(super) struct DistinctKeys {
+    /// Altogether.
+    pub(super) all: u64,
+    /// In the partitions that are not persistent.
+    pub(super) moving: u64,
+    /// Whether there are more than are kept.
+    pub(super) are_more: bool,
+}
+
+/// How far a topic has been read that has to be read further.
+#[derive(Debug)]
+pub(super) struct StillReading {
+    pub(super) topic: Topic,
+    /// How many offsets have been judged of those that the answer needs.
+    pub(super) judged: Offset,
+    /// How many have not.
+    pub(super) behind: Offset,
+}
+
+/// Adds up what waits in all partitions; so many as `limit` says are enough.
+///
+/// # Errors
+/// [`Error::Warming`] where a topic is still being read and nothing has been found yet.
+pub(super) fn add_up(
+    trigger: &KafkaTrigger,
+    partitions: &[Polled],
+    tally: &Tally,
+    limit: Option<NonZeroU64>,
+) -> Result<Measured, Error> {
+    let lags: Vec<PartitionLag> = partitions.iter().map(Polled::lag).collect();
+    let moving = || lags.iter().filter(|lag| !lag.persistent);
+    let (all, moving) = match trigger.count_by {
+        CountBy::Messages => {
+            (lags.iter().map(|lag| lag.count).sum(), moving().map(|lag| lag.count).sum())
+        }
+        CountBy::Partitions => (
+            lags.iter().filter(|lag| lag.count > 0).count() as u64,
+            moving().filter(|lag| lag.count > 0).count() as u64,
+        ),
+        CountBy::Keys => (tally.keys.all, tally.keys.moving),
+    };
+    let sum = lag::add_up(trigger, &lags, all, moving, limit);
+    let limited = limit.is_some_and(|limit| all >= limit.get());
+    // Bounded or rounded, what was counted may be another number; but nothing stays unknown.
+    let answer = |counted: u64, value: u64| match (&tally.reading, NonZeroU64::new(value)) {
+        (Some(reading), _) if counted == 0 => Err(reading.error()),
+        (None, Some(_)) if !limited && !tally.keys.are_more => Ok(Backlog::Exact(value)),
+        (_, Some(value)) => Ok(Backlog::AtLeast(value)),
+        (_, None) => Ok(Backlog::Exact(0)),
+    };
+    Ok(Measured { metric: answer(moving, sum.metric)?, activity: answer(all, sum.activity)? })
+}
+
+impl StillReading {
+    fn error(&self) -> Error {
+        let StillReading { topic, judged, behind } = self;
+        Error::Warming { topic: topic.clone(), judged: *judged, behind: *behind }
+    }
+}
+
+impl Polled {
+    fn lag(&self) -> PartitionLag {
+        PartitionLag { count: self.count, persistent: self.persistent }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::poll::partition::Waiting;
+    use crate::kafka::trigger::Spread;
+    use crate::metadata::Reader;
+    use crate::selection::Selection;
+
+    fn trigger() -> KafkaTrigger {
+        let rows = [("bootstrapServers", "127.0.0.1:9"), ("consumerGroup", "g"), ("topic", "t")];
+        let rows = rows.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let decoded = KafkaTrigger::decode(&mut Reader::new(&rows), Selection::default(), None);
+        let trigger = decoded.expect("a trigger").trigger;
+        KafkaTrigger { spread: Spread::Unbounded, ..trigger }
+    }
+
+    /// A partition with so much to count.
+    fn partition(count: u64, persistent: bool) -> Polled {
+        let (topic, waiting) = (Topic::from("t"), Waiting::From(0));
+        let (start, end, committed) = (0, 100, None);
+        Polled { topic, partition: 0, start, end, committed, waiting, persistent, count }
+    }
+
+    fn at_least(count: u64) -> Backlog {
+        Backlog::AtLeast(NonZeroU64::new(count).expect("above zero"))
+    }
+
+    #[test]
+    fn where_not_all_keys_are_kept_the_answer_is_a_lower_bound() {
+        let trigger = KafkaTrigger { count_by: CountBy::Keys, ..trigger() };
+        for (are_more, expected) in [(false, Backlog::Exact(5)), (true, at_least(5))] {
+            let keys = DistinctKeys { all: 5, moving: 5, are_more };
+            let tally = Tally { keys, reading: None };
+            let measured = add_up(&trigger, &[partition(5, false)], &tally, None).unwrap();
+            assert_eq!((measured.metric, measured.activity), (expected, expected));
+        }
+    }
+
+    #[test]
+    fn what_is_still_being_read_is_a_lower_bound_or_an_error() {
+        let reading = || StillReading { topic: Topic::from("t"), judged: 3, behind: 4 };
+        let tally = Tally { reading: Some(reading()), ..Tally::default() };
+        let warming = Err(Error::Warming { topic: Topic::from("t"), judged: 3, behind: 4 });
+        let rows = [
+            ("nothing is known", vec![partition(0, false)], warming.clone()),
+            ("some are", vec![partition(0, false), partition(2, false)], Ok(at_least(2))),
+            ("only persistent ones are", vec![partition(2, true)], warming),
+        ];
+        for (name, partitions, expected) in rows {
+            let measured = add_up(&trigger(), &partitions, &tally, None);
+            assert_eq!(measured.map(|measured| measured.metric), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn persistent_partitions_count_for_being_active_only() {
+        let partitions = [partition(2, true), partition(3, false), partition(0, false)];
+        let rows =
+            [("messages", CountBy::Messages, 3, 5), ("partitions", CountBy::Partitions, 1, 2)];
+        for (name, count_by, metric, activity) in rows {
+            let trigger = KafkaTrigger { count_by, ..trigger() };
+            let measured = add_up(&trigger, &partitions, &Tally::default(), None).unwrap();
+            let expected = (Backlog::Exact(metric), Backlog::Exact(activity));
+            assert_eq!((measured.metric, measured.activity), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn at_its_limit_a_count_is_a_lower_bound() {
+        let limit = NonZeroU64::new(5);
+        for (count, expected) in [(4, Backlog::Exact(4)), (5, at_least(5)), (9, at_least(5))] {
+            let partitions = [partition(count, false)];
+            let measured = add_up(&trigger(), &partitions, &Tally::default(), limit).unwrap();
+            assert_eq!(measured.metric, expected, "{count}");
+        }
+    }
+}

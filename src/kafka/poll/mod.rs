@@ -1,0 +1,527 @@
+//! How many messages one trigger has waiting: the way of a poll through this source.
+//!
+//! 1. Ask, side by side, for the ends of the trigger's partitions and for its group's committed
+//!    offsets (`TriggerPoller::ask`).
+//! 2. Work out from where on messages wait (`memory`, `partition`), and ask for what that takes
+//!    besides: high watermarks, and offsets by time.
+//! 3. Count. Where records count, wait until the topics' tails have judged everything before those
+//!    ends, so that a record whose produce was acknowledged before the call is in the answer. When
+//!    the deadline comes first, what is known is a lower bound.
+//! 4. Add up (`answer`), as KEDA does (`lag`).
+//!
+//! Brokers move while they are asked. Where their answers do not fit together, the poll begins again
+//! with step 1: a partition is new since the committed offsets were asked for, a topic was made
+//! again, or a committed offset is not believed yet.
+//!
+//! Only this file of the module knows the cluster and the tails.
+
+mod answer;
+mod lag;
+mod memory;
+mod partition;
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use self::answer::{StillReading, Tally, add_up};
+use self::memory::{Memory, ObservedTopic, Questions};
+use self::partition::{Committed, Observed, Polled, Rules, Waiting};
+use super::cluster::{Bounds, Cluster, CommittedOffsets};
+use super::clusters::Clusters;
+use super::error::Error;
+use super::librdkafka::End;
+use super::names::{Offset, Partition, Topic};
+use super::tail::{FollowerId, Log, Need, Progress, Thing, View};
+use super::trigger::{CountBy, CountFrom, KafkaTrigger, Spread};
+use crate::backlog::{Measured, Purpose, Scope};
+use crate::lock::lock;
+
+/// How long to wait before asking again when answers do not fit together.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// A live trigger's hold on its cluster and tails, and what is remembered of it between polls.
+/// Dropping it lets go.
+pub struct TriggerPoller {
+    trigger: Arc<KafkaTrigger>,
+    rules: Rules,
+    clusters: Arc<Clusters>,
+    hold: Mutex<Hold>,
+    memory: Mutex<Memory>,
+}
+
+/// The cluster that the trigger is measured on, if it has been yet.
+#[derive(Default)]
+struct Hold(Option<Held>);
+
+/// A cluster, and the trigger's subscriptions there.
+struct Held {
+    cluster: Arc<Cluster>,
+    subscriptions: HashMap<Topic, Subscription>,
+}
+
+/// The trigger's place on a topic that is tailed.
+#[derive(Clone)]
+struct Subscription {
+    log: Arc<Log>,
+    id: FollowerId,
+}
+
+/// What the brokers answered, and what follows from it.
+struct Asked {
+    /// By topic, in the order of `observed`.
+    bounds: Vec<Arc<Bounds>>,
+    observed: Vec<ObservedTopic>,
+    /// In the order of `observed`; of each topic there is one at least.
+    partitions: Vec<Polled>,
+}
+
+/// How far the tails had come before the ends were asked for.
+type Positions = HashMap<Topic, BTreeMap<Partition, Offset>>;
+
+impl TriggerPoller {
+    pub(super) fn new(trigger: Arc<KafkaTrigger>, clusters: Arc<Clusters>) -> TriggerPoller {
+        let rules = Rules::of(&trigger);
+        TriggerPoller { trigger, rules, clusters, hold: Mutex::default(), memory: Mutex::default() }
+    }
+
+    /// How many messages wait, now: asked of the brokers after this call came. Counts no further
+    /// than the scope says, if the trigger has no `countLimit`.
+    ///
+    /// Dropping the future gives up this caller's wait and nothing that others wait for. What
+    /// `excludePersistentLag` remembers moves on only with [`Purpose::Metric`], and only when the
+    /// answer is there.
+    ///
+    /// # Errors
+    /// [`Error`] where the number cannot be had by the deadline. A group that does not exist, or has
+    /// nothing committed, is no error: `offsetResetPolicy` says what waits for it.
+    pub async fn measure(
+        &self,
+        deadline: Instant,
+        purpose: Purpose,
+        scope: Scope,
+    ) -> Result<Measured, Error> {
+        let cluster = self.cluster(deadline).await?;
+        let scope = Scope { enough: self.trigger.count_limit.or(scope.enough), ..scope };
+        let measured = self.measure_on(&cluster, deadline, purpose, scope).await;
+        if cluster.is_spent() {
+            // Its handles would go on to log in and be refused until the next poll, which locks
+            // accounts. Whoever else waits for this cluster is refused as well.
+            cluster.end();
+            let mut hold = self.hold();
+            if hold.on(&cluster).is_some() {
+                hold.let_go();
+            }
+        }
+        measured
+    }
+
+    async fn measure_on(
+        &self,
+        cluster: &Arc<Cluster>,
+        deadline: Instant,
+        purpose: Purpose,
+        scope: Scope,
+    ) -> Result<Measured, Error> {
+        let limit = scope.enough;
+        let topics = self.topics(cluster, deadline).await?;
+        let mut is_again = false;
+        loop {
+            let positions = self.positions(cluster, &topics);
+            let asked = Box::pin(self.ask(cluster, &topics, scope.since, deadline)).await?;
+            let Some(mut asked) = asked else {
+                // The first time at once, since a topic that was not known yet is now; polls that
+                // came together stay together.
+                if is_again {
+                    sleep(ASK_AGAIN_AFTER).await;
+                }
+                is_again = true;
+                continue;
+            };
+            let tally = match self.trigger.count_from {
+                CountFrom::Offsets => {
+                    asked.partitions.iter_mut().for_each(Polled::count_offsets);
+                    Some(Tally::default())
+                }
+                CountFrom::Records => {
+                    self.count_records(cluster, &mut asked, &positions, limit, deadline).await?
+                }
+            };
+            let Some(tally) = tally else {
+                sleep(ASK_AGAIN_AFTER).await;
+                continue;
+            };
+            let measured = add_up(&self.trigger, &asked.partitions, &tally, limit)?;
+            if purpose == Purpose::Metric && self.rules.exclude_persistent_lag {
+                self.memory().answered(&asked.observed, &asked.partitions);
+            }
+            return Ok(measured);
+        }
+    }
+
+    /// The cluster, which is made if there is none, or none of use.
+    async fn cluster(&self, deadline: Instant) -> Result<Arc<Cluster>, Error> {
+        if let Some(cluster) = self.hold().cluster_of_use() {
+            return Ok(cluster);
+        }
+        let trigger = &self.trigger;
+        let cluster = self.clusters.get(&trigger.cluster, &trigger.group, deadline).await?;
+        let mut hold = self.hold();
+        // Another call may have come by one meanwhile.
+        if let Some(cluster) = hold.cluster_of_use() {
+            return Ok(cluster);
+        }
+        hold.take(&cluster);
+        Ok(cluster)
+    }
+
+    /// The topics that count, sorted.
+    async fn topics(&self, cluster: &Arc<Cluster>, deadline: Instant) -> Result<Vec<Topic>, Error> {
+        let mut topics = self.trigger.topics.clone();
+        if topics.is_empty() {
+            let group = &self.trigger.group;
+            let committed = cluster.committed(group, &[], deadline).await?;
+            let has_one =
+                |offsets: &BTreeMap<_, Option<Offset>>| offsets.values().any(Option::is_some);
+            let of_group = committed.iter().filter(|(_, offsets)| has_one(offsets));
+            topics.extend(of_group.map(|(topic, _)| topic.clone()));
+            if topics.is_empty() {
+                return Err(Error::NothingCommitted { group: group.clone() });
+            }
+        }
+        topics.sort_unstable();
+        Ok(topics)
+    }
+
+    /// How far the tails have come that this trigger follows.
+    fn positions(&self, cluster: &Arc<Cluster>, topics: &[Topic]) -> Positions {
+        let mut hold = self.hold();
+        let Some(held) = hold.on(cluster) else {
+            return HashMap::new();
+        };
+        let subscriptions =
+            topics.iter().filter_map(|topic| held.subscriptions.get_key_value(topic));
+        subscriptions.map(|(topic, on)| (topic.clone(), on.log.positions())).collect()
+    }
+
+    /// Asks the brokers until it is known from where on to count; `None` where their answers do not
+    /// fit together, or are not believed yet.
+    async fn ask(
+        &self,
+        cluster: &Arc<Cluster>,
+        topics: &[Topic],
+        since: Option<i64>,
+        deadline: Instant,
+    ) -> Result<Option<Asked>, Error> {
+        let _turn = cluster.turn(deadline).await?;
+        let end = match self.trigger.count_from {
+            CountFrom::Records => End::LastStable,
+            CountFrom::Offsets => End::HighWatermark,
+        };
+        let bounds = try_join_all(topics.iter().map(|topic| cluster.bounds(topic, end, deadline)));
+        let committed = cluster.committed(&self.trigger.group, topics, deadline);
+        let (bounds, committed) = tokio::try_join!(bounds, committed)?;
+        let each = topics.iter().zip(&bounds);
+        let observed: Result<Vec<_>, _> =
+            each.map(|(topic, bounds)| self.observe(topic, bounds, &committed)).collect();
+        let mut observed = observed?;
+
+        let questions = self.memory().plan(&observed, self.rules, since, Instant::now());
+        let Some(questions) = questions else {
+            return Ok(None);
+        };
+        for (observed, bounds) in observed.iter_mut().zip(&bounds) {
+            if let Some(time) = since.filter(|_| questions.since.contains(&observed.topic)) {
+                let layout = bounds.layout;
+                let offsets = cluster.since(&observed.topic, layout, time, deadline).await?;
+                for (partition, seen) in &mut observed.partitions {
+                    seen.since = offsets.get(partition).copied().flatten();
+                }
+            }
+        }
+        let fit = Self::ask_high_watermarks(cluster, &questions, &mut observed, deadline).await?;
+        if !fit {
+            return Ok(None);
+        }
+
+        let partitions = self.memory().commit(&observed, self.rules, since);
+        Ok(partitions.map(|partitions| Asked { bounds, observed, partitions }))
+    }
+
+    /// Asks for high watermarks, and notes them; false where a topic has changed meanwhile.
+    async fn ask_high_watermarks(
+        cluster: &Arc<Cluster>,
+        questions: &Questions,
+        observed: &mut [ObservedTopic],
+        deadline: Instant,
+    ) -> Result<bool, Error> {
+        let topics = questions.high_watermarks.keys();
+        let ask = |topic| cluster.bounds(topic, End::HighWatermark, deadline);
+        let bounds = try_join_all(topics.map(ask)).await?;
+        for ((topic, partitions), bounds) in questions.high_watermarks.iter().zip(bounds) {
+            let of_topic = |observed: &&mut ObservedTopic| observed.topic == *topic;
+            let Some(observed) = observed.iter_mut().find(of_topic) else { continue };
+            if observed.id != bounds.layout.id {
+                return Ok(false);
+            }
+            for partition in partitions {
+                let index = usize::try_from(*partition).ok();
+                let end = index.and_then(|index| bounds.ends.get(index));
+                let (Some((_, high)), Some(seen)) = (end, observed.partitions.get_mut(partition))
+                else {
+                    return Ok(false);
+                };
+                seen.high_watermark = Some(*high);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the brokers said of a topic's partitions that count.
+    ///
+    /// # Errors
+    /// The trigger's limitation leaves none.
+    fn observe(
+        &self,
+        topic: &Topic,
+        bounds: &Bounds,
+        committed: &CommittedOffsets,
+    ) -> Result<ObservedTopic, Error> {
+        // Without a topic of its own, a trigger's limitation has nothing to apply to.
+        let limited = self.trigger.partitions.as_ref().filter(|_| !self.trigger.topics.is_empty());
+        let committed = committed.get(topic);
+        let each = (0..).zip(&bounds.ends);
+        let counted = each
+            .filter(|(partition, _)| limited.is_none_or(|limited| limited.contains(*partition)));
+        let partitions: BTreeMap<Partition, Observed> = counted
+            .map(|(partition, (start, end))| {
+                let committed = match committed.and_then(|of_topic| of_topic.get(&partition)) {
+                    None => Committed::NotAsked,
+                    Some(None) => Committed::Absent,
+                    Some(Some(committed)) => Committed::At(*committed),
+                };
+                let (start, end) = (*start, *end);
+                let seen = Observed { start, end, committed, high_watermark: None, since: None };
+                (partition, seen)
+            })
+            .collect();
+        let topic = topic.clone();
+        if partitions.is_empty() {
+            let asked = self.trigger.partitions.as_ref().map(ToString::to_string);
+            return Err(Error::NoPartition { topic, asked: asked.unwrap_or_default() });
+        }
+        Ok(ObservedTopic { topic, id: bounds.layout.id, asked: bounds.asked, partitions })
+    }
+
+    /// Counts records as the tails know them, waiting for what they have yet to judge; `None` where
+    /// a tail has learnt that the offsets are out of date.
+    async fn count_records(
+        &self,
+        cluster: &Arc<Cluster>,
+        asked: &mut Asked,
+        positions: &Positions,
+        limit: Option<NonZeroU64>,
+        deadline: Instant,
+    ) -> Result<Option<Tally>, Error> {
+        let enough = self.enough(limit);
+        let mut tally = Tally::default();
+        let mut known: u64 = asked.partitions.iter().map(|partition| partition.count).sum();
+        // Set, not measured: there are no keys to tell apart.
+        (tally.keys.all, tally.keys.moving) = (known, known);
+        let topics = asked.partitions.chunk_by_mut(|one, next| one.topic == next.topic);
+        for ((partitions, observed), bounds) in topics.zip(&asked.observed).zip(&asked.bounds) {
+            let topic = &observed.topic;
+            let positions = positions.get(topic);
+            let all = needs(&*partitions, positions);
+            let Some(subscription) = self.subscription(cluster, topic) else {
+                return Ok(None);
+            };
+            let view =
+                View { layout: bounds.layout, compacted: bounds.compacted, asked: bounds.asked };
+            let enough = enough.map(|enough| enough.get().saturating_sub(known));
+            let (counts, progress) =
+                self.wait(cluster, &subscription, &all, view, enough, deadline).await?;
+            known += counts.iter().sum::<u64>();
+            let counted = partitions.iter_mut().filter(|partition| partition.is_measured());
+            for (partition, count) in counted.zip(counts) {
+                partition.count = count;
+            }
+            if self.trigger.count_by == CountBy::Keys {
+                let moving = partitions.iter().filter(|partition| !partition.persistent);
+                let moving = needs(moving, positions);
+                let keys = |needs: &[Need]| subscription.log.keys(subscription.id, needs);
+                let (Some(of_all), Some(of_moving)) = (keys(&all), keys(&moving)) else {
+                    return Ok(None);
+                };
+                tally.keys.all += of_all.0;
+                tally.keys.moving += of_moving.0;
+                tally.keys.are_more |= !of_all.1;
+            }
+            match progress {
+                Progress::Complete => {}
+                Progress::Reading { judged, behind } => {
+                    tally.reading = Some(StillReading { topic: topic.clone(), judged, behind });
+                }
+                Progress::Outdated => return Ok(None),
+                Progress::Failed(fault) => {
+                    return Err(cluster.error(&fault, format!("the records of topic {topic}")));
+                }
+            }
+        }
+        Ok(Some(tally))
+    }
+
+    /// Looks until everything needed is known, enough is, or the deadline has come.
+    async fn wait(
+        &self,
+        cluster: &Arc<Cluster>,
+        subscription: &Subscription,
+        needs: &[Need],
+        view: View,
+        enough: Option<u64>,
+        deadline: Instant,
+    ) -> Result<(Vec<u64>, Progress), Error> {
+        let Subscription { log, id } = subscription;
+        loop {
+            let moved = log.moved();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            let seen = log.look(*id, needs, view);
+            cluster.read(seen.readings)?;
+            let known: u64 = seen.counts.iter().sum();
+            let waits = matches!(seen.state, Progress::Reading { .. });
+            if !waits
+                || enough.is_some_and(|enough| known >= enough)
+                || timeout_at(deadline, moved).await.is_err()
+            {
+                return Ok((seen.counts, seen.state));
+            }
+        }
+    }
+
+    /// The trigger's subscription to a topic, which it takes on first need; `None` once this cluster
+    /// is held no more.
+    fn subscription(&self, cluster: &Arc<Cluster>, topic: &Topic) -> Option<Subscription> {
+        let mut hold = self.hold();
+        let held = hold.on(cluster)?;
+        let subscription = held.subscriptions.entry(topic.clone()).or_insert_with(|| {
+            let by_key = self.trigger.count_by == CountBy::Keys;
+            let parts = self.trigger.selection.parts().into_iter();
+            let things: Vec<Thing> = parts.map(|part| Thing { part, by_key }).collect();
+            let (log, id) = cluster.follow(topic, &things);
+            Subscription { log, id }
+        });
+        Some(subscription.clone())
+    }
+
+    /// How many messages make it needless to look further: none do where the number depends on where
+    /// they are.
+    fn enough(&self, limit: Option<NonZeroU64>) -> Option<NonZeroU64> {
+        let KafkaTrigger { count_by, spread, exclude_persistent_lag, .. } = *self.trigger;
+        let by_place = count_by != CountBy::Messages
+            || spread == Spread::PartitionsWithLag
+            || exclude_persistent_lag;
+        limit.filter(|_| !by_place)
+    }
+
+    fn hold(&self) -> MutexGuard<'_, Hold> {
+        lock(&self.hold)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        lock(&self.memory)
+    }
+}
+
+impl Drop for TriggerPoller {
+    fn drop(&mut self) {
+        self.hold().let_go();
+    }
+}
+
+impl Hold {
+    fn take(&mut self, cluster: &Arc<Cluster>) {
+        let (cluster, subscriptions) = (Arc::clone(cluster), HashMap::new());
+        self.0 = Some(Held { cluster, subscriptions });
+    }
+
+    /// The cluster, unless it is of no more use: then it is let go of.
+    fn cluster_of_use(&mut self) -> Option<Arc<Cluster>> {
+        if self.0.as_ref().is_some_and(|held| held.cluster.is_spent()) {
+            self.let_go();
+        }
+        self.0.as_ref().map(|held| Arc::clone(&held.cluster))
+    }
+
+    /// What is held on this very cluster. A measurement may still go on on one that another has
+    /// found spent.
+    fn on(&mut self, cluster: &Arc<Cluster>) -> Option<&mut Held> {
+        self.0.as_mut().filter(|held| Arc::ptr_eq(&held.cluster, cluster))
+    }
+
+    /// Lets go of the cluster and of every topic subscribed to on it.
+    fn let_go(&mut self) {
+        if let Some(Held { cluster, subscriptions }) = self.0.take() {
+            for subscription in subscriptions.into_values() {
+                cluster.leave(&subscription.log, subscription.id);
+            }
+        }
+    }
+}
+
+/// What has to be read of these partitions, of one topic.
+fn needs<'a>(
+    partitions: impl IntoIterator<Item = &'a Polled>,
+    positions: Option<&BTreeMap<Partition, Offset>>,
+) -> Vec<Need> {
+    let need = |polled: &Polled| match polled.waiting {
+        Waiting::Fixed(_) => None,
+        Waiting::From(from) => {
+            let Polled { partition, start, end, .. } = *polled;
+            let seen = positions.and_then(|positions| positions.get(&partition));
+            Some(Need { partition, from, start, end, seen: seen.copied().unwrap_or(0) })
+        }
+    };
+    partitions.into_iter().filter_map(need).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::cluster::LookUps;
+    use crate::kafka::threads::Threads;
+    use crate::kafka::{Kafka, Options};
+    use crate::metadata::Reader;
+    use crate::selection::Selection;
+
+    fn trigger() -> KafkaTrigger {
+        let rows = [("bootstrapServers", "127.0.0.1:9"), ("consumerGroup", "g"), ("topic", "t")];
+        let rows = rows.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let decoded = KafkaTrigger::decode(&mut Reader::new(&rows), Selection::default(), None);
+        decoded.expect("a trigger").trigger
+    }
+
+    #[test]
+    fn a_measurement_on_a_cluster_held_no_more_follows_nothing() {
+        let trigger = trigger();
+        let cluster = || {
+            let (threads, patience) = (Arc::new(Threads::default()), Duration::from_secs(1));
+            let (config, group) = (&trigger.cluster, &trigger.group);
+            Cluster::new(config, group, patience, &threads, LookUps::default(), None).unwrap()
+        };
+        let (spent, held, topic) = (cluster(), cluster(), Topic::from("t"));
+        let poller = Kafka::new(Options::default()).follow(Arc::new(trigger.clone()));
+        poller.hold().take(&spent);
+        let dead = poller.subscription(&spent, &topic).expect("a place on the cluster held");
+        poller.hold().let_go();
+        assert!(poller.subscription(&spent, &topic).is_none(), "held is none");
+        poller.hold().take(&held);
+        assert!(poller.subscription(&spent, &topic).is_none(), "held is another");
+        let alive = poller.subscription(&held, &topic).expect("a place on the cluster held");
+        assert!(!Arc::ptr_eq(&dead.log, &alive.log));
+    }
+}

@@ -1,0 +1,52 @@
+//! The Kafka source as the scaler has it: what polls triggers, and how all of it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bearer::Logins;
+use super::clusters::Clusters;
+use super::poll::TriggerPoller;
+use super::trigger::KafkaTrigger;
+
+/// The Kafka source. Nothing connects before a trigger is measured.
+pub struct Kafka(Arc<Clusters>);
+
+/// What the operator says of this source.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long a request to a broker may take: the time a measurement has.
+    pub request_timeout: Duration,
+}
+
+impl Kafka {
+    /// The source, without any cluster yet, and without logins by token.
+    pub fn new(options: Options) -> Kafka {
+        Kafka::open(options, None)
+    }
+
+    /// The source, without any cluster yet.
+    pub fn with_logins(options: Options, logins: Logins) -> Kafka {
+        Kafka::open(options, Some(logins))
+    }
+
+    fn open(options: Options, logins: Option<Logins>) -> Kafka {
+        let Options { request_timeout } = options;
+        Kafka(Arc::new(Clusters::new(request_timeout, logins)))
+    }
+
+    /// Begins to follow a trigger, which connects when it is first measured.
+    pub fn follow(&self, trigger: Arc<KafkaTrigger>) -> TriggerPoller {
+        TriggerPoller::new(trigger, Arc::clone(&self.0))
+    }
+
+    /// Ends every connection, task and thread of this source, and waits for it.
+    pub async fn shutdown(&self) {
+        self.0.shutdown().await;
+    }
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { request_timeout: Duration::from_secs(10) }
+    }
+}
