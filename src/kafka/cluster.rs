@@ -27,7 +27,7 @@ use super::librdkafka::{
 use super::names::{Group, Offset, Partition, Topic};
 use super::reader::{Reader, Reading};
 use super::security::ClusterConfig;
-use super::tail::{FollowerId, Log, Thing};
+use super::tail::{Selector, SubscriberId, TopicTail};
 use super::threads::Threads;
 use super::trouble::Trouble;
 use crate::lock::lock;
@@ -79,7 +79,7 @@ pub(super) struct Cluster {
     policies: Mutex<HashMap<Topic, (Instant, bool)>>,
     bounds: Mutex<HashMap<BoundsKind, Arc<BoundsRounds>>>,
     committed: Mutex<HashMap<Group, Arc<CommittedRounds>>>,
-    logs: Mutex<HashMap<Topic, Arc<Log>>>,
+    logs: Mutex<HashMap<Topic, Arc<TopicTail>>>,
     tail: Reader,
     second: Reader,
 }
@@ -314,16 +314,21 @@ impl Cluster {
         }
     }
 
-    /// Follows a topic for one more trigger, which selects these things on it.
-    pub(super) fn follow(&self, topic: &Topic, things: &[Thing]) -> (Arc<Log>, FollowerId) {
+    /// Follows a topic for one more trigger, which selects these on it.
+    pub(super) fn follow(
+        &self,
+        topic: &Topic,
+        selectors: &[Selector],
+    ) -> (Arc<TopicTail>, SubscriberId) {
         // Under the lock, so that a log is not ended at the moment that it is wanted again.
         let mut logs = lock(&self.logs);
-        let log = logs.entry(topic.clone()).or_insert_with(|| Arc::new(Log::new(topic.clone())));
-        (Arc::clone(log), log.follow(things))
+        let log =
+            logs.entry(topic.clone()).or_insert_with(|| Arc::new(TopicTail::new(topic.clone())));
+        (Arc::clone(log), log.follow(selectors))
     }
 
     /// Ends what [`follow`](Cluster::follow) began; a topic that nobody follows is tailed no more.
-    pub(super) fn leave(&self, log: &Log, follower: FollowerId) {
+    pub(super) fn leave(&self, log: &TopicTail, follower: SubscriberId) {
         let mut logs = lock(&self.logs);
         if log.leave(follower) {
             logs.remove(log.topic());
@@ -340,7 +345,7 @@ impl Cluster {
     /// What keeps one from being read. What was not begun is asked for again by the next look.
     pub(super) fn read(&self, readings: Vec<Reading>) -> Result<(), Error> {
         for reading in readings {
-            let reader = if reading.is_pass() { &self.second } else { &self.tail };
+            let reader = if reading.is_backfill() { &self.second } else { &self.tail };
             let read = reader.read(reading);
             read.map_err(|error| Error::unmade(&error, self.label.clone()))?;
         }

@@ -1,15 +1,15 @@
-//! Where the records of one partition lie that one selected thing picks, and how many of them are
-//! at or after an offset.
+//! Where the records of one partition lie that one selector picks, and how many of them are at or
+//! after an offset.
 //!
 //! [`Matches`] holds the offsets of matches as a compressed bitmap: two bytes each at worst, a bit
 //! each where they are dense. It knows which stretch of the log it speaks for: everything from
 //! [`from`](Matches::from) on, as far as the tail has read. What lies before is filled in by a
-//! second reader, in order, and joined once the gap is closed; until then a count that reaches into
-//! the gap is a lower bound.
+//! backfill, in order, and joined once the gap is closed; until then a count that reaches into the
+//! gap is a lower bound.
 //!
 //! ```text
-//!   earlier.from ──── earlier.reached      from ─────────── tail's position
-//!        [ read by the second reader )  …  [ read by the tail )
+//!   backfill.from ── backfill.reached      from ─────────── tail's position
+//!        [ read by the backfill )   …   [ read by the tail )
 //! ```
 //!
 //! Of keys that are told apart the latest million is kept: a count that reaches further back is a lower
@@ -29,12 +29,12 @@ pub type KeyHash = u128;
 /// How many keys are kept at most: some 50 MB.
 pub(super) const MAX_KEYS: usize = 1_000_000;
 
-/// The matches of one selected thing in one partition.
+/// The matches of one selector in one partition.
 #[derive(Debug)]
 pub struct Matches {
     from: Offset,
-    found: Found,
-    earlier: Option<Earlier>,
+    set: MatchSet,
+    backfill: Option<Backfill>,
 }
 
 /// How many matches lie at or after an offset.
@@ -46,16 +46,16 @@ pub struct Counted {
     pub complete: bool,
 }
 
-/// What the second reader has found so far, before `from`.
+/// What a backfill has found so far, before `from`.
 #[derive(Debug)]
-struct Earlier {
+struct Backfill {
     from: Offset,
     reached: Offset,
-    found: Found,
+    set: MatchSet,
 }
 
 #[derive(Debug)]
-enum Found {
+enum MatchSet {
     /// Every match.
     Offsets(RoaringTreemap),
     Keys(Keys),
@@ -79,12 +79,12 @@ impl Matches {
     }
 
     fn keeping(most: usize, from: Offset, by_key: bool) -> Matches {
-        let found = if by_key {
-            Found::Keys(Keys::keeping(most))
+        let set = if by_key {
+            MatchSet::Keys(Keys::keeping(most))
         } else {
-            Found::Offsets(RoaringTreemap::new())
+            MatchSet::Offsets(RoaringTreemap::new())
         };
-        Matches { from, found, earlier: None }
+        Matches { from, set, backfill: None }
     }
 
     /// The first offset that this speaks for without a gap.
@@ -94,46 +94,47 @@ impl Matches {
 
     /// Adds a match that the tail came by; offsets must rise.
     pub fn push(&mut self, offset: Offset, key: KeyHash) {
-        self.found.push(offset, key);
+        self.set.push(offset, key);
     }
 
     /// Begins to fill in what lies between `from` and what this speaks for now; what an earlier
     /// attempt found is dropped.
-    pub fn begin_earlier(&mut self, from: Offset) {
-        self.earlier = Some(Earlier { from, reached: from, found: self.found.empty() });
+    pub fn begin_backfill(&mut self, from: Offset) {
+        self.backfill = Some(Backfill { from, reached: from, set: self.set.empty() });
     }
 
-    /// Adds a match that the second reader came by; what the tail has itself is left out.
-    pub fn push_earlier(&mut self, offset: Offset, key: KeyHash) {
-        if let Some(earlier) = &mut self.earlier
+    /// Adds a match that the backfill came by; what the tail has itself is left out.
+    pub fn push_backfill(&mut self, offset: Offset, key: KeyHash) {
+        if let Some(backfill) = &mut self.backfill
             && offset < self.from
         {
-            earlier.found.push(offset, key);
+            backfill.set.push(offset, key);
         }
     }
 
-    /// The second reader has passed all records before `reached`; closes the gap where that joins.
-    pub fn reach_earlier(&mut self, reached: Offset) {
-        if let Some(earlier) = &mut self.earlier {
-            earlier.reached = earlier.reached.max(reached);
+    /// The backfill has passed all records before `reached`; closes the gap where that joins.
+    pub fn reach_backfill(&mut self, reached: Offset) {
+        if let Some(backfill) = &mut self.backfill {
+            backfill.reached = backfill.reached.max(reached);
         }
-        if let Some(earlier) = self.earlier.take_if(|earlier| earlier.reached >= self.from) {
-            self.from = self.from.min(earlier.from);
-            self.found.prepend(earlier.found);
+        if let Some(backfill) = self.backfill.take_if(|backfill| backfill.reached >= self.from) {
+            self.from = self.from.min(backfill.from);
+            self.set.prepend(backfill.set);
         }
     }
 
     /// How many matches (keys, where keys are told apart, as far as they are kept) lie at or after `offset`.
     pub fn count(&self, offset: Offset) -> Counted {
-        let mut count = self.found.count(offset);
-        if let Some(earlier) = &self.earlier {
-            count += match (&self.found, &earlier.found) {
-                (Found::Keys(later), Found::Keys(keys)) => keys
-                    .last
-                    .iter()
-                    .filter(|(key, last)| **last >= offset && !later.last.contains_key(*key))
-                    .count() as u64,
-                (_, found) => found.count(offset),
+        let mut count = self.set.count(offset);
+        if let Some(backfill) = &self.backfill {
+            count += match (&self.set, &backfill.set) {
+                (MatchSet::Keys(later), MatchSet::Keys(keys)) => {
+                    keys.last
+                        .iter()
+                        .filter(|(key, last)| **last >= offset && !later.last.contains_key(*key))
+                        .count() as u64
+                }
+                (_, set) => set.count(offset),
             };
         }
         Counted { count, complete: self.from <= offset }
@@ -141,13 +142,13 @@ impl Matches {
 
     /// Adds to `keys` those kept that have a match at or after `offset`; false where there may be more.
     pub fn collect_keys(&self, offset: Offset, keys: &mut HashSet<KeyHash>) -> bool {
-        let earlier = self.earlier.as_ref().map(|earlier| &earlier.found);
+        let backfill = self.backfill.as_ref().map(|backfill| &backfill.set);
         let mut all = true;
-        for found in [Some(&self.found), earlier].into_iter().flatten() {
-            if let Found::Keys(found) = found {
-                let last = found.last.iter().filter(|(_, at)| **at >= offset);
+        for set in [Some(&self.set), backfill].into_iter().flatten() {
+            if let MatchSet::Keys(set) = set {
+                let last = set.last.iter().filter(|(_, at)| **at >= offset);
                 keys.extend(last.map(|(key, _)| key));
-                all &= found.let_go.is_none_or(|let_go| let_go < offset);
+                all &= set.let_go.is_none_or(|let_go| let_go < offset);
             }
         }
         all
@@ -159,25 +160,25 @@ impl Matches {
             return;
         }
         self.from = offset;
-        self.earlier = None;
-        self.found.drop_before(offset);
+        self.backfill = None;
+        self.set.drop_before(offset);
     }
 }
 
-impl Found {
-    fn empty(&self) -> Found {
+impl MatchSet {
+    fn empty(&self) -> MatchSet {
         match self {
-            Found::Offsets(_) => Found::Offsets(RoaringTreemap::new()),
-            Found::Keys(keys) => Found::Keys(Keys::keeping(keys.most)),
+            MatchSet::Offsets(_) => MatchSet::Offsets(RoaringTreemap::new()),
+            MatchSet::Keys(keys) => MatchSet::Keys(Keys::keeping(keys.most)),
         }
     }
 
     fn push(&mut self, offset: Offset, key: KeyHash) {
         match self {
-            Found::Offsets(offsets) => {
+            MatchSet::Offsets(offsets) => {
                 offsets.insert(offset);
             }
-            Found::Keys(keys) => {
+            MatchSet::Keys(keys) => {
                 keys.last.insert(key, offset);
                 keys.let_some_go();
             }
@@ -186,35 +187,36 @@ impl Found {
 
     fn count(&self, from: Offset) -> u64 {
         match self {
-            Found::Offsets(offsets) => match from.checked_sub(1) {
+            MatchSet::Offsets(offsets) => match from.checked_sub(1) {
                 Some(before) => offsets.len() - offsets.rank(before),
                 None => offsets.len(),
             },
-            Found::Keys(keys) => keys.last.values().filter(|at| **at >= from).count() as u64,
+            MatchSet::Keys(keys) => keys.last.values().filter(|at| **at >= from).count() as u64,
         }
     }
 
     /// Joins what lies before: a key's last match is the later one.
-    fn prepend(&mut self, earlier: Found) {
-        match (self, earlier) {
-            (Found::Offsets(offsets), Found::Offsets(earlier)) => *offsets |= earlier,
-            (Found::Keys(keys), Found::Keys(earlier)) => {
-                for (key, at) in earlier.last {
+    fn prepend(&mut self, backfill: MatchSet) {
+        match (self, backfill) {
+            (MatchSet::Offsets(offsets), MatchSet::Offsets(backfill)) => *offsets |= backfill,
+            (MatchSet::Keys(keys), MatchSet::Keys(backfill)) => {
+                for (key, at) in backfill.last {
                     keys.last.entry(key).or_insert(at);
                 }
-                keys.let_go = keys.let_go.max(earlier.let_go);
+                keys.let_go = keys.let_go.max(backfill.let_go);
                 keys.let_some_go();
             }
-            (Found::Offsets(_), Found::Keys(_)) | (Found::Keys(_), Found::Offsets(_)) => {}
+            (MatchSet::Offsets(_), MatchSet::Keys(_))
+            | (MatchSet::Keys(_), MatchSet::Offsets(_)) => {}
         }
     }
 
     fn drop_before(&mut self, offset: Offset) {
         match self {
-            Found::Offsets(offsets) => {
+            MatchSet::Offsets(offsets) => {
                 offsets.remove_range(..offset);
             }
-            Found::Keys(keys) => {
+            MatchSet::Keys(keys) => {
                 keys.last.retain(|_, at| *at >= offset);
                 keys.last.shrink_to_fit();
                 keys.let_go = keys.let_go.filter(|let_go| *let_go >= offset);
@@ -251,14 +253,14 @@ mod tests {
 
     use super::*;
 
-    /// What happens to a partition, as far as one thing's matches know.
+    /// What happens to a partition, as far as one selector's matches know.
     #[derive(Debug, Clone)]
     enum Step {
         /// The tail judges records: of each whether it matches, and a key. `None` is a gap, as
         /// compaction and commit markers leave.
         Append(Vec<Option<(bool, u8)>>),
-        /// The second reader reads back so many offsets, in so many batches, and may stop before.
-        Earlier { back: u64, batches: u64, stop: bool },
+        /// A backfill reads back so many offsets, in so many batches, and may stop before.
+        Backfill { back: u64, batches: u64, stop: bool },
         /// Groups have passed so many of the offsets that are spoken for.
         Drop(u64),
         /// The log is truncated or made anew: matches begin afresh where it now ends.
@@ -270,7 +272,7 @@ mod tests {
         prop_oneof![
             4 => prop::collection::vec(record, 0..40).prop_map(Step::Append),
             2 => (0_u64..60, 1_u64..5, any::<bool>())
-                .prop_map(|(back, batches, stop)| Step::Earlier { back, batches, stop }),
+                .prop_map(|(back, batches, stop)| Step::Backfill { back, batches, stop }),
             1 => (0_u64..30).prop_map(Step::Drop),
             1 => (0_u64..100).prop_map(Step::Reset),
         ]
@@ -294,20 +296,20 @@ mod tests {
             }
         }
 
-        fn read_earlier(&self, matches: &mut Matches, from: Offset, batches: u64, stop: bool) {
+        fn read_backfill(&self, matches: &mut Matches, from: Offset, batches: u64, stop: bool) {
             let until = matches.from();
-            matches.begin_earlier(from);
+            matches.begin_backfill(from);
             let size = (until - from) / batches + 1;
             for batch in 0..batches {
                 let begin = (from + batch * size).min(until);
                 let reached = (begin + size).min(until);
                 for (offset, key) in self.matches.range((begin, 0)..(reached, 0)) {
-                    matches.push_earlier(*offset, *key);
+                    matches.push_backfill(*offset, *key);
                 }
                 if stop && batch + 1 == batches {
                     return;
                 }
-                matches.reach_earlier(reached);
+                matches.reach_backfill(reached);
             }
         }
 
@@ -340,9 +342,9 @@ mod tests {
             for step in &steps {
                 match step {
                     Step::Append(records) => log.append(&mut matches, records),
-                    Step::Earlier { back, batches, stop } => {
+                    Step::Backfill { back, batches, stop } => {
                         let from = matches.from().saturating_sub(*back);
-                        log.read_earlier(&mut matches, from, *batches, *stop);
+                        log.read_backfill(&mut matches, from, *batches, *stop);
                     }
                     Step::Drop(passed) => {
                         matches.drop_before((matches.from() + passed).min(log.end));

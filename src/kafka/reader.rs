@@ -1,12 +1,12 @@
 //! The thread that reads partitions and has their records judged.
 //!
 //! A cluster has at most two readers, each with one librdkafka handle whatever the number of topics:
-//! the tail, which follows the ends, and the second reader, which reads passes over earlier
-//! stretches. Polls post what is to be read as a desired state, one entry a partition, so that
+//! one for the tails, which follows the ends, and one for backfills, which reads stretches that lie
+//! before. Polls post what is to be read as a desired state, one entry a partition, so that
 //! nothing queues up; the thread takes it between two batches. A reader that has had nothing to
 //! read for a while ends, and with it its connections.
 //!
-//! A [`Reading`] that is dropped before it is over, for whatever reason, says so to its log, and the
+//! A [`Reading`] that is dropped before it is over, for whatever reason, says so to its tail, and the
 //! next poll has the partition read anew.
 //!
 //! Partitions share one queue, and a broker fills it from each in turn, so that a topic that floods
@@ -25,7 +25,7 @@ use super::index::KeyHash;
 use super::librdkafka::{Delivered, Delivery, Fault, Fetcher, HandleConfig, Notice, Unmade, Waker};
 use super::names::{Offset, Partition, Topic};
 use super::record::KafkaMessage;
-use super::tail::{Found, Judging, Log};
+use super::tail::{Epoch, Judging, Match, TopicTail};
 use super::threads::Threads;
 use super::trouble::Trouble;
 use crate::lock::lock;
@@ -40,20 +40,20 @@ const WAIT: Duration = Duration::from_secs(1);
 /// A reader without partitions ends after this time.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// What a partition is read for: the log it belongs to, and the run or pass of it.
+/// What a partition is read for: its topic's tail, and the epoch that the reading belongs to.
 #[derive(Clone)]
-pub(super) struct Seat {
-    log: Arc<Log>,
+pub(super) struct ReadTicket {
+    tail: Arc<TopicTail>,
     partition: Partition,
-    run: u64,
+    epoch: Epoch,
 }
 
-/// Something to read. Its log hears of it when it is dropped.
+/// Something to read. Its tail hears of it when it is dropped.
 pub(super) struct Reading {
-    seat: Seat,
+    ticket: ReadTicket,
     from: Offset,
-    /// For a pass where it ends and what it is judged with; the tail has no end.
-    pass: Option<(Offset, Arc<Judging>)>,
+    /// For a backfill where it ends and what it is judged with; the tail has no end.
+    backfill: Option<(Offset, Arc<Judging>)>,
 }
 
 /// Where readings are posted, and the thread that reads them while there are any.
@@ -84,60 +84,60 @@ struct Work {
     trouble: Arc<Trouble>,
     readings: HashMap<Topic, HashMap<Partition, Reading>>,
     verdicts: Verdicts,
-    found: Vec<Found>,
-    unjudged: Vec<Slot>,
+    found: Vec<Match>,
+    indeterminate: Vec<Slot>,
 }
 
-impl Seat {
-    pub(super) fn new(log: Arc<Log>, partition: Partition, run: u64) -> Seat {
-        Seat { log, partition, run }
+impl ReadTicket {
+    pub(super) fn new(tail: Arc<TopicTail>, partition: Partition, epoch: Epoch) -> ReadTicket {
+        ReadTicket { tail, partition, epoch }
     }
 
     pub(super) fn partition(&self) -> Partition {
         self.partition
     }
 
-    pub(super) fn run(&self) -> u64 {
-        self.run
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
     }
 }
 
 impl Reading {
     /// Reading on from an offset, without end.
-    pub(super) fn tail(seat: Seat, from: Offset) -> Reading {
-        Reading { seat, from, pass: None }
+    pub(super) fn tail(ticket: ReadTicket, from: Offset) -> Reading {
+        Reading { ticket, from, backfill: None }
     }
 
     /// Reading a stretch once.
-    pub(super) fn pass(
-        seat: Seat,
+    pub(super) fn backfill(
+        ticket: ReadTicket,
         from: Offset,
         until: Offset,
         judge: Judge,
         by_key: bool,
     ) -> Reading {
         let judging = Judging { judge: Arc::new(judge), by_key, version: 0 };
-        Reading { seat, from, pass: Some((until, Arc::new(judging))) }
+        Reading { ticket, from, backfill: Some((until, Arc::new(judging))) }
     }
 
-    /// Whether this is for the second reader.
-    pub(super) fn is_pass(&self) -> bool {
-        self.pass.is_some()
+    /// Whether this is a stretch before the tail, for the reader of those.
+    pub(super) fn is_backfill(&self) -> bool {
+        self.backfill.is_some()
     }
 
     #[cfg(test)]
-    pub(super) fn seat(&self) -> &Seat {
-        &self.seat
+    pub(super) fn ticket(&self) -> &ReadTicket {
+        &self.ticket
     }
 
-    fn place(&self) -> (Topic, Partition) {
-        (self.seat.log.topic().clone(), self.seat.partition)
+    fn topic_partition(&self) -> (Topic, Partition) {
+        (self.ticket.tail.topic().clone(), self.ticket.partition)
     }
 }
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        self.seat.log.let_go(&self.seat);
+        self.ticket.tail.let_go(&self.ticket);
     }
 }
 
@@ -177,7 +177,7 @@ impl Reader {
             readings: HashMap::new(),
             verdicts: Verdicts::default(),
             found: Vec::new(),
-            unjudged: Vec::new(),
+            indeterminate: Vec::new(),
         };
         self.threads.spawn(self.name, move || work.run());
         *desk = Some(new);
@@ -202,17 +202,17 @@ impl Reader {
 
 impl Desk {
     fn post(&self, change: Change) -> Result<(), Change> {
-        let place = match &change {
-            Change::Read(reading) => reading.place(),
+        let at = match &change {
+            Change::Read(reading) => reading.topic_partition(),
             Change::Stop => return Err(change),
         };
-        self.put(place, change)
+        self.put(at, change)
     }
 
-    fn put(&self, place: (Topic, Partition), change: Change) -> Result<(), Change> {
+    fn put(&self, at: (Topic, Partition), change: Change) -> Result<(), Change> {
         match &mut *lock(&self.changes) {
             Some(changes) => {
-                changes.insert(place, change);
+                changes.insert(at, change);
             }
             None => return Err(change),
         }
@@ -249,10 +249,11 @@ impl Work {
             }
             let batch = self.fetcher.poll(BATCH, WAIT);
             let mut changes = Vec::new();
-            for (topic, partition, run) in batch.runs() {
+            for (topic, partition, delivered) in batch.runs() {
                 // Filters are of tenants, and what judges them is not ours: where it panics, the other
                 // partitions must go on.
-                let judged = catch_unwind(AssertUnwindSafe(|| self.judge(topic, partition, run)));
+                let judged =
+                    catch_unwind(AssertUnwindSafe(|| self.judge(topic, partition, delivered)));
                 changes.extend(judged.unwrap_or_else(|_| self.give_up(topic, partition)));
             }
             for (topic, partition, change) in changes {
@@ -277,7 +278,7 @@ impl Work {
             Change::Read(reading) => {
                 self.fetcher.stop(&topic, partition);
                 if let Err(fault) = self.fetcher.start(&topic, partition, reading.from) {
-                    reading.seat.log.break_off(&reading.seat, fault);
+                    reading.ticket.tail.break_off(&reading.ticket, fault);
                 }
                 self.readings.entry(topic).or_default().insert(partition, reading);
             }
@@ -298,8 +299,8 @@ impl Work {
     /// of it.
     fn give_up(&mut self, topic: &str, partition: Partition) -> Option<(Topic, Partition, Change)> {
         let reading = self.readings.get_mut(topic)?.remove(&partition)?;
-        reading.seat.log.break_off(&reading.seat, Fault::panicked());
-        Some((reading.seat.log.topic().clone(), partition, Change::Stop))
+        reading.ticket.tail.break_off(&reading.ticket, Fault::panicked());
+        Some((reading.ticket.tail.topic().clone(), partition, Change::Stop))
     }
 
     /// Judges one partition's share of a batch, outside any lock, and hands in what was found; gives
@@ -308,23 +309,23 @@ impl Work {
         &mut self,
         topic: &str,
         partition: Partition,
-        run: &[Delivered],
+        delivered: &[Delivered],
     ) -> Option<(Topic, Partition, Change)> {
         let reading = self.readings.get(topic)?.get(&partition)?;
-        let log = Arc::clone(&reading.seat.log);
-        let tail;
-        let judging = match &reading.pass {
+        let tail = Arc::clone(&reading.ticket.tail);
+        let latest;
+        let judging = match &reading.backfill {
             Some((_, judging)) => judging,
             None => {
-                tail = Arc::new(log.judging());
-                &tail
+                latest = Arc::new(tail.judging());
+                &latest
             }
         };
         self.found.clear();
-        self.unjudged.clear();
+        self.indeterminate.clear();
         let mut reached = None;
-        for delivered in run {
-            match delivered.read() {
+        for one in delivered {
+            match one.read() {
                 Delivery::Record(record) => {
                     let offset = record.offset();
                     let message = KafkaMessage::new(topic, record);
@@ -334,32 +335,38 @@ impl Work {
                         let selected = self.verdicts.selected.iter();
                         self.found.extend(selected.map(|slot| (*slot, offset, key)));
                     }
-                    self.unjudged.extend_from_slice(&self.verdicts.unjudged);
+                    self.indeterminate.extend_from_slice(&self.verdicts.unjudged);
                     reached = Some(offset + 1);
                 }
                 Delivery::End(end) => reached = Some(end),
-                Delivery::Fault(fault) => log.fail(&reading.seat, fault),
+                Delivery::Fault(fault) => tail.fail(&reading.ticket, fault),
             }
         }
         let mut reached = reached?;
-        let Some((until, _)) = &reading.pass else {
-            log.append(&reading.seat, judging.version, reached, &self.found, &self.unjudged);
+        let Some((until, _)) = &reading.backfill else {
+            tail.append(
+                &reading.ticket,
+                judging.version,
+                reached,
+                &self.found,
+                &self.indeterminate,
+            );
             return None;
         };
-        if run.last().is_some_and(|last| matches!(last.read(), Delivery::End(_))) {
-            // Nothing more is there, whatever was when the pass began.
+        if delivered.last().is_some_and(|last| matches!(last.read(), Delivery::End(_))) {
+            // Nothing more is there, whatever was when the backfill began.
             reached = reached.max(*until);
         }
-        let next = log.append_earlier(&reading.seat, reached, &self.found, &self.unjudged);
+        let next = tail.append_backfill(&reading.ticket, reached, &self.found, &self.indeterminate);
         let change = match next {
             Some(next) => Change::Read(next),
-            None if !log.wants(&reading.seat) => Change::Stop,
+            None if !tail.wants(&reading.ticket) => Change::Stop,
             None => return None,
         };
-        // The batch may hold more of this partition, from beyond the pass that is over. It must not
-        // be taken for what the next pass reads.
+        // The batch may hold more of this partition, from beyond the backfill that is over. It must not
+        // be taken for what the next backfill reads.
         self.readings.get_mut(topic)?.remove(&partition);
-        Some((log.topic().clone(), partition, change))
+        Some((tail.topic().clone(), partition, change))
     }
 }
 
@@ -388,13 +395,13 @@ mod tests {
     use super::*;
     use crate::kafka::tail::tests::{every_record, need, view};
 
-    /// A log with one partition to read, and whether its next poll has that read.
-    fn log() -> (Reading, impl Fn() -> bool) {
-        let log = Arc::new(Log::new(Topic::from("t")));
-        let follower = log.follow(&[every_record()]);
-        let mut readings = log.look(follower, &[need(0, 10)], view()).readings;
+    /// A tail with one partition to read, and whether its next poll has that read.
+    fn tail() -> (Reading, impl Fn() -> bool) {
+        let tail = Arc::new(TopicTail::new(Topic::from("t")));
+        let subscriber = tail.follow(&[every_record()]);
+        let mut readings = tail.look(subscriber, &[need(0, 10)], view()).readings;
         let reading = readings.pop().expect("a tail");
-        (reading, move || log.look(follower, &[need(0, 10)], view()).readings.len() == 1)
+        (reading, move || tail.look(subscriber, &[need(0, 10)], view()).readings.len() == 1)
     }
 
     #[test]
@@ -403,7 +410,7 @@ mod tests {
         settings.set("no.such.setting", "1");
         let (trouble, threads) = (Arc::new(Trouble::new()), Arc::new(Threads::default()));
         let reader = Reader::new("t", settings.into(), trouble, threads);
-        let (reading, handed_out_again) = log();
+        let (reading, handed_out_again) = tail();
         assert!(reader.read(reading).is_err());
         assert!(handed_out_again());
     }
@@ -415,8 +422,8 @@ mod tests {
         let fetcher = Fetcher::new(&settings.into()).expect("a handle");
         let desk =
             Arc::new(Desk { changes: Mutex::new(Some(HashMap::new())), waker: fetcher.waker() });
-        let (taken, taken_again) = log();
-        let (posted, posted_again) = log();
+        let (taken, taken_again) = tail();
+        let (posted, posted_again) = tail();
         let work = Work {
             fetcher,
             desk: Arc::clone(&desk),
@@ -424,7 +431,7 @@ mod tests {
             readings: HashMap::from([(Topic::from("t"), HashMap::from([(0, taken)]))]),
             verdicts: Verdicts::default(),
             found: Vec::new(),
-            unjudged: Vec::new(),
+            indeterminate: Vec::new(),
         };
         assert!(desk.post(Change::Read(posted)).is_ok());
         let thread = std::thread::spawn(move || {
@@ -433,6 +440,6 @@ mod tests {
         });
         assert!(thread.join().is_err());
         assert!(taken_again() && posted_again());
-        assert!(desk.post(Change::Read(log().0)).is_err(), "a closed desk");
+        assert!(desk.post(Change::Read(tail().0)).is_err(), "a closed desk");
     }
 }

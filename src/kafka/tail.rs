@@ -1,21 +1,21 @@
 //! How far one topic has been read for all triggers on it, and what was found there.
 //!
-//! A [`Log`] is the state of one topic that polls and the reading threads share: which things are
-//! selected on it ([`Part`]s, each with a slot), and per partition how far the tail has come and
-//! where each thing matches. Polls only look and say what they miss ([`Log::look`]); the threads
-//! only add what they read ([`Log::append`], [`Log::append_earlier`]). Neither does I/O under the
-//! lock, and a record is judged outside it.
+//! A [`TopicTail`] is the state of one topic that polls and the reading threads share: what is
+//! selected on it ([`Selector`]s, each with a slot), and per partition how far the tail has come and
+//! where each selector matches. Polls only look and say what they miss ([`TopicTail::look`]); the
+//! threads only add what they read ([`TopicTail::append`], [`TopicTail::append_backfill`]). Neither
+//! does I/O under the lock, and a record is judged outside it.
 //!
-//! A partition's tail begins where the first poll needs it, but not far from the end. A poll that
-//! needs an earlier stretch, for a thing that was not selected when the tail came by or for a group
-//! that lies further back, has it read by a second reader: backwards from what is known, in passes
-//! of bounded length, each for all things that miss something there. So a group that is close to
-//! the end never waits for one that is a hundred million records behind.
+//! A partition's tail begins where the first poll needs it, but not far from the end. A poll may need
+//! what lies before: for a selector that is newer than the tail, or for a group that lies further
+//! back. That is read by a *backfill*: backwards from what is known, in stretches of bounded length,
+//! each for all selectors that miss something there. So a group that is close to the end never waits
+//! for one that is a hundred million records behind.
 //!
-//! What belongs together is told by `run`: a partition that has to be read anew (its topic was made
-//! again, its log truncated or trimmed past the tail) gets a new run, and whatever a thread still
-//! brings of the old one is dropped. A thing that is selected while a batch is being judged is told
-//! by `version`, and speaks for the log only from after that batch.
+//! An [`Epoch`] tells what belongs together. A partition that has to be read anew (its topic was made
+//! again, its log truncated or trimmed past the tail) gets a new one, and so does each backfill.
+//! Whatever a thread still brings of an old one is dropped. A selector that is added while a batch is
+//! being judged is told by `version`, and speaks for the log only from after that batch.
 //!
 //! # References
 //! - KIP-98: under `read_committed` a partition ends at the last stable offset, and control records
@@ -33,7 +33,7 @@ use super::error::Kind;
 use super::index::{KeyHash, MAX_KEYS, Matches};
 use super::librdkafka::{Fault, Layout};
 use super::names::{Offset, Partition, Topic};
-use super::reader::{Reading, Seat};
+use super::reader::{ReadTicket, Reading};
 use crate::lock::lock;
 use crate::selection::{Judge, Part, Slot};
 
@@ -41,23 +41,23 @@ use crate::selection::{Judge, Part, Slot};
 /// were last read longer ago than this.
 const COMPACTED_STALE_AFTER: Duration = Duration::from_secs(1);
 
-/// How many offsets one pass of the second reader spans: half a second of reading, which is what a
-/// poll waits at most for the passes of others.
-const PASS: Offset = 250_000;
+/// How many offsets one backfill spans: half a second of reading, which is what a poll waits at most
+/// for the backfills of others.
+const BACKFILL_SPAN: Offset = 250_000;
 
 /// How often matches that every group has passed are dropped.
 const DROP_EVERY: Duration = Duration::from_secs(5);
 
 /// One topic as it is tailed.
-pub(super) struct Log {
+pub(super) struct TopicTail {
     topic: Topic,
     state: Mutex<State>,
     moved: Notify,
 }
 
-/// One thing selected on a topic, by one trigger or many.
+/// What is selected on a topic, by one trigger or many, and counted on its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Thing {
+pub(super) struct Selector {
     pub(super) part: Part,
     /// Whether keys are told apart.
     pub(super) by_key: bool,
@@ -89,7 +89,7 @@ pub(super) struct View {
 
 /// What a look gave.
 pub(super) struct Seen {
-    /// For each need how many matches are known, all things together.
+    /// For each need how many matches are known, all selectors together.
     pub(super) counts: Vec<u64>,
     pub(super) state: Progress,
     /// What the readers have to do for the rest.
@@ -118,60 +118,64 @@ pub(super) struct Judging {
     pub(super) version: u64,
 }
 
-/// A trigger on a topic, as its log knows it.
-pub(super) type FollowerId = u64;
+/// A trigger on a topic, as its tail knows it.
+pub(super) type SubscriberId = u64;
+
+/// Which reading of a partition something belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Epoch(u64);
 
 /// A match that a reader found.
-pub(super) type Found = (Slot, Offset, KeyHash);
+pub(super) type Match = (Slot, Offset, KeyHash);
 
 struct State {
     layout: Option<Layout>,
     /// By slot.
-    things: Vec<Option<Selected>>,
-    slots: HashMap<Thing, Slot>,
+    selectors: Vec<Option<Selected>>,
+    slots: HashMap<Selector, Slot>,
     /// Slots that hold nothing.
     free: Vec<Slot>,
     judge: Arc<Judge>,
     by_key: bool,
     version: u64,
-    /// The last run given to a partition or a pass.
-    runs: u64,
-    partitions: BTreeMap<Partition, Tail>,
-    followers: HashMap<FollowerId, Following>,
-    last_follower: FollowerId,
+    /// The last one given to a partition or a backfill.
+    last_epoch: Epoch,
+    partitions: BTreeMap<Partition, PartitionTail>,
+    subscribers: HashMap<SubscriberId, Subscriber>,
+    last_subscriber: SubscriberId,
     /// When matches that nobody needs were last dropped.
     dropped: Instant,
 }
 
 /// One trigger on the topic.
-struct Following {
+struct Subscriber {
     slots: Vec<Slot>,
     /// From where on it last needed each partition.
     needs: BTreeMap<Partition, Offset>,
 }
 
 struct Selected {
-    thing: Thing,
+    selector: Selector,
     triggers: usize,
     /// The version of the judge that first had it.
     since: u64,
-    /// How many records could not be judged for it.
-    unjudged: u64,
+    /// Of how many records it could not be told whether they match.
+    indeterminate: u64,
 }
 
-struct Tail {
-    run: u64,
+struct PartitionTail {
+    epoch: Epoch,
     /// Every record before this has been judged.
     position: Offset,
     /// By slot.
     matches: HashMap<Slot, Matches>,
     lost: Option<Break>,
-    /// The same of a pass.
+    /// The same of a backfill.
     cut: Option<Break>,
     fault: Option<Fault>,
     /// From where on a slot's matches are wanted, where they do not reach that far back.
     wanted: HashMap<Slot, Offset>,
-    pass: Option<Pass>,
+    backfill: Option<Backfill>,
     /// When the matches of a slot were last read again, on a compacted topic.
     read_again: HashMap<Slot, Instant>,
 }
@@ -183,30 +187,30 @@ struct Break {
     fault: Option<Fault>,
 }
 
-/// A second reading of a stretch before the tail.
-struct Pass {
-    run: u64,
+/// A reading of a stretch before the tail.
+struct Backfill {
+    epoch: Epoch,
     until: Offset,
     /// With the version since which each is selected.
     slots: HashMap<Slot, u64>,
 }
 
-impl Log {
-    pub(super) fn new(topic: Topic) -> Log {
-        Log {
+impl TopicTail {
+    pub(super) fn new(topic: Topic) -> TopicTail {
+        TopicTail {
             topic,
             state: Mutex::new(State {
                 layout: None,
-                things: Vec::new(),
+                selectors: Vec::new(),
                 slots: HashMap::new(),
                 free: Vec::new(),
                 judge: Arc::new(Judge::new([])),
                 by_key: false,
                 version: 0,
-                runs: 0,
+                last_epoch: Epoch::default(),
                 partitions: BTreeMap::new(),
-                followers: HashMap::new(),
-                last_follower: 0,
+                subscribers: HashMap::new(),
+                last_subscriber: 0,
                 dropped: Instant::now(),
             }),
             moved: Notify::new(),
@@ -222,33 +226,33 @@ impl Log {
         self.moved.notified()
     }
 
-    /// Selects things for one more trigger.
-    pub(super) fn follow(&self, things: &[Thing]) -> FollowerId {
+    /// Adds a trigger with what it selects.
+    pub(super) fn follow(&self, selectors: &[Selector]) -> SubscriberId {
         let mut state = self.lock();
         let known = state.slots.len();
-        let slots = things.iter().map(|thing| state.slot_of(thing)).collect();
+        let slots = selectors.iter().map(|selector| state.slot_of(selector)).collect();
         if state.slots.len() > known {
             state.compile();
         }
-        state.last_follower += 1;
-        let id = state.last_follower;
-        state.followers.insert(id, Following { slots, needs: BTreeMap::new() });
+        state.last_subscriber += 1;
+        let id = state.last_subscriber;
+        state.subscribers.insert(id, Subscriber { slots, needs: BTreeMap::new() });
         id
     }
 
     /// Lets go of what one trigger selected; true when nobody is left.
-    pub(super) fn leave(&self, follower: FollowerId) -> bool {
+    pub(super) fn leave(&self, subscriber: SubscriberId) -> bool {
         let mut state = self.lock();
         let known = state.slots.len();
-        if let Some(following) = state.followers.remove(&follower) {
-            for slot in following.slots {
+        if let Some(subscriber) = state.subscribers.remove(&subscriber) {
+            for slot in subscriber.slots {
                 state.release(slot);
             }
         }
         if state.slots.len() < known {
             state.compile();
         }
-        state.followers.is_empty()
+        state.subscribers.is_empty()
     }
 
     /// The partitions being tailed.
@@ -263,12 +267,17 @@ impl Log {
         positions.map(|(partition, tail)| (*partition, tail.position)).collect()
     }
 
-    /// Counts the matches of a trigger's things as far as they are known, and says what is missing.
-    pub(super) fn look(self: &Arc<Self>, follower: FollowerId, needs: &[Need], view: View) -> Seen {
+    /// Counts the matches of a trigger's selectors as far as they are known, and says what is missing.
+    pub(super) fn look(
+        self: &Arc<Self>,
+        subscriber: SubscriberId,
+        needs: &[Need],
+        view: View,
+    ) -> Seen {
         let mut state = self.lock();
         let mut seen =
             Seen { counts: vec![0; needs.len()], state: Progress::Complete, readings: Vec::new() };
-        let Some(slots) = state.note_needs(follower, needs) else {
+        let Some(slots) = state.note_needs(subscriber, needs) else {
             seen.state = Progress::Outdated;
             return seen;
         };
@@ -312,9 +321,9 @@ impl Log {
 
     /// How many distinct keys match at or after each need, all partitions together, and whether there are
     /// no more; `None` for a trigger that has left.
-    pub(super) fn keys(&self, follower: FollowerId, needs: &[Need]) -> Option<(u64, bool)> {
+    pub(super) fn keys(&self, subscriber: SubscriberId, needs: &[Need]) -> Option<(u64, bool)> {
         let state = self.lock();
-        let slots = &state.followers.get(&follower)?.slots;
+        let slots = &state.subscribers.get(&subscriber)?.slots;
         let mut keys = HashSet::new();
         let mut all = true;
         for need in needs {
@@ -342,21 +351,21 @@ impl Log {
     /// The tail has judged everything before `position`, and found these, in rising order.
     pub(super) fn append(
         &self,
-        seat: &Seat,
+        ticket: &ReadTicket,
         version: u64,
         position: Offset,
-        found: &[Found],
-        unjudged: &[Slot],
+        found: &[Match],
+        indeterminate: &[Slot],
     ) {
         let mut state = self.lock();
-        let State { things, partitions, .. } = &mut *state;
-        let current = partitions.get_mut(&seat.partition());
-        let Some(tail) = current.filter(|tail| tail.run == seat.run()) else {
+        let State { selectors, partitions, .. } = &mut *state;
+        let current = partitions.get_mut(&ticket.partition());
+        let Some(tail) = current.filter(|tail| tail.epoch == ticket.epoch()) else {
             return;
         };
-        // A slot may have been given away, or to another thing, since the judge was made.
+        // A slot may have been given away, or to another selector, since the judge was made.
         let judged = |slot: Slot| {
-            let selected = things.get(slot.0 as usize).and_then(Option::as_ref);
+            let selected = selectors.get(slot.0 as usize).and_then(Option::as_ref);
             selected.filter(|selected| selected.since <= version)
         };
         for (slot, offset, key) in found {
@@ -375,74 +384,75 @@ impl Log {
                 matches.drop_before(tail.position);
             }
         }
-        for slot in unjudged {
-            if let Some(selected) = things.get_mut(slot.0 as usize).and_then(Option::as_mut)
+        for slot in indeterminate {
+            if let Some(selected) = selectors.get_mut(slot.0 as usize).and_then(Option::as_mut)
                 && selected.since <= version
             {
-                selected.warn_of_unjudged(&self.topic, seat.partition(), position);
+                selected.warn_of_indeterminate(&self.topic, ticket.partition(), position);
             }
         }
         drop(state);
         self.moved.notify_waiters();
     }
 
-    /// The second reader has judged everything of its pass before `reached`, and found these; gives
-    /// the next pass when this one is over.
-    pub(super) fn append_earlier(
+    /// Everything of a backfill before `reached` has been judged, and these were found; gives the next
+    /// backfill when this one is over.
+    pub(super) fn append_backfill(
         self: &Arc<Self>,
-        seat: &Seat,
+        ticket: &ReadTicket,
         reached: Offset,
-        found: &[Found],
-        unjudged: &[Slot],
+        found: &[Match],
+        indeterminate: &[Slot],
     ) -> Option<Reading> {
         let mut state = self.lock();
-        let State { things, partitions, .. } = &mut *state;
-        let tail = partitions.get_mut(&seat.partition())?;
-        let pass = tail.pass.as_mut().filter(|pass| pass.run == seat.run())?;
-        pass.slots.retain(|slot, since| {
-            let selected = things.get(slot.0 as usize).and_then(Option::as_ref);
+        let State { selectors, partitions, .. } = &mut *state;
+        let tail = partitions.get_mut(&ticket.partition())?;
+        let backfill =
+            tail.backfill.as_mut().filter(|backfill| backfill.epoch == ticket.epoch())?;
+        backfill.slots.retain(|slot, since| {
+            let selected = selectors.get(slot.0 as usize).and_then(Option::as_ref);
             selected.is_some_and(|selected| selected.since == *since)
         });
         for (slot, offset, key) in found {
-            if pass.slots.contains_key(slot)
+            if backfill.slots.contains_key(slot)
                 && let Some(matches) = tail.matches.get_mut(slot)
             {
-                matches.push_earlier(*offset, *key);
+                matches.push_backfill(*offset, *key);
             }
         }
-        for slot in unjudged {
-            if pass.slots.contains_key(slot)
-                && let Some(selected) = things.get_mut(slot.0 as usize).and_then(Option::as_mut)
+        for slot in indeterminate {
+            if backfill.slots.contains_key(slot)
+                && let Some(selected) = selectors.get_mut(slot.0 as usize).and_then(Option::as_mut)
             {
-                selected.warn_of_unjudged(&self.topic, seat.partition(), reached);
+                selected.warn_of_indeterminate(&self.topic, ticket.partition(), reached);
             }
         }
-        for slot in pass.slots.keys() {
+        for slot in backfill.slots.keys() {
             if let Some(matches) = tail.matches.get_mut(slot) {
-                matches.reach_earlier(reached);
+                matches.reach_backfill(reached);
             }
         }
         let mut next = None;
-        if reached >= pass.until {
-            tail.pass = None;
-            next = state.begin_pass(self, seat.partition());
+        if reached >= backfill.until {
+            tail.backfill = None;
+            next = state.begin_backfill(self, ticket.partition());
         }
         drop(state);
         self.moved.notify_waiters();
         next
     }
 
-    /// Reading failed, for the tail or for a pass.
-    pub(super) fn fail(&self, seat: &Seat, fault: Fault) {
+    /// Reading failed, for the tail or for a backfill.
+    pub(super) fn fail(&self, ticket: &ReadTicket, fault: Fault) {
         let mut state = self.lock();
-        if let Some(tail) = state.partitions.get_mut(&seat.partition()) {
+        if let Some(tail) = state.partitions.get_mut(&ticket.partition()) {
             let gone = fault.loses_position();
             if gone {
-                // Of a pass the stretch is no longer there; polls that come with the new log start say
+                // A backfill's stretch is no longer there; polls that come with the new log start say
                 // what they want of the rest.
-                tail.break_off(seat, None);
+                tail.break_off(ticket, None);
             }
-            if tail.run == seat.run() {
+            if tail.epoch == ticket.epoch() {
                 tail.fault = Some(fault);
             }
         }
@@ -451,28 +461,29 @@ impl Log {
     }
 
     /// Reading cannot go on, and polls that wait for it fail; the next one has it begun anew.
-    pub(super) fn break_off(&self, seat: &Seat, fault: Fault) {
-        if let Some(tail) = self.lock().partitions.get_mut(&seat.partition()) {
-            tail.break_off(seat, Some(fault));
+    pub(super) fn break_off(&self, ticket: &ReadTicket, fault: Fault) {
+        if let Some(tail) = self.lock().partitions.get_mut(&ticket.partition()) {
+            tail.break_off(ticket, Some(fault));
         }
         self.moved.notify_waiters();
     }
 
-    /// Nobody reads for this seat any more; where its partition is still read for it, that begins anew.
-    pub(super) fn let_go(&self, seat: &Seat) {
-        if let Some(tail) = self.lock().partitions.get_mut(&seat.partition()) {
-            tail.break_off(seat, None);
+    /// Nobody reads for this ticket any more; where its partition is still read for it, that begins
+    /// anew.
+    pub(super) fn let_go(&self, ticket: &ReadTicket) {
+        if let Some(tail) = self.lock().partitions.get_mut(&ticket.partition()) {
+            tail.break_off(ticket, None);
         }
         self.moved.notify_waiters();
     }
 
-    /// Whether a seat is still what its partition is read for.
-    pub(super) fn wants(&self, seat: &Seat) -> bool {
+    /// Whether a ticket is still what its partition is read for.
+    pub(super) fn wants(&self, ticket: &ReadTicket) -> bool {
         let state = self.lock();
-        let tail = state.partitions.get(&seat.partition());
+        let tail = state.partitions.get(&ticket.partition());
         tail.is_some_and(|tail| {
-            let pass = tail.pass.as_ref().map(|pass| pass.run);
-            tail.run == seat.run() || pass == Some(seat.run())
+            let backfill = tail.backfill.as_ref().map(|backfill| backfill.epoch);
+            tail.epoch == ticket.epoch() || backfill == Some(ticket.epoch())
         })
     }
 
@@ -481,34 +492,42 @@ impl Log {
     }
 }
 
+impl Epoch {
+    /// The next one, which is the last given from now on.
+    fn advance(&mut self) -> Epoch {
+        self.0 += 1;
+        *self
+    }
+}
+
 impl State {
-    fn slot_of(&mut self, thing: &Thing) -> Slot {
-        if let Some(slot) = self.slots.get(thing)
-            && let Some(selected) = &mut self.things[slot.0 as usize]
+    fn slot_of(&mut self, selector: &Selector) -> Slot {
+        if let Some(slot) = self.slots.get(selector)
+            && let Some(selected) = &mut self.selectors[slot.0 as usize]
         {
             selected.triggers += 1;
             return *slot;
         }
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.things.push(None);
-            Slot(self.things.len() as u32 - 1)
+            self.selectors.push(None);
+            Slot(self.selectors.len() as u32 - 1)
         });
-        self.things[slot.0 as usize] = Some(Selected {
-            thing: thing.clone(),
+        self.selectors[slot.0 as usize] = Some(Selected {
+            selector: selector.clone(),
             triggers: 1,
             since: self.version + 1,
-            unjudged: 0,
+            indeterminate: 0,
         });
-        self.slots.insert(thing.clone(), slot);
+        self.slots.insert(selector.clone(), slot);
         slot
     }
 
     fn release(&mut self, slot: Slot) {
-        let entry = &mut self.things[slot.0 as usize];
+        let entry = &mut self.selectors[slot.0 as usize];
         if let Some(selected) = entry.as_mut() {
             selected.triggers -= 1;
             if selected.triggers == 0 {
-                self.slots.remove(&selected.thing);
+                self.slots.remove(&selected.selector);
                 *entry = None;
                 self.free.push(slot);
                 for tail in self.partitions.values_mut() {
@@ -523,10 +542,10 @@ impl State {
     /// Notes from where on a trigger needs its partitions, and gives its slots, unless it has left:
     /// without any it would seem to have no matches. From time to time drops what no trigger needs any
     /// more.
-    fn note_needs(&mut self, follower: FollowerId, needs: &[Need]) -> Option<Vec<Slot>> {
-        let following = self.followers.get_mut(&follower)?;
-        following.needs.extend(needs.iter().map(|need| (need.partition, need.from)));
-        let slots = following.slots.clone();
+    fn note_needs(&mut self, subscriber: SubscriberId, needs: &[Need]) -> Option<Vec<Slot>> {
+        let subscriber = self.subscribers.get_mut(&subscriber)?;
+        subscriber.needs.extend(needs.iter().map(|need| (need.partition, need.from)));
+        let slots = subscriber.slots.clone();
         if self.dropped.elapsed() > DROP_EVERY {
             self.dropped = Instant::now();
             self.drop_unneeded();
@@ -537,9 +556,9 @@ impl State {
     fn drop_unneeded(&mut self) {
         for (partition, tail) in &mut self.partitions {
             let mut least: HashMap<Slot, Offset> = HashMap::new();
-            for following in self.followers.values() {
-                if let Some(need) = following.needs.get(partition) {
-                    for slot in &following.slots {
+            for subscriber in self.subscribers.values() {
+                if let Some(need) = subscriber.needs.get(partition) {
+                    for slot in &subscriber.slots {
                         let least = least.entry(*slot).or_insert(*need);
                         *least = (*least).min(*need);
                     }
@@ -555,15 +574,15 @@ impl State {
         }
     }
 
-    /// Makes the judge fit the things selected, if it does not.
+    /// Makes the judge fit what is selected, if it does not.
     fn compile(&mut self) {
         let selected = || {
-            let things = self.things.iter().enumerate();
-            things.filter_map(|(slot, selected)| Some((Slot(slot as u32), selected.as_ref()?)))
+            let selectors = self.selectors.iter().enumerate();
+            selectors.filter_map(|(slot, selected)| Some((Slot(slot as u32), selected.as_ref()?)))
         };
-        self.by_key = selected().any(|(_, selected)| selected.thing.by_key);
+        self.by_key = selected().any(|(_, selected)| selected.selector.by_key);
         self.judge = Arc::new(Judge::new(
-            selected().map(|(slot, selected)| (slot, selected.thing.part.clone())),
+            selected().map(|(slot, selected)| (slot, selected.selector.part.clone())),
         ));
         self.version += 1;
     }
@@ -571,7 +590,7 @@ impl State {
     /// Sees to it that a partition is read as a need asks, and says what keeps it from being so.
     fn ready(
         &mut self,
-        log: &Arc<Log>,
+        topic_tail: &Arc<TopicTail>,
         slots: &[Slot],
         need: Need,
         view: View,
@@ -585,27 +604,27 @@ impl State {
                 self.partitions.remove(&need.partition);
             }
         }
-        let State { things, partitions, runs, .. } = self;
+        let State { selectors, partitions, last_epoch, .. } = self;
         let tail = partitions.entry(need.partition).or_insert_with(|| {
-            *runs += 1;
-            let seat = Seat::new(Arc::clone(log), need.partition, *runs);
-            let position = need.from.max(need.end.saturating_sub(PASS)).min(need.end);
-            readings.push(Reading::tail(seat, position));
-            Tail {
-                run: *runs,
+            let epoch = last_epoch.advance();
+            let ticket = ReadTicket::new(Arc::clone(topic_tail), need.partition, epoch);
+            let position = need.from.max(need.end.saturating_sub(BACKFILL_SPAN)).min(need.end);
+            readings.push(Reading::tail(ticket, position));
+            PartitionTail {
+                epoch,
                 position,
                 matches: HashMap::new(),
                 lost: None,
                 cut: None,
                 fault: None,
                 wanted: HashMap::new(),
-                pass: None,
+                backfill: None,
                 read_again: HashMap::new(),
             }
         });
         for slot in slots {
             let position = tail.position;
-            let by_key = things[slot.0 as usize].as_ref().is_some_and(Selected::by_key);
+            let by_key = selectors[slot.0 as usize].as_ref().is_some_and(Selected::by_key);
             let matches = tail.matches.entry(*slot);
             let matches = matches.or_insert_with(|| Matches::new(position, by_key));
             if view.compacted {
@@ -624,52 +643,56 @@ impl State {
                 *wanted = need.from.min(*wanted);
             }
         }
-        if tail.pass.is_none() {
-            readings.extend(self.begin_pass(log, need.partition));
+        if tail.backfill.is_none() {
+            readings.extend(self.begin_backfill(topic_tail, need.partition));
         }
         Ok(())
     }
 
-    /// The next stretch that the second reader has to read in a partition, if any.
-    fn begin_pass(&mut self, log: &Arc<Log>, partition: Partition) -> Option<Reading> {
-        let State { things, partitions, runs, .. } = self;
+    /// The next stretch before the tail that has to be read in a partition, if any.
+    fn begin_backfill(
+        &mut self,
+        topic_tail: &Arc<TopicTail>,
+        partition: Partition,
+    ) -> Option<Reading> {
+        let State { selectors, partitions, last_epoch, .. } = self;
         let tail = partitions.get_mut(&partition)?;
-        let Tail { wanted, matches, .. } = tail;
+        let PartitionTail { wanted, matches, .. } = tail;
         wanted.retain(|slot, from| matches.get(slot).is_some_and(|known| known.from() > *from));
         let until = wanted.keys().map(|slot| matches[slot].from()).max()?;
         let first = wanted.values().min().copied()?;
-        let from = first.max(until.saturating_sub(PASS));
-        *runs += 1;
+        let from = first.max(until.saturating_sub(BACKFILL_SPAN));
+        let epoch = last_epoch.advance();
         let mut parts = Vec::new();
-        let mut pass = Pass { run: *runs, until, slots: HashMap::new() };
+        let mut backfill = Backfill { epoch, until, slots: HashMap::new() };
         for slot in wanted.keys() {
             if let Some(known) = matches.get_mut(slot)
                 && known.from() > from
-                && let Some(selected) = things[slot.0 as usize].as_ref()
+                && let Some(selected) = selectors[slot.0 as usize].as_ref()
             {
-                known.begin_earlier(from);
-                pass.slots.insert(*slot, selected.since);
-                parts.push((*slot, selected.thing.part.clone()));
+                known.begin_backfill(from);
+                backfill.slots.insert(*slot, selected.since);
+                parts.push((*slot, selected.selector.part.clone()));
             }
         }
-        let by_key = things.iter().flatten().any(Selected::by_key);
-        tail.pass = Some(pass);
-        let seat = Seat::new(Arc::clone(log), partition, *runs);
-        Some(Reading::pass(seat, from, until, Judge::new(parts), by_key))
+        let by_key = selectors.iter().flatten().any(Selected::by_key);
+        tail.backfill = Some(backfill);
+        let ticket = ReadTicket::new(Arc::clone(topic_tail), partition, epoch);
+        Some(Reading::backfill(ticket, from, until, Judge::new(parts), by_key))
     }
 }
 
-impl Tail {
-    /// Ends what is read for this seat, if it still is.
-    fn break_off(&mut self, seat: &Seat, fault: Option<Fault>) {
+impl PartitionTail {
+    /// Ends what is read for this ticket, if it still is.
+    fn break_off(&mut self, ticket: &ReadTicket, fault: Option<Fault>) {
         let at = Instant::now();
-        if self.run == seat.run() {
+        if self.epoch == ticket.epoch() {
             // Whoever fails is told first, and lets go afterwards.
             let fault = fault.or_else(|| self.lost.take().and_then(|lost| lost.fault));
             self.lost = Some(Break { at, fault });
-        } else if self.pass.as_ref().is_some_and(|pass| pass.run == seat.run()) {
+        } else if self.backfill.as_ref().is_some_and(|backfill| backfill.epoch == ticket.epoch()) {
             self.cut = Some(Break { at, fault });
-            self.pass = None;
+            self.backfill = None;
             self.wanted.clear();
         }
     }
@@ -683,7 +706,7 @@ impl Tail {
         let fault = match (of(&self.lost), of(&self.cut)) {
             (None, None) => return Ok(()),
             (Some(Some(fault)), _) => Some(fault),
-            // Whoever does not need the pass only asks again.
+            // Whoever does not need the backfill only asks again.
             (_, Some(fault)) if !slots.iter().all(knows) => fault,
             _ => None,
         };
@@ -693,15 +716,15 @@ impl Tail {
 
 impl Selected {
     fn by_key(&self) -> bool {
-        self.thing.by_key
+        self.selector.by_key
     }
 
-    /// Tells of a record that cannot be judged for this, once: a flood of such records must not flood the
-    /// log.
-    fn warn_of_unjudged(&mut self, topic: &Topic, partition: Partition, before: Offset) {
-        self.unjudged += 1;
-        if self.unjudged == 1 {
-            let selection = &self.thing.part;
+    /// Logs once that there is a record of which it cannot be told whether it matches: a flood of such
+    /// records must not flood the log.
+    fn warn_of_indeterminate(&mut self, topic: &Topic, partition: Partition, before: Offset) {
+        self.indeterminate += 1;
+        if self.indeterminate == 1 {
+            let selection = &self.selector.part;
             tracing::warn!(
                 %topic,
                 partition,
@@ -740,94 +763,104 @@ pub(super) mod tests {
         Need { partition: 0, from, start: 0, end, seen: 0 }
     }
 
-    pub(in crate::kafka) fn every_record() -> Thing {
-        Thing { part: Part::All, by_key: false }
+    pub(in crate::kafka) fn every_record() -> Selector {
+        Selector { part: Part::All, by_key: false }
     }
 
     #[test]
     fn who_has_left_is_told_to_ask_again_and_not_that_there_is_nothing() {
-        let log = Arc::new(Log::new(Topic::from("t")));
-        let follower = log.follow(&[every_record()]);
-        log.leave(follower);
-        let seen = log.look(follower, &[need(0, 0), need(0, 10)], view());
+        let topic_tail = Arc::new(TopicTail::new(Topic::from("t")));
+        let subscriber = topic_tail.follow(&[every_record()]);
+        topic_tail.leave(subscriber);
+        let seen = topic_tail.look(subscriber, &[need(0, 0), need(0, 10)], view());
         assert_eq!(seen.state, Progress::Outdated);
         assert!(seen.readings.is_empty(), "nobody would end them");
-        assert_eq!(log.keys(follower, &[need(0, 10)]), None);
+        assert_eq!(topic_tail.keys(subscriber, &[need(0, 10)]), None);
     }
 
     #[test]
-    fn what_cannot_be_judged_is_noted_in_earlier_stretches_too() {
-        let log = Arc::new(Log::new(Topic::from("t")));
-        let follower = log.follow(&[every_record()]);
-        let readings = log.look(follower, &[need(0, 2 * PASS)], view()).readings;
-        let noted = || log.lock().things[0].as_ref().map(|selected| selected.unjudged);
-        log.append_earlier(readings[1].seat(), PASS + 1, &[], &[Slot(0)]);
+    fn what_is_indeterminate_is_noted_in_backfills_too() {
+        let topic_tail = Arc::new(TopicTail::new(Topic::from("t")));
+        let subscriber = topic_tail.follow(&[every_record()]);
+        let readings = topic_tail.look(subscriber, &[need(0, 2 * BACKFILL_SPAN)], view()).readings;
+        let noted =
+            || topic_tail.lock().selectors[0].as_ref().map(|selected| selected.indeterminate);
+        topic_tail.append_backfill(readings[1].ticket(), BACKFILL_SPAN + 1, &[], &[Slot(0)]);
         assert_eq!(noted(), Some(1));
-        let version = log.judging().version;
-        log.append(readings[0].seat(), version, 2 * PASS, &[], &[Slot(0)]);
+        let version = topic_tail.judging().version;
+        topic_tail.append(readings[0].ticket(), version, 2 * BACKFILL_SPAN, &[], &[Slot(0)]);
         assert_eq!(noted(), Some(2));
     }
 
     #[test]
-    fn a_slot_is_given_to_one_thing_at_a_time_and_then_to_another() {
-        let log = Log::new(Topic::from("t"));
-        let thing = |name: &str| {
+    fn a_slot_is_given_to_one_selector_at_a_time_and_then_to_another() {
+        let topic_tail = TopicTail::new(Topic::from("t"));
+        let selector = |name: &str| {
             let from = EventTypeFrom::default();
-            Thing { part: Part::Type { from, name: name.into() }, by_key: false }
+            Selector { part: Part::Type { from, name: name.into() }, by_key: false }
         };
-        let names = |range: std::ops::Range<u32>| range.map(|n| thing(&n.to_string())).collect();
-        let first: Vec<Thing> = names(0..1_000);
-        let first = log.follow(&first);
-        let second: Vec<Thing> = names(500..1_500);
-        let second = log.follow(&second);
-        log.leave(first);
-        let third: Vec<Thing> = names(1_000..2_000);
-        let third = log.follow(&third);
-        let state = log.lock();
-        let slots = |follower| state.followers[&follower].slots.iter().copied();
+        let names = |range: std::ops::Range<u32>| range.map(|n| selector(&n.to_string())).collect();
+        let first: Vec<Selector> = names(0..1_000);
+        let first = topic_tail.follow(&first);
+        let second: Vec<Selector> = names(500..1_500);
+        let second = topic_tail.follow(&second);
+        topic_tail.leave(first);
+        let third: Vec<Selector> = names(1_000..2_000);
+        let third = topic_tail.follow(&third);
+        let state = topic_tail.lock();
+        let slots = |subscriber| state.subscribers[&subscriber].slots.iter().copied();
         let all: HashSet<Slot> = slots(second).chain(slots(third)).collect();
         assert_eq!(all.len(), 1_500, "500 are shared");
-        assert_eq!(state.things.len(), 1_500, "and 500 were free");
+        assert_eq!(state.selectors.len(), 1_500, "and 500 were free");
     }
 
     #[test]
     fn a_reading_that_is_dropped_is_handed_out_again() {
-        let log = Arc::new(Log::new(Topic::from("t")));
-        let follower = log.follow(&[every_record()]);
-        // The tail begins near the end, so that there is a pass before it.
-        let needs = [need(0, 2 * PASS)];
+        let topic_tail = Arc::new(TopicTail::new(Topic::from("t")));
+        let subscriber = topic_tail.follow(&[every_record()]);
+        // The tail begins near the end, so that there is a backfill before it.
+        let needs = [need(0, 2 * BACKFILL_SPAN)];
         for round in 0..2 {
-            let seen = log.look(follower, &needs, view());
-            let passes: Vec<bool> = seen.readings.iter().map(Reading::is_pass).collect();
-            assert_eq!(passes, [false, true], "round {round}");
+            let seen = topic_tail.look(subscriber, &needs, view());
+            let backfills: Vec<bool> = seen.readings.iter().map(Reading::is_backfill).collect();
+            assert_eq!(backfills, [false, true], "round {round}");
         }
         let early = view();
-        let mut seen = log.look(follower, &needs, early);
+        let mut seen = topic_tail.look(subscriber, &needs, early);
         let kept = seen.readings.remove(0);
         drop(seen.readings);
-        assert_eq!(log.look(follower, &needs, early).state, Progress::Outdated, "the pass is lost");
-        let again = log.look(follower, &needs, view()).readings;
-        assert!(again.len() == 1 && again[0].is_pass(), "the tail is kept");
+        assert_eq!(
+            topic_tail.look(subscriber, &needs, early).state,
+            Progress::Outdated,
+            "the backfill is lost"
+        );
+        let again = topic_tail.look(subscriber, &needs, view()).readings;
+        assert!(again.len() == 1 && again[0].is_backfill(), "the tail is kept");
         drop((kept, again));
-        assert_eq!(log.look(follower, &needs, early).state, Progress::Outdated, "both are lost");
+        assert_eq!(
+            topic_tail.look(subscriber, &needs, early).state,
+            Progress::Outdated,
+            "both are lost"
+        );
     }
 
     #[test]
     fn where_judging_breaks_off_polls_fail_and_the_next_begins_anew() {
-        let log = Arc::new(Log::new(Topic::from("t")));
-        let far = log.follow(&[every_record()]);
-        let near = log.follow(&[every_record()]);
-        let (needs, close) = ([need(0, 2 * PASS)], [need(2 * PASS, 2 * PASS)]);
+        let topic_tail = Arc::new(TopicTail::new(Topic::from("t")));
+        let far = topic_tail.follow(&[every_record()]);
+        let near = topic_tail.follow(&[every_record()]);
+        let (needs, close) =
+            ([need(0, 2 * BACKFILL_SPAN)], [need(2 * BACKFILL_SPAN, 2 * BACKFILL_SPAN)]);
         let early = view();
-        let readings = log.look(far, &needs, early).readings;
-        log.break_off(readings[1].seat(), Fault::panicked());
-        assert_eq!(log.look(far, &needs, early).state, Progress::Failed(Fault::panicked()));
-        let state = log.look(near, &close, early).state;
-        assert_eq!(state, Progress::Outdated, "it does not need the pass");
-        assert_eq!(log.look(near, &close, view()).state, Progress::Complete);
-        log.break_off(readings[0].seat(), Fault::panicked());
+        let readings = topic_tail.look(far, &needs, early).readings;
+        topic_tail.break_off(readings[1].ticket(), Fault::panicked());
+        assert_eq!(topic_tail.look(far, &needs, early).state, Progress::Failed(Fault::panicked()));
+        let state = topic_tail.look(near, &close, early).state;
+        assert_eq!(state, Progress::Outdated, "it does not need the backfill");
+        assert_eq!(topic_tail.look(near, &close, view()).state, Progress::Complete);
+        topic_tail.break_off(readings[0].ticket(), Fault::panicked());
         drop(readings);
-        assert_eq!(log.look(near, &close, early).state, Progress::Failed(Fault::panicked()));
-        assert_eq!(log.look(far, &needs, view()).readings.len(), 2);
+        assert_eq!(topic_tail.look(near, &close, early).state, Progress::Failed(Fault::panicked()));
+        assert_eq!(topic_tail.look(far, &needs, view()).readings.len(), 2);
     }
 }

@@ -36,7 +36,7 @@ use super::clusters::Clusters;
 use super::error::Error;
 use super::librdkafka::End;
 use super::names::{Offset, Partition, Topic};
-use super::tail::{FollowerId, Log, Need, Progress, Thing, View};
+use super::tail::{Need, Progress, Selector, SubscriberId, TopicTail, View};
 use super::trigger::{CountBy, CountFrom, KafkaTrigger, Spread};
 use crate::backlog::{Measured, Purpose, Scope};
 use crate::lock::lock;
@@ -67,8 +67,8 @@ struct Held {
 /// The trigger's place on a topic that is tailed.
 #[derive(Clone)]
 struct Subscription {
-    log: Arc<Log>,
-    id: FollowerId,
+    tail: Arc<TopicTail>,
+    id: SubscriberId,
 }
 
 /// What the brokers answered, and what follows from it.
@@ -109,7 +109,7 @@ impl TriggerPoller {
         let scope = Scope { enough: self.trigger.count_limit.or(scope.enough), ..scope };
         let measured = self.measure_on(&cluster, deadline, purpose, scope).await;
         if cluster.is_spent() {
-            // Its handles would go on to log in and be refused until the next poll, which locks
+            // Its handles would go on to tail in and be refused until the next poll, which locks
             // accounts. Whoever else waits for this cluster is refused as well.
             cluster.end();
             let mut hold = self.hold();
@@ -205,7 +205,7 @@ impl TriggerPoller {
         };
         let subscriptions =
             topics.iter().filter_map(|topic| held.subscriptions.get_key_value(topic));
-        subscriptions.map(|(topic, on)| (topic.clone(), on.log.positions())).collect()
+        subscriptions.map(|(topic, on)| (topic.clone(), on.tail.positions())).collect()
     }
 
     /// Asks the brokers until it is known from where on to count; `None` where their answers do not
@@ -353,7 +353,7 @@ impl TriggerPoller {
             if self.trigger.count_by == CountBy::Keys {
                 let moving = partitions.iter().filter(|partition| !partition.persistent);
                 let moving = needs(moving, positions);
-                let keys = |needs: &[Need]| subscription.log.keys(subscription.id, needs);
+                let keys = |needs: &[Need]| subscription.tail.keys(subscription.id, needs);
                 let (Some(of_all), Some(of_moving)) = (keys(&all), keys(&moving)) else {
                     return Ok(None);
                 };
@@ -385,12 +385,12 @@ impl TriggerPoller {
         enough: Option<u64>,
         deadline: Instant,
     ) -> Result<(Vec<u64>, Progress), Error> {
-        let Subscription { log, id } = subscription;
+        let Subscription { tail, id } = subscription;
         loop {
-            let moved = log.moved();
+            let moved = tail.moved();
             tokio::pin!(moved);
             moved.as_mut().enable();
-            let seen = log.look(*id, needs, view);
+            let seen = tail.look(*id, needs, view);
             cluster.read(seen.readings)?;
             let known: u64 = seen.counts.iter().sum();
             let waits = matches!(seen.state, Progress::Reading { .. });
@@ -411,9 +411,9 @@ impl TriggerPoller {
         let subscription = held.subscriptions.entry(topic.clone()).or_insert_with(|| {
             let by_key = self.trigger.count_by == CountBy::Keys;
             let parts = self.trigger.selection.parts().into_iter();
-            let things: Vec<Thing> = parts.map(|part| Thing { part, by_key }).collect();
-            let (log, id) = cluster.follow(topic, &things);
-            Subscription { log, id }
+            let selectors: Vec<Selector> = parts.map(|part| Selector { part, by_key }).collect();
+            let (tail, id) = cluster.follow(topic, &selectors);
+            Subscription { tail, id }
         });
         Some(subscription.clone())
     }
@@ -467,7 +467,7 @@ impl Hold {
     fn let_go(&mut self) {
         if let Some(Held { cluster, subscriptions }) = self.0.take() {
             for subscription in subscriptions.into_values() {
-                cluster.leave(&subscription.log, subscription.id);
+                cluster.leave(&subscription.tail, subscription.id);
             }
         }
     }
@@ -522,6 +522,6 @@ mod tests {
         poller.hold().take(&held);
         assert!(poller.subscription(&spent, &topic).is_none(), "held is another");
         let alive = poller.subscription(&held, &topic).expect("a place on the cluster held");
-        assert!(!Arc::ptr_eq(&dead.log, &alive.log));
+        assert!(!Arc::ptr_eq(&dead.tail, &alive.tail));
     }
 }
