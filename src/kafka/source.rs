@@ -12,7 +12,7 @@ use super::trigger::KafkaTrigger;
 pub struct Kafka(Arc<Clusters>);
 
 /// What the operator says of this source.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// How long a request to a broker may take: the time a measurement has.
     pub request_timeout: Duration,
@@ -30,8 +30,7 @@ impl Kafka {
     }
 
     fn open(options: Options, logins: Option<Logins>) -> Kafka {
-        let Options { request_timeout } = options;
-        Kafka(Arc::new(Clusters::new(request_timeout, logins)))
+        Kafka(Arc::new(Clusters::new(options.request_timeout, logins)))
     }
 
     /// Begins to follow a trigger, which connects when it is first measured.

@@ -272,7 +272,10 @@ mod tests {
         assert_eq!(memory.poll(&new), Some(Waiting::From(3)), "seen for the first time");
         assert_eq!(memory.plan_at(&old, new.asked), None);
         assert_eq!(memory.commit_one(&old), None);
-        assert_eq!(memory.poll(&seen(2, after(start, 2), 5, None)), Some(Waiting::From(3)));
+        assert_eq!(memory.poll(&seen(2, after(start, 3), 5, None)), Some(Waiting::From(3)));
+        let late = seen(1, after(start, 2), 8, None);
+        assert_eq!(memory.poll(&late), None, "the new one has been seen since");
+        assert_eq!(memory.poll(&seen(2, after(start, 4), 5, None)), Some(Waiting::From(3)));
     }
 
     #[test]
@@ -354,6 +357,14 @@ mod tests {
         assert!(memory.plan(&back, RULES, None, start).is_none());
         let believed = memory.plan(&back, RULES, None, start + BELIEVE_AFTER);
         assert_eq!(believed, Some(Questions::default()), "both have stood for a second");
+        // The same beside an answer that is too old.
+        let old = ObservedTopic { id: (0, 0), asked: start, ..of("a", 3, start) };
+        let new = of("a", 3, after(start, 1));
+        let further_back = of("b", 2, start);
+        assert!(memory.plan(&[new], RULES, None, start).is_some());
+        assert!(memory.plan(&[old, further_back.clone()], RULES, None, start).is_none());
+        let believed = memory.plan(&[further_back], RULES, None, start + BELIEVE_AFTER);
+        assert!(believed.is_some(), "it has stood for a second");
     }
 
     #[test]

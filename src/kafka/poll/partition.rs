@@ -430,6 +430,7 @@ mod tests {
             ("past it, and so was the end", Some(51), 51, None, START),
             ("none, and the log was cut", None, 51, None, START),
             ("none, and a transaction is open", None, 45, None, 45),
+            ("none, and all of the log is unstable", None, 50, None, 50),
             ("the log was cut before it", Some(30), 51, Some(30), 51),
         ];
         for (name, committed, first_seen, valid, expected) in rows {
