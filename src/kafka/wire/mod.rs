@@ -17,10 +17,14 @@
 //! - Kafka's message definitions: `clients/src/main/resources/common/message` in apache/kafka
 //! - KIP-482: flexible versions and tagged fields · KIP-511: ApiVersions and the client's name
 
+#![allow(dead_code, reason = "what asks brokers through this comes with a later change")]
+
 pub mod error_code;
 pub mod frame;
+pub(in crate::kafka) mod pem;
 pub mod reader;
 pub mod requests;
+pub(in crate::kafka) mod sasl;
 pub mod versions;
 pub mod writer;
 
