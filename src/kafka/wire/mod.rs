@@ -25,6 +25,7 @@ pub(in crate::kafka) mod pem;
 pub mod reader;
 pub mod requests;
 pub(in crate::kafka) mod sasl;
+pub(in crate::kafka) mod tls;
 pub mod versions;
 pub mod writer;
 

@@ -271,14 +271,24 @@ mod tests {
                 trusted,
                 vec![(Label::TrustedCertificate, false, b"Marker".to_vec())],
             ),
-            ("a key after its parameters", Kind::PrivateKey, format!("{parameters}{KEY}"), vec![key.clone()]),
+            (
+                "a key after its parameters",
+                Kind::PrivateKey,
+                format!("{parameters}{KEY}"),
+                vec![key.clone()],
+            ),
             (
                 "a key after a block of another kind that is cut off",
                 Kind::PrivateKey,
                 format!("{cut_parameters}\n{KEY}"),
                 vec![key.clone()],
             ),
-            ("a key beside its certificate", Kind::PrivateKey, format!("{CERTIFICATE}{KEY}"), vec![key]),
+            (
+                "a key beside its certificate",
+                Kind::PrivateKey,
+                format!("{CERTIFICATE}{KEY}"),
+                vec![key],
+            ),
             ("a key encrypted the old way", Kind::PrivateKey, OLD_KEY.to_owned(), vec![old]),
         ];
         for (name, kind, text, expected) in rows {
@@ -291,9 +301,24 @@ mod tests {
         let chain = format!("{CERTIFICATE}\n{CERTIFICATE}");
         let rows = [
             ("nothing", Kind::Certificate, String::new(), PemError::Missing(Kind::Certificate)),
-            ("a word", Kind::Certificate, "hunter2".to_owned(), PemError::Missing(Kind::Certificate)),
-            ("a key for a certificate", Kind::Certificate, KEY.to_owned(), PemError::Missing(Kind::Certificate)),
-            ("a certificate for a key", Kind::PrivateKey, CERTIFICATE.to_owned(), PemError::Missing(Kind::PrivateKey)),
+            (
+                "a word",
+                Kind::Certificate,
+                "hunter2".to_owned(),
+                PemError::Missing(Kind::Certificate),
+            ),
+            (
+                "a key for a certificate",
+                Kind::Certificate,
+                KEY.to_owned(),
+                PemError::Missing(Kind::Certificate),
+            ),
+            (
+                "a certificate for a key",
+                Kind::PrivateKey,
+                CERTIFICATE.to_owned(),
+                PemError::Missing(Kind::PrivateKey),
+            ),
             (
                 "without line breaks",
                 Kind::Certificate,
@@ -313,9 +338,24 @@ mod tests {
                 chain.replacen("-----END CERTIFICATE-----", "", 1),
                 PemError::Broken,
             ),
-            ("other letters", Kind::Certificate, CERTIFICATE.replace("TWF", "TW*"), PemError::Broken),
-            ("nothing inside", Kind::Certificate, CERTIFICATE.replace("TWFya2Vy", ""), PemError::Broken),
-            ("ended as something else", Kind::PrivateKey, KEY.replace("END ", "END RSA "), PemError::Broken),
+            (
+                "other letters",
+                Kind::Certificate,
+                CERTIFICATE.replace("TWF", "TW*"),
+                PemError::Broken,
+            ),
+            (
+                "nothing inside",
+                Kind::Certificate,
+                CERTIFICATE.replace("TWFya2Vy", ""),
+                PemError::Broken,
+            ),
+            (
+                "ended as something else",
+                Kind::PrivateKey,
+                KEY.replace("END ", "END RSA "),
+                PemError::Broken,
+            ),
         ];
         for (name, kind, text, expected) in rows {
             assert_eq!(read(&text, kind), Err(expected), "{name}");

@@ -105,7 +105,9 @@ pub(in crate::kafka) enum SaslError {
         reason: String,
     },
     /// The broker could not show that it knows the password.
-    #[error("the broker does not prove that it knows the password: its {mechanism} signature is wrong")]
+    #[error(
+        "the broker does not prove that it knows the password: its {mechanism} signature is wrong"
+    )]
     Signature {
         /// The mechanism's name.
         mechanism: &'static str,

@@ -80,8 +80,7 @@ mod tests {
 
     #[test]
     fn a_nul_does_not_make_another_login() {
-        for (username, password, what) in
-            [("a\0root", "x", "username"), ("a", "x\0y", "password")]
+        for (username, password, what) in [("a\0root", "x", "username"), ("a", "x\0y", "password")]
         {
             let error = plain(username, password).respond(b"").expect_err(what);
             assert_eq!(error, SaslError::Unfit { mechanism: NAME, what });

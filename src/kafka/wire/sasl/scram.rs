@@ -63,9 +63,14 @@ pub(super) struct Scram {
 enum State {
     Start,
     /// The first message is sent. `bare` is what is signed of it.
-    First { nonce: String, bare: Zeroizing<String> },
+    First {
+        nonce: String,
+        bare: Zeroizing<String>,
+    },
     /// The proof is sent.
-    Final { server: ServerProof },
+    Final {
+        server: ServerProof,
+    },
     Over,
 }
 
@@ -423,16 +428,14 @@ mod tests {
             (
                 "a part of the signature",
                 Broker {
-                    signature: |signature| format!("v={}", BASE64_STANDARD.encode(&signature[..16])),
+                    signature: |signature| {
+                        format!("v={}", BASE64_STANDARD.encode(&signature[..16]))
+                    },
                     ..sha256()
                 },
                 wrong.clone(),
             ),
-            (
-                "an empty signature",
-                Broker { signature: |_| "v=".to_owned(), ..sha256() },
-                wrong,
-            ),
+            ("an empty signature", Broker { signature: |_| "v=".to_owned(), ..sha256() }, wrong),
             (
                 "no signature",
                 Broker { signature: |_| String::new(), ..sha256() },
