@@ -3,6 +3,8 @@
 //! - `trigger`, `security`, `sasl`, `names`: what a trigger says
 //! - `source`: what the scaler has of all this
 //! - `poll`: the way of a poll
+//! - `follower`: the way of a poll · `lag`: its arithmetic
+//! - `wire`: TLS and logins
 //! - `clusters`, `cluster`, `asking`: what is asked of the brokers · `bearer`: the token they are shown, where a login is one
 //! - `tail`: a topic as it has been read · `index`: what was found, `record`: what a selection sees of it · `reader`, `threads`: the reading
 //! - `wire`: Kafka's protocol, as we ask brokers

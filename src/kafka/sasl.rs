@@ -4,8 +4,12 @@
 //! `oauthTokenEndpointUri`. `azure_workload` logs in with a token of the scaler's own, so it is not left to the trigger
 //! whether the brokers are who they say: TLS is on and checked.
 //!
+//! Extensions may have any name that KEDA takes. librdkafka takes names of letters alone, as RFC 7628 and Kafka's own
+//! brokers do, so a trigger with another name can be asked about but not read: its reader says so.
+//!
 //! # References
 //! - KEDA's `kafka_scaler.go` (`validateOAuthBearer`)
+//! - sarama's `buildClientFirstMessage`: any name but `auth`
 //! - RFC 7628, section 3.1: what an extension may hold
 //! - Microsoft Learn, "Event Hubs for Apache Kafka: security and authentication"
 
@@ -13,6 +17,7 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::wire::sasl::{Login, PasswordMechanism};
 use crate::identity::{OAuthClient, TokenEndpoint, Who};
 use crate::metadata::{self, Reader, quoted};
 use crate::secret::Secret;
@@ -23,15 +28,8 @@ const EXTENSIONS: &str = "give name=value, several of them by comma";
 /// What a broker is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Sasl {
-    Password { mechanism: Mechanism, username: Secret, password: Secret },
+    Password { mechanism: PasswordMechanism, username: Secret, password: Secret },
     Token(TokenLogin),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Mechanism {
-    Plain,
-    ScramSha256,
-    ScramSha512,
 }
 
 /// Whose token it is (OAUTHBEARER).
@@ -48,7 +46,7 @@ pub(super) enum TokenLogin {
 enum ExtensionsError {
     #[error("{} is not name=value; {EXTENSIONS}", quoted(.0))]
     Form(String),
-    #[error("{} is not a name of letters other than auth; {EXTENSIONS}", quoted(.0))]
+    #[error("{} is not a name of letters, digits and signs other than auth; {EXTENSIONS}", quoted(.0))]
     Name(String),
     #[error("the value of {} has a character that is not printable; {EXTENSIONS}", quoted(.0))]
     Value(String),
@@ -56,7 +54,7 @@ enum ExtensionsError {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    Password(Mechanism),
+    Password(PasswordMechanism),
     Client,
     Workload,
 }
@@ -69,9 +67,9 @@ impl Sasl {
             "sasl",
             &[
                 ("none", Some(None)),
-                ("plaintext", Some(Some(Kind::Password(Mechanism::Plain)))),
-                ("scram_sha256", Some(Some(Kind::Password(Mechanism::ScramSha256)))),
-                ("scram_sha512", Some(Some(Kind::Password(Mechanism::ScramSha512)))),
+                ("plaintext", Some(Some(Kind::Password(PasswordMechanism::Plain)))),
+                ("scram_sha256", Some(Some(Kind::Password(PasswordMechanism::ScramSha256)))),
+                ("scram_sha512", Some(Some(Kind::Password(PasswordMechanism::ScramSha512)))),
                 ("oauthbearer", Some(Some(Kind::Client))),
                 ("azure_workload", Some(Some(Kind::Workload))),
                 ("gssapi", None),
@@ -112,6 +110,24 @@ impl Sasl {
         sasl
     }
 
+    /// What to log in with. `None` where it takes a token and there is none.
+    pub(super) fn login(&self, token: Option<&SecretString>) -> Option<Login> {
+        match self {
+            Self::Password { mechanism, username, password } => Some(Login::Password {
+                mechanism: *mechanism,
+                username: username.clone(),
+                password: password.clone(),
+            }),
+            Self::Token(login) => Some(Login::Token {
+                token: Secret(token?.clone()),
+                extensions: match login {
+                    TokenLogin::Client { extensions, .. } => extensions.clone(),
+                    TokenLogin::Workload(_) => Vec::new(),
+                },
+            }),
+        }
+    }
+
     /// Names of librdkafka with their values.
     pub(super) fn settings(&self) -> Vec<(&'static str, SecretString)> {
         match self {
@@ -121,16 +137,6 @@ impl Sasl {
                 ("sasl.password", password.0.clone()),
             ],
             Self::Token(_) => vec![("sasl.mechanisms", SecretString::from("OAUTHBEARER"))],
-        }
-    }
-}
-
-impl Mechanism {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "PLAIN",
-            Self::ScramSha256 => "SCRAM-SHA-256",
-            Self::ScramSha512 => "SCRAM-SHA-512",
         }
     }
 }
@@ -182,7 +188,7 @@ fn extensions(text: &str) -> Result<Vec<(String, String)>, ExtensionsError> {
 fn extension(text: &str) -> Result<(String, String), ExtensionsError> {
     let pair = text.split_once('=').ok_or_else(|| ExtensionsError::Form(text.to_owned()))?;
     let (name, value) = (pair.0.trim(), pair.1.trim());
-    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_name || name == "auth" {
         return Err(ExtensionsError::Name(name.to_owned()));
     }
@@ -235,7 +241,7 @@ mod tests {
             &[
                 ("saslTokenProvider", "bearer"),
                 ("scopes", "kafka, read"),
-                ("oauthExtensions", "logicalCluster=lkc-1,identityPoolId=pool=1"),
+                ("oauthExtensions", "logicalCluster=lkc-1,identity_pool-2=pool=1"),
             ],
         ) else {
             panic!("a client");
@@ -243,7 +249,7 @@ mod tests {
         assert_eq!((client.id.as_str(), client.secret.expose()), ("me", "hunter2"));
         assert_eq!(client.endpoint.host(), "login.example");
         assert_eq!(client.scopes, ["kafka", "read"]);
-        let expected = [("logicalCluster", "lkc-1"), ("identityPoolId", "pool=1")];
+        let expected = [("logicalCluster", "lkc-1"), ("identity_pool-2", "pool=1")];
         assert_eq!(extensions, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
 
         let TokenLogin::Client { client, extensions } = login(BEARER, &[]) else {
@@ -329,10 +335,16 @@ mod tests {
                 "oauthExtensions: \"pool\" is not name=value",
             ),
             (
-                "a name with digits",
+                "a name with a blank",
                 BEARER,
-                &[("oauthExtensions", "a1=b")],
-                "oauthExtensions: \"a1\" is not a name",
+                &[("oauthExtensions", "a b=c")],
+                "oauthExtensions: \"a b\" is not a name",
+            ),
+            (
+                "no name",
+                BEARER,
+                &[("oauthExtensions", "=c")],
+                "oauthExtensions: \"\" is not a name",
             ),
             (
                 "the token itself",

@@ -8,6 +8,11 @@
 //! As with KEDA, `ca`, `cert`, `key` and `keyPassword` mean nothing without `tls: enable`. Unlike
 //! there, a `ca` replaces the system's certificates: librdkafka takes one of the two.
 //!
+//! Certificates and keys are read here, by the reader of [`wire::tls`](super::wire::tls), so that
+//! whatever is wrong with them is a complaint of their parameter. librdkafka is given what was read,
+//! as PEM in one clean form and with a key that is not encrypted any more: it sees what our own
+//! client sees, and fails at less.
+//!
 //! # References
 //! - librdkafka's `CONFIGURATION.md`, version 2.12.
 //! - KEDA's scalers `kafka` and `apache-kafka`, and how they set up TLS.
@@ -17,9 +22,12 @@ use std::net::Ipv6Addr;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::sasl::{Sasl, TokenLogin};
+use super::wire::sasl::Login;
+use super::wire::tls::{
+    Authorities, CertificateChain, ClientIdentity, ClientKey, TlsConfigError, TlsSettings,
+};
 use crate::identity::Hosts;
 use crate::metadata::{self, Reader, quoted};
-use crate::secret::Secret;
 
 const SERVERS: &str = "give host:port, several of them by comma";
 
@@ -30,7 +38,7 @@ const MAX_SERVERS: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClusterConfig {
     servers: BootstrapServers,
-    tls: Option<Tls>,
+    tls: Option<TlsSettings>,
     sasl: Option<Sasl>,
 }
 
@@ -66,36 +74,6 @@ pub enum BootstrapServersError {
     Host(String),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Tls {
-    ca: Option<Secret>,
-    client: Option<ClientCertificate>,
-    verify: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct ClientCertificate {
-    certificate: Secret,
-    key: Secret,
-    key_password: Option<Secret>,
-}
-
-/// What a block of PEM holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pem {
-    Certificate,
-    PrivateKey,
-}
-
-/// Why a text is not the PEM it ought to be. Each is a predicate over that text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum PemError {
-    #[error("has no {begin} line; give PEM text with its line breaks", begin = .0.begin())]
-    Missing(Pem),
-    #[error("has PEM that is cut off or not base64; give it from its BEGIN to its END line")]
-    Broken,
-}
-
 impl ClusterConfig {
     /// A cluster without TLS and SASL.
     ///
@@ -109,7 +87,7 @@ impl ClusterConfig {
     pub fn decode(reader: &mut Reader<'_>) -> Option<Self> {
         reader.require("bootstrapServers", SERVERS);
         let servers = reader.parsed("bootstrapServers", SERVERS, BootstrapServers::parse);
-        let tls = Tls::decode(reader);
+        let tls = decode_tls(reader);
         let sasl = Sasl::decode(reader, tls.as_ref().is_some_and(|tls| tls.verify));
         let cluster = Self { servers: servers?, tls, sasl };
         // Whoever had the tenant's authority certify them could pass for Azure, and would be sent the scaler's token.
@@ -145,20 +123,14 @@ impl ClusterConfig {
         ];
         if let Some(tls) = &self.tls {
             settings.push(match &tls.ca {
-                Some(ca) => ("ssl.ca.pem", ca.0.clone()),
+                Some(ca) => ("ssl.ca.pem", ca.to_pem()),
                 // A statically linked OpenSSL does not know where this system keeps its
                 // certificates.
                 None => ("ssl.ca.location", plain("probe")),
             });
             if let Some(client) = &tls.client {
-                settings.push(("ssl.certificate.pem", client.certificate.0.clone()));
-                settings.push(("ssl.key.pem", client.key.0.clone()));
-                settings.extend(
-                    client
-                        .key_password
-                        .iter()
-                        .map(|password| ("ssl.key.password", password.0.clone())),
-                );
+                settings.push(("ssl.certificate.pem", client.chain().to_pem()));
+                settings.push(("ssl.key.pem", client.key().to_pem()));
             }
             let (verification, identification) =
                 if tls.verify { ("true", "https") } else { ("false", "none") };
@@ -169,6 +141,37 @@ impl ClusterConfig {
             settings.extend(sasl.settings());
         }
         settings
+    }
+
+    /// How TLS is to be spoken, where it is.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the client that asks comes with a later change")
+    )]
+    pub(super) fn tls(&self) -> Option<&TlsSettings> {
+        self.tls.as_ref()
+    }
+
+    /// What to log in with, where a login is needed. `token` is the one of [`token_login`], which
+    /// this is nothing without.
+    ///
+    /// [`token_login`]: Self::token_login
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the client that asks comes with a later change")
+    )]
+    pub(super) fn login(&self, token: Option<&SecretString>) -> Option<Login> {
+        self.sasl.as_ref().and_then(|sasl| sasl.login(token))
+    }
+
+    /// Whether brokers want to see a login. Where they do and [`login`](Self::login) gives none, the
+    /// token is missing.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the client that asks comes with a later change")
+    )]
+    pub(super) fn has_login(&self) -> bool {
+        self.sasl.is_some()
     }
 
     /// Whose token lets in, where one does.
@@ -244,113 +247,49 @@ fn server(text: &str) -> Result<String, BootstrapServersError> {
     }
 }
 
-impl Tls {
-    /// `None` where the trigger wants none, and after a complaint.
-    fn decode(reader: &mut Reader<'_>) -> Option<Self> {
-        let wanted = reader.choice("tls", &[("enable", Some(true)), ("disable", Some(false))]);
-        let unverified = reader.boolean("brokerUnsafeSsl");
-        let ca = reader.secret("ca");
-        let certificate = reader.secret("cert");
-        let key = reader.secret("key");
-        let key_password = reader.secret("keyPassword");
-        if wanted != Some(true) {
-            return None;
-        }
-
-        check_pem(reader, "ca", ca.as_ref(), Pem::Certificate);
-        check_pem(reader, "cert", certificate.as_ref(), Pem::Certificate);
-        check_pem(reader, "key", key.as_ref(), Pem::PrivateKey);
-        let client = match (certificate, key) {
-            (None, None) => None,
-            (Some(_), None) => {
-                reader.require("key", "give the key that belongs to cert, as keyFromEnv");
-                None
-            }
-            (None, Some(_)) => {
-                reader.require("cert", "give the certificate that belongs to key, as certFromEnv");
-                None
-            }
-            (Some(certificate), Some(key)) => {
-                if is_encrypted(key.expose_secret()) && key_password.is_none() {
-                    reader.require("keyPassword", "key is encrypted, so give keyPasswordFromEnv");
-                }
-                Some(ClientCertificate {
-                    certificate: Secret(certificate),
-                    key: Secret(key),
-                    key_password: key_password.map(Secret),
-                })
-            }
-        };
-        Some(Self { ca: ca.map(Secret), client, verify: !unverified })
+/// `None` where the trigger wants none.
+fn decode_tls(reader: &mut Reader<'_>) -> Option<TlsSettings> {
+    let wanted = reader.choice("tls", &[("enable", Some(true)), ("disable", Some(false))]);
+    let unverified = reader.boolean("brokerUnsafeSsl");
+    let ca = reader.secret("ca");
+    let certificate = reader.secret("cert");
+    let key = reader.secret("key");
+    let key_password = reader.secret("keyPassword");
+    if wanted != Some(true) {
+        return None;
     }
+
+    let ca = ca.and_then(|text| {
+        let ca = Authorities::parse(text.expose_secret());
+        ca.map_err(|error| reader.complain("ca", error)).ok()
+    });
+    let given = (certificate.is_some(), key.is_some());
+    let chain = certificate.and_then(|text| {
+        let chain = CertificateChain::parse(text.expose_secret());
+        chain.map_err(|error| reader.complain("cert", error)).ok()
+    });
+    let key = key.and_then(|text| {
+        let password = key_password.as_ref().map(ExposeSecret::expose_secret);
+        let key = ClientKey::parse(text.expose_secret(), password);
+        key.map_err(|error| reader.complain(parameter(error), error)).ok()
+    });
+    match given {
+        (true, false) => reader.require("key", "give the key that belongs to cert, as keyFromEnv"),
+        (false, true) => {
+            reader.require("cert", "give the certificate that belongs to key, as certFromEnv");
+        }
+        _ => {}
+    }
+    let client = chain.zip(key).and_then(|(chain, key)| {
+        let client = ClientIdentity::new(chain, key);
+        client.map_err(|error| reader.complain(parameter(error), error)).ok()
+    });
+    Some(TlsSettings { ca, client, verify: !unverified })
 }
 
-impl Pem {
-    /// Whether a block of this label is of this kind.
-    fn is_labelled(self, label: &str) -> bool {
-        match self {
-            Self::Certificate => {
-                matches!(label, "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE")
-            }
-            Self::PrivateKey => matches!(
-                label,
-                "PRIVATE KEY"
-                    | "ENCRYPTED PRIVATE KEY"
-                    | "RSA PRIVATE KEY"
-                    | "EC PRIVATE KEY"
-                    | "DSA PRIVATE KEY"
-            ),
-        }
-    }
-
-    fn begin(self) -> &'static str {
-        match self {
-            Self::Certificate => "-----BEGIN CERTIFICATE-----",
-            Self::PrivateKey => "-----BEGIN PRIVATE KEY-----",
-        }
-    }
-
-    /// Whether `text` has a block of this kind, and all its blocks of this kind look whole.
-    fn check(self, text: &str) -> Result<(), PemError> {
-        let mut lines = text.lines().map(str::trim_end);
-        let mut found = false;
-        while let Some(line) = lines.next() {
-            let label =
-                line.strip_prefix("-----BEGIN ").and_then(|rest| rest.strip_suffix("-----"));
-            let Some(label) = label.filter(|label| self.is_labelled(label)) else {
-                continue;
-            };
-            let end = format!("-----END {label}-----");
-            let mut data = 0;
-            loop {
-                match lines.next() {
-                    Some(line) if line == end && data > 0 => break,
-                    Some(line) if is_base64(line) => data += line.trim().len(),
-                    // `Proc-Type` and `DEK-Info`, before the data of a key encrypted the old way.
-                    Some(line) if data == 0 && line.contains(": ") => {}
-                    _ => return Err(PemError::Broken),
-                }
-            }
-            found = true;
-        }
-        if found { Ok(()) } else { Err(PemError::Missing(self)) }
-    }
-}
-
-fn is_base64(line: &str) -> bool {
-    line.trim()
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
-}
-
-fn is_encrypted(key: &str) -> bool {
-    key.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || key.contains("Proc-Type: 4,ENCRYPTED")
-}
-
-fn check_pem(reader: &mut Reader<'_>, key: &'static str, text: Option<&SecretString>, kind: Pem) {
-    if let Some(Err(error)) = text.map(|text| kind.check(text.expose_secret())) {
-        reader.complain(key, error);
-    }
+/// Where what is wrong with a key stands.
+fn parameter(error: TlsConfigError) -> &'static str {
+    if error.is_of_password() { "keyPassword" } else { "key" }
 }
 
 #[cfg(test)]
@@ -359,16 +298,16 @@ pub(super) mod tests {
     use std::hash::{BuildHasher, RandomState};
 
     use super::*;
+    use crate::kafka::wire::sasl::PasswordMechanism;
     use crate::metadata::Invalid;
+    use crate::secret::Secret;
 
-    /// PEM, as far as anyone here looks.
-    pub(in crate::kafka) const CERTIFICATE: &str =
-        "-----BEGIN CERTIFICATE-----\nTWFya2Vy\n-----END CERTIFICATE-----\n";
-    const KEY: &str = "-----BEGIN PRIVATE KEY-----\nTWFya2Vy\n-----END PRIVATE KEY-----\n";
-    const ENCRYPTED_KEY: &str =
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nTWFya2Vy\n-----END ENCRYPTED PRIVATE KEY-----";
-    const OLD_ENCRYPTED_KEY: &str = "-----BEGIN RSA PRIVATE KEY-----\r\nProc-Type: 4,ENCRYPTED\r\n\
-        DEK-Info: AES-256-CBC,00FF\r\n\r\nTWFya2Vy\r\n-----END RSA PRIVATE KEY-----\r\n";
+    /// A certificate that serves nothing.
+    pub(in crate::kafka) const CERTIFICATE: &str = include_str!("wire/tls/testdata/ec.crt");
+    const KEY: &str = include_str!("wire/tls/testdata/ec.key");
+    const OTHER_KEY: &str = include_str!("wire/tls/testdata/rsa.key");
+    const ENCRYPTED_KEY: &str = include_str!("wire/tls/testdata/ec-locked.key");
+    const OLD_ENCRYPTED_KEY: &str = include_str!("wire/tls/testdata/rsa-old.key");
 
     type Rows<'a> = &'a [(&'a str, &'a str)];
 
@@ -462,13 +401,14 @@ pub(super) mod tests {
         ];
         assert_eq!(tls, expected.map(|(key, value)| (key, value.to_owned())));
 
+        let untidy = format!("my ca\n\n{KEY}{}", CERTIFICATE.replace('\n', " \r\n\r\n"));
         let all = settings(&[
             ("tlsFromEnv", "enable"),
             ("brokerUnsafeSsl", "true"),
-            ("caFromEnv", CERTIFICATE),
+            ("caFromEnv", &untidy),
             ("certFromEnv", CERTIFICATE),
             ("keyFromEnv", ENCRYPTED_KEY),
-            ("keyPasswordFromEnv", " blanks count "),
+            ("keyPasswordFromEnv", "open-sesame"),
             ("sasl", "scram_sha512"),
             ("usernameFromEnv", "me\n"),
             ("passwordFromEnv", " hunter2\n"),
@@ -478,8 +418,7 @@ pub(super) mod tests {
             ("security.protocol", "sasl_ssl"),
             ("ssl.ca.pem", CERTIFICATE),
             ("ssl.certificate.pem", CERTIFICATE),
-            ("ssl.key.pem", ENCRYPTED_KEY),
-            ("ssl.key.password", " blanks count "),
+            ("ssl.key.pem", KEY),
             ("enable.ssl.certificate.verification", "false"),
             ("ssl.endpoint.identification.algorithm", "none"),
             ("sasl.mechanisms", "SCRAM-SHA-512"),
@@ -501,6 +440,7 @@ pub(super) mod tests {
         let tls = ("tls", "enable");
         let cut = CERTIFICATE.replace("-----END CERTIFICATE-----", "");
         let one_line = CERTIFICATE.replace('\n', "\\n");
+        let marker = "-----BEGIN CERTIFICATE-----\nTWFya2Vy\n-----END CERTIFICATE-----\n";
         let rows: &[(&str, Rows<'_>, &str)] = &[
             (
                 "no user",
@@ -554,9 +494,40 @@ pub(super) mod tests {
                 "keyPassword: is missing; key is encrypted",
             ),
             (
+                "an encrypted key with another's password",
+                &[
+                    tls,
+                    ("cert", CERTIFICATE),
+                    ("keyFromEnv", ENCRYPTED_KEY),
+                    ("keyPasswordFromEnv", "hunter2"),
+                ],
+                "keyPasswordFromEnv: its value does not open key",
+            ),
+            (
                 "a key encrypted the old way",
-                &[tls, ("cert", CERTIFICATE), ("key", OLD_ENCRYPTED_KEY)],
-                "keyPassword: is missing; key is encrypted",
+                &[tls, ("cert", CERTIFICATE), ("key", OLD_ENCRYPTED_KEY), ("keyPassword", "x")],
+                "key: its value is encrypted the old way (Proc-Type: 4,ENCRYPTED); give it after openssl pkcs8",
+            ),
+            (
+                "the key of another certificate",
+                &[tls, ("cert", CERTIFICATE), ("keyFromEnv", OTHER_KEY)],
+                "keyFromEnv: its value does not belong to cert",
+            ),
+            (
+                "a certificate that is none",
+                &[tls, ("cert", marker), ("key", KEY)],
+                "cert: its value has no certificate that can be read",
+            ),
+            (
+                "authorities that are none",
+                &[tls, ("ca", marker)],
+                "ca: its value has no certificate that can be read",
+            ),
+            (
+                "all of it wrong",
+                &[tls, ("ca", marker), ("cert", marker), ("key", "hunter2")],
+                "can be read; give X.509 certificates as PEM | cert: its value has no certificate that can be read; \
+                 give X.509 certificates as PEM | key: its value has no -----BEGIN PRIVATE KEY----- line",
             ),
             (
                 "a ca that is no PEM",
@@ -598,44 +569,6 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn pem_is_known_by_its_lines() {
-        let chain = format!("subject=CN = kafka\n{CERTIFICATE}\nissuer\n{CERTIFICATE}");
-        let parameters = "-----BEGIN EC PARAMETERS-----\nTWFya2Vy\n-----END EC PARAMETERS-----\n";
-        let rows = [
-            ("a chain with text around", Pem::Certificate, chain.clone(), Ok(())),
-            ("a key with its parameters", Pem::PrivateKey, format!("{parameters}{KEY}"), Ok(())),
-            ("a key encrypted the old way", Pem::PrivateKey, OLD_ENCRYPTED_KEY.to_owned(), Ok(())),
-            (
-                "a chain cut off",
-                Pem::Certificate,
-                chain[..chain.len() - 5].to_owned(),
-                Err(PemError::Broken),
-            ),
-            (
-                "other letters",
-                Pem::Certificate,
-                CERTIFICATE.replace("TWFya2Vy", "TWF*"),
-                Err(PemError::Broken),
-            ),
-            (
-                "nothing inside",
-                Pem::Certificate,
-                CERTIFICATE.replace("TWFya2Vy", ""),
-                Err(PemError::Broken),
-            ),
-            (
-                "a key of SSH",
-                Pem::PrivateKey,
-                KEY.replace("PRIVATE", "OPENSSH PRIVATE"),
-                Err(PemError::Missing(Pem::PrivateKey)),
-            ),
-        ];
-        for (name, kind, text, expected) in rows {
-            assert_eq!(kind.check(&text), expected, "{name}");
-        }
-    }
-
-    #[test]
     fn a_changed_secret_is_another_cluster() {
         let with = |password| {
             decode(&[("sasl", "plaintext"), ("username", "me"), ("passwordFromEnv", password)])
@@ -652,6 +585,42 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_login_is_what_a_trigger_gives_or_a_token() {
+        let rows = [("sasl", "scram_sha256"), ("username", "me\n"), ("password", "hunter2")];
+        let cluster = decode(&rows).expect("complete");
+        let expected = Login::Password {
+            mechanism: PasswordMechanism::ScramSha256,
+            username: Secret::from("me"),
+            password: Secret::from("hunter2"),
+        };
+        assert_eq!(cluster.login(None), Some(expected));
+        assert!(cluster.has_login() && cluster.tls().is_none());
+
+        let rows = [
+            ("sasl", "oauthbearer"),
+            ("username", "me"),
+            ("password", "hunter2"),
+            ("oauthTokenEndpointUri", "https://login.example/token"),
+            ("oauthExtensions", "logical_cluster=lkc-1"),
+            ("tls", "enable"),
+            ("brokerUnsafeSsl", "true"),
+        ];
+        let cluster = decode(&rows).expect("complete");
+        assert!(cluster.has_login() && cluster.login(None).is_none());
+        let token = SecretString::from("abc");
+        let expected = Login::Token {
+            token: Secret::from("abc"),
+            extensions: vec![("logical_cluster".to_owned(), "lkc-1".to_owned())],
+        };
+        assert_eq!(cluster.login(Some(&token)), Some(expected));
+        let tls = TlsSettings { ca: None, client: None, verify: false };
+        assert_eq!(cluster.tls(), Some(&tls));
+
+        let plain = ClusterConfig::plain("kafka:9092").expect("servers");
+        assert!(!plain.has_login() && plain.login(Some(&token)).is_none());
+    }
+
+    #[test]
     fn no_secret_is_shown() {
         let cluster = decode(&[
             ("tls", "enable"),
@@ -665,7 +634,8 @@ pub(super) mod tests {
         ])
         .expect("complete");
         let shown = format!("{cluster:?} {:?} {}", cluster.settings(), cluster.label());
-        assert!(!shown.contains("hunter2") && !shown.contains("TWFya2Vy"), "{shown}");
+        let data = KEY.lines().nth(1).expect("data");
+        assert!(!shown.contains("hunter2") && !shown.contains(data), "{shown}");
         assert!(shown.contains("kafka:9092"), "{shown}");
     }
 

@@ -135,8 +135,8 @@ async fn who_is_refused_reads_why_at_once_and_the_right_secret_is_let_in_right_a
     let trust =
         ["certificate verify failed", "give the CA of the brokers' certificate as caFromEnv"];
     let client = ["alert", "give a certificate that the brokers trust as certFromEnv"];
-    let settings =
-        ["connection settings do not work", "key", "keyPasswordFromEnv that opens the key"];
+    let other_key = ["keyFromEnv: its value does not belong to cert"];
+    let other_password = ["keyPasswordFromEnv: its value does not open key"];
     let (unauthenticated, invalid) = (Code::Unauthenticated, Code::InvalidArgument);
     let rows: &[Row<'_>] = &[
         (
@@ -178,7 +178,7 @@ async fn who_is_refused_reads_why_at_once_and_the_right_secret_is_let_in_right_a
             &[TLS, ca, cert, strangers_key],
             &[TLS, ca, cert, key],
             invalid,
-            &settings,
+            &other_key,
         ),
         (
             "a key that another password opens",
@@ -186,7 +186,7 @@ async fn who_is_refused_reads_why_at_once_and_the_right_secret_is_let_in_right_a
             &[TLS, ca, locked_cert, locked_key, ("keyPasswordFromEnv", "guessed")],
             &[TLS, ca, locked_cert, locked_key, unlock],
             invalid,
-            &settings,
+            &other_password,
         ),
         (
             "a wrong password with PLAIN",

@@ -13,10 +13,10 @@ use keda_sift::trigger::Trigger;
 const README: &str = include_str!("../../README.md");
 const PARAMETERS: &str = include_str!("../../docs/parameters.md");
 
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nTWFya2Vy\n-----END CERTIFICATE-----\n";
+const CERTIFICATE: &str = include_str!("../../src/kafka/wire/tls/testdata/ec.crt");
 const CONNECTION: &str =
     "Endpoint=sb://shop.servicebus.windows.net/;SharedAccessKeyName=jobs;SharedAccessKey=c2VjcmV0";
-const KEY: &str = "-----BEGIN PRIVATE KEY-----\nTWFya2Vy\n-----END PRIVATE KEY-----\n";
+const KEY: &str = include_str!("../../src/kafka/wire/tls/testdata/ec.key");
 
 /// A table's heading and what stands in backticks below it, both of the first column.
 struct Table {

@@ -30,8 +30,9 @@ pub(super) struct Facts {
     pub(super) issues: bool,
     /// The bits of an RSA key.
     pub(super) rsa_bits: Option<usize>,
-    /// Its subject's name.
+    /// Its subject's name, and its issuer's.
     pub(super) subject: Vec<u8>,
+    pub(super) issuer: Vec<u8>,
     /// Its public key with the algorithm.
     pub(super) key_info: Vec<u8>,
     /// The algorithm of its public key.
@@ -66,6 +67,7 @@ impl Facts {
             issues: is_ca.unwrap_or(tbs.version() != Version::V3),
             rsa_bits: if info.algorithm.oid == RSA { modulus_bits(&key) } else { None },
             subject: tbs.subject().to_der().ok()?,
+            issuer: tbs.issuer().to_der().ok()?,
             key_info: info.to_der().ok()?,
             algorithm: inner(&info.algorithm.to_der().ok()?)?,
             key,

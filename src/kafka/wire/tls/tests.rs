@@ -585,6 +585,12 @@ fn what_the_library_cannot_check_is_told_by_its_reason() {
             "an RSA key of 1024 bits is too short",
         ),
         (
+            "a short key of the broker, which is trusted itself",
+            include_str!("testdata/rsa1024.crt"),
+            include_str!("testdata/rsa1024.crt"),
+            "an RSA key of 1024 bits is too short",
+        ),
+        (
             "SHA-1",
             include_str!("testdata/rsa.crt"),
             include_str!("testdata/by-sha1.crt"),
@@ -605,6 +611,13 @@ fn what_the_library_cannot_check_is_told_by_its_reason() {
         assert!(fault.to_string().contains(expected), "{case}: {fault}");
         assert!(fault.is_refusal(), "{case}");
     }
+
+    // Nobody could tell that a broker has a key that is too short.
+    let short = CertificateDer::from_pem_slice(include_bytes!("testdata/rsa1024.crt"));
+    let short = short.expect("a certificate");
+    let anyone = Trust::new(&settings(None, false));
+    let verified = anyone.verify(&short, &[], &name, UnixTime::now(), &algorithms);
+    assert_eq!(verified, Err(TlsFault::WeakKey { bits: 1024 }));
 
     // A signature that is wrong, with keys that are long enough.
     let root = authority("root");

@@ -82,7 +82,8 @@ impl Trust {
         algorithms: &WebPkiSupportedAlgorithms,
     ) -> Result<(), TlsFault> {
         match self {
-            Self::Anyone => Ok(()),
+            // The library would say of the handshake that its signature is wrong.
+            Self::Anyone => Facts::of(leaf).as_ref().and_then(weak_key).map_or(Ok(()), Err),
             Self::System => system().verify(leaf, intermediates, name, now, algorithms),
             Self::Given(anchors) => anchors.verify(leaf, intermediates, name, now, algorithms),
         }
@@ -160,6 +161,9 @@ impl Anchors {
         } else {
             self.chain(&parsed, leaf, intermediates, now, algorithms)?;
         }
+        if let Some(fault) = facts.as_ref().and_then(weak_key) {
+            return Err(fault);
+        }
         verify_server_name(&parsed, name).map_err(|error| match error {
             Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -196,14 +200,15 @@ impl Anchors {
             }
             // The library refuses short keys as if they had not signed.
             TlsFault::Signature => {
-                let shown =
-                    [leaf].into_iter().chain(intermediates).filter_map(|der| Facts::of(der));
-                let known = self.all.iter().filter_map(|anchor| anchor.facts.clone());
-                let bits = shown.chain(known).filter_map(|facts| facts.rsa_bits).min();
-                match bits.filter(|bits| *bits < MIN_RSA_BITS) {
-                    Some(bits) => Err(TlsFault::WeakKey { bits }),
-                    None => Err(TlsFault::Signature),
-                }
+                let shown: Vec<_> = [leaf]
+                    .into_iter()
+                    .chain(intermediates)
+                    .filter_map(|der| Facts::of(der))
+                    .collect();
+                let issued = |issuer: &&Facts| shown.iter().any(|it| it.issuer == issuer.subject);
+                let known = self.all.iter().filter_map(|anchor| anchor.facts.as_ref());
+                let issuers = known.chain(&shown).filter(issued);
+                Err(issuers.filter_map(weak_key).next().unwrap_or(TlsFault::Signature))
             }
             // Go and OpenSSL take one, the library does not, and only says that it does not.
             TlsFault::Certificate { .. } if Facts::of(leaf).is_some_and(|leaf| leaf.issues) => {
@@ -236,6 +241,12 @@ impl Anchor {
     fn validity(&self, now: UnixTime) -> Validity {
         self.facts.as_ref().map_or(Validity::Valid, |facts| facts.validity(now))
     }
+}
+
+/// What is wrong with a key that is too short.
+fn weak_key(facts: &Facts) -> Option<TlsFault> {
+    let bits = facts.rsa_bits.filter(|bits| *bits < MIN_RSA_BITS)?;
+    Some(TlsFault::WeakKey { bits })
 }
 
 /// What the library makes of a certificate that is trusted.
