@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn a_token_goes_with_its_extensions() {
-        let rows: &[(&[(&str, &str)], &[u8])] = &[
+        type Row<'a> = (&'a [(&'a str, &'a str)], &'a [u8]);
+        let rows: &[Row<'_>] = &[
             (&[], b"n,,\x01auth=Bearer abc.DEF-1==\x01\x01"),
             (
                 &[("logicalCluster", "lkc-1"), ("identity_pool2", "pool=1 a")],
