@@ -20,6 +20,8 @@ use serde_json::Value;
 const EXAMPLES: &str = include_str!("../../docs/examples.md");
 const MOVING: &str = include_str!("../../docs/moving.md");
 
+const CERTIFICATE: &str = include_str!("../../src/kafka/wire/tls/testdata/ec.crt");
+
 /// The ways people start Jobs, by the file that stands for each.
 const FILES: [&str; 11] = [
     "http-request/scaled-job.yaml",
@@ -159,7 +161,7 @@ impl Example {
         for source in container.get("envFrom").map_or(&[][..], array) {
             let secret = self.named("Secret", string(&source["secretRef"]["name"]));
             for (key, value) in object(&secret["stringData"]) {
-                environment.insert(key.clone(), string(value).to_owned());
+                environment.insert(key.clone(), given(string(value)).to_owned());
             }
         }
         for variable in container.get("env").map_or(&[][..], array) {
@@ -173,7 +175,7 @@ impl Example {
     }
 
     fn secret(&self, of: &Value) -> &str {
-        string(&self.named("Secret", string(&of["name"]))["stringData"][string(&of["key"])])
+        given(string(&self.named("Secret", string(&of["name"]))["stringData"][string(&of["key"])]))
     }
 
     /// The trigger that the head of the file shows as it was, as far as it is KEDA's.
@@ -184,6 +186,11 @@ impl Example {
         let shown = shown.collect::<Vec<_>>().join("\n");
         serde_saphyr::from_str(&shown).unwrap_or_else(|error| panic!("{}: {error}", self.file))
     }
+}
+
+/// What a user gives in place of a value: a certificate where the examples have a block that is none.
+fn given(value: &str) -> &str {
+    if value.starts_with("-----BEGIN CERTIFICATE-----\n") { CERTIFICATE } else { value }
 }
 
 fn folder() -> PathBuf {

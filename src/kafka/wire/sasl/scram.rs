@@ -6,7 +6,7 @@
 //! The broker says how many rounds the password is hashed for. Fewer than 4,096 would make it cheap
 //! for a false broker to guess the password from the proof. Kafka itself takes 4,096 to 16,384. The
 //! bound above is four times that, because the rounds are done on the thread that runs the
-//! connection: the most that a broker can have done is some 50 ms of work per login, which needs no
+//! connection: the most that a broker can have done is some 70 ms of work per login, which needs no
 //! thread of its own.
 //!
 //! Name and password are sent and hashed as the UTF-8 that they are. RFC 5802 would have them
