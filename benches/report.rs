@@ -68,8 +68,13 @@ pub(crate) fn quantile(figures: &mut [f64], share: f64) -> f64 {
 
 /// Memory that a process has resident, in MB.
 pub(crate) fn resident(process: u32) -> f64 {
+    figure(process, "VmRSS:") / 1024.0
+}
+
+/// A figure of a process as the kernel tells it.
+pub(crate) fn figure(process: u32, name: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");
-    let kilobytes = line.split_whitespace().nth(1).and_then(|size| size.parse::<f64>().ok());
-    kilobytes.expect("a number") / 1024.0
+    let line = status.lines().find(|line| line.starts_with(name)).expect("a figure");
+    let number = line.split_whitespace().nth(1).and_then(|number| number.parse().ok());
+    number.expect("a number")
 }

@@ -34,10 +34,10 @@ pub mod kubernetes;
 pub mod selection;
 
 pub mod backlog;
+mod coalescer;
 mod lock;
 pub mod metadata;
 mod re2;
-mod rounds;
 pub mod secret;
 pub mod web;
 

@@ -9,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+use rdkafka::types::RDKafkaApiKey;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -42,6 +43,8 @@ pub(crate) struct Topic {
 impl Topic {
     pub(crate) fn create() -> Result<Topic, Box<dyn Error>> {
         let cluster = MockCluster::new(1)?;
+        // Its later versions have a byte too many, which the scaler takes no reply with.
+        cluster.apiversion(RDKafkaApiKey::Metadata, Some(0), Some(8))?;
         cluster.create_topic(TOPIC, PARTITIONS, 1)?;
         let servers = cluster.bootstrap_servers();
         let config = |key: &str, value: &str| {

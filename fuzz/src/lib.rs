@@ -9,9 +9,22 @@ pub mod metadata;
 #[path = "../../src/secret.rs"]
 mod secret;
 
-/// Kafka's names and protocol.
+/// Kafka's names, and what is read of a broker.
 #[path = "../../src/kafka"]
 pub mod kafka {
     pub mod names;
-    pub mod wire;
+
+    /// Questions and replies as bytes: of `src/kafka/wire` what does no I/O.
+    pub mod wire {
+        pub mod error_code;
+        pub mod frame;
+        pub mod reader;
+        pub mod requests;
+        pub mod versions;
+        pub mod writer;
+
+        pub use frame::{correlation_id, decode_frame, request_frame};
+        pub use requests::Request;
+        pub use versions::ApiKey;
+    }
 }

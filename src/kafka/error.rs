@@ -1,39 +1,11 @@
 //! What can keep a Kafka backlog from being known, in words for the trigger's user.
 
 use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::librdkafka::{Fault, Unmade};
+use super::librdkafka::OpenError;
 use super::names::{Group, Offset, Topic};
+use super::trigger::MAX_TOPICS;
 use crate::identity::{self, HostError};
-
-/// How OpenSSL tells that the other side refused.
-const TLS_ALERT: &str = ": SSL alert number ";
-
-/// How a broker refuses a token (RFC 7628, section 3.2.2).
-const TOKEN_REFUSED: &str = "{\"status\":";
-
-const CHECK_LOGIN: &str = "check sasl, usernameFromEnv and passwordFromEnv";
-
-const CHECK_CLIENT: &str = "check the client's rights and scopes";
-
-const WANTS_MORE: &str =
-    "where that stays, this port wants TLS or a login: give tls and sasl, or another port";
-
-/// Where librdkafka's advice begins, and ours in its place.
-const ADVICE: &[(&str, &str)] = &[
-    (
-        ": broker certificate could not be verified",
-        "give the CA of the brokers' certificate as caFromEnv, and servers by a name in it",
-    ),
-    (TLS_ALERT, "give a certificate that the brokers trust as certFromEnv, with keyFromEnv"),
-    (
-        ": connecting to a PLAINTEXT",
-        "this port does not speak TLS: leave out tls, or give another port",
-    ),
-    (": connection closed by peer", WANTS_MORE),
-    (": SSL connection closed by peer", WANTS_MORE),
-];
 
 /// librdkafka's settings that a trigger's parameters make, with their names.
 const SETTINGS: &[(&str, &str)] = &[
@@ -87,6 +59,16 @@ pub enum Error {
     NothingCommitted {
         /// The trigger's group.
         group: Group,
+    },
+    /// The trigger names no topic, and its group has committed on more than a trigger may count.
+    #[error(
+        "group {group} has committed on {topics} topics, more than the {MAX_TOPICS} that a trigger counts; name those to count with topic"
+    )]
+    TooManyTopics {
+        /// The trigger's group.
+        group: Group,
+        /// How many there are.
+        topics: usize,
     },
     /// `partitionLimitation` leaves no partition of the topic.
     #[error(
@@ -143,33 +125,16 @@ pub enum Error {
     },
 }
 
-/// What to make of a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// The brokers are in motion; asking again soon may give an answer.
-    Passing,
-    /// Login or certificate.
-    Refused,
-    /// Rights.
-    Denied,
-    /// There is no such topic or partition.
-    Missing,
-    /// No answer.
-    Silent,
-    /// Anything else.
-    Other,
-}
-
 impl Error {
     /// What keeps a handle of this cluster from being made; settings are told without their values.
-    pub(super) fn unmade(error: &Unmade, cluster: String) -> Error {
+    pub(super) fn of_open(error: &OpenError, cluster: String) -> Error {
         let said = match error {
-            Unmade::Settings(KafkaError::ClientConfig(_, said, key, _)) => {
+            OpenError::Settings(KafkaError::ClientConfig(_, said, key, _)) => {
                 format!("{said} for {key}")
             }
-            Unmade::Settings(KafkaError::ClientCreation(said)) => said.clone(),
-            Unmade::Settings(error) => error.to_string(),
-            Unmade::Otherwise(reason) => {
+            OpenError::Settings(KafkaError::ClientCreation(said)) => said.clone(),
+            OpenError::Settings(error) => error.to_string(),
+            OpenError::Otherwise(reason) => {
                 return Error::Unreachable { cluster, reason: reason.clone() };
             }
         };
@@ -179,114 +144,15 @@ impl Error {
     }
 }
 
-impl Fault {
-    pub(super) fn kind(&self) -> Kind {
-        match self.code {
-            Code::NotLeaderForPartition
-            | Code::LeaderNotAvailable
-            | Code::ReplicaNotAvailable
-            | Code::BrokerNotAvailable
-            | Code::FencedLeaderEpoch
-            | Code::UnknownLeaderEpoch
-            | Code::OffsetNotAvailable
-            | Code::KafkaStorageError
-            | Code::NotCoordinator
-            | Code::CoordinatorNotAvailable
-            | Code::CoordinatorLoadInProgress
-            | Code::UnstableOffsetCommit
-            | Code::NoEnt
-            | Code::RequestTimedOut
-            | Code::BrokerTransportFailure
-            | Code::NetworkException => {
-                // With TLS 1.3 a broker refuses a certificate only after the handshake.
-                if self.reason.contains(TLS_ALERT) { Kind::Refused } else { Kind::Passing }
-            }
-            Code::Authentication | Code::SSL | Code::SaslAuthenticationFailed => Kind::Refused,
-            Code::TopicAuthorizationFailed
-            | Code::GroupAuthorizationFailed
-            | Code::ClusterAuthorizationFailed => Kind::Denied,
-            Code::UnknownTopic
-            | Code::UnknownTopicOrPartition
-            | Code::UnknownPartition
-            | Code::UnknownTopicId
-            | Code::InvalidTopic => Kind::Missing,
-            Code::OperationTimedOut | Code::Resolve | Code::AllBrokersDown => Kind::Silent,
-            _ => Kind::Other,
-        }
-    }
-
-    /// The reason in the same words each time: without the connection it was, how long and how often,
-    /// and with advice that names a trigger's parameters in place of librdkafka's settings.
-    pub(super) fn steady(&self) -> String {
-        let text = self.reason.split_once(" (after ").map_or(&*self.reason, |(text, _)| text);
-        // Such as `sasl_ssl://kafka:9093/bootstrap: `.
-        let text = match text.split_once(": ") {
-            Some((connection, rest)) if connection.contains('/') => rest,
-            _ => text,
-        };
-        // Such as `LISTCONSUMERGROUPOFFSETS worker coordinator request failed: `.
-        let text = text.split_once("request failed: ").map_or(text, |(_, rest)| rest);
-        let (said, advice) = match self.code {
-            Code::Authentication | Code::SaslAuthenticationFailed
-                if text.contains(TOKEN_REFUSED) =>
-            {
-                (text, Some(CHECK_CLIENT))
-            }
-            Code::Authentication | Code::SaslAuthenticationFailed => (text, Some(CHECK_LOGIN)),
-            _ => ADVICE
-                .iter()
-                .find_map(|(theirs, ours)| Some((text.split_once(theirs)?.0, Some(*ours))))
-                .unwrap_or((text, None)),
-        };
-        let said = said.trim_end_matches(['.', ':', ' ']);
-        advice.map_or_else(|| said.to_owned(), |advice| format!("{said}; {advice}"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fault(code: Code, reason: &str) -> Fault {
-        Fault { code, reason: reason.to_owned() }
-    }
-
-    #[test]
-    fn a_reason_reads_the_same_each_time_and_ends_in_what_to_do() {
-        let rows = [
-            (
-                Code::BrokerTransportFailure,
-                "127.0.0.1:9/bootstrap: Connect to ipv4#127.0.0.1:9 failed: Connection refused \
-                 (after 0ms in state CONNECT, 3 identical error(s) suppressed)",
-                "Connect to ipv4#127.0.0.1:9 failed: Connection refused",
-            ),
-            (
-                Code::GroupAuthorizationFailed,
-                "LISTCONSUMERGROUPOFFSETS worker coordinator request failed: Broker: Group authorization failed",
-                "Broker: Group authorization failed",
-            ),
-            (
-                Code::Authentication,
-                "sasl_ssl://a:1/bootstrap: SASL authentication error: Invalid username (after 9ms in state AUTH_REQ)",
-                "SASL authentication error: Invalid username; check sasl, usernameFromEnv and passwordFromEnv",
-            ),
-            (
-                Code::Authentication,
-                "sasl_ssl://a:1/bootstrap: SASL authentication error: {\"status\":\"invalid_token\"} (after 9ms)",
-                "SASL authentication error: {\"status\":\"invalid_token\"}; check the client's rights and scopes",
-            ),
-            (Code::AllBrokersDown, "1/1 brokers are down", "1/1 brokers are down"),
-        ];
-        for (code, reason, expected) in rows {
-            assert_eq!(fault(code, reason).steady(), expected);
-        }
-    }
-
     #[test]
     fn only_settings_are_told_to_be_wrong_and_without_their_value() {
-        let no_thread = Unmade::Otherwise("Failed to create thread".to_owned());
+        let no_thread = OpenError::Otherwise("Failed to create thread".to_owned());
         assert_eq!(
-            Error::unmade(&no_thread, "kafka:9092".to_owned()).to_string(),
+            Error::of_open(&no_thread, "kafka:9092".to_owned()).to_string(),
             "kafka cluster kafka:9092 cannot be reached: Failed to create thread"
         );
         let error = KafkaError::ClientConfig(
@@ -296,7 +162,7 @@ mod tests {
             "hunter2".to_owned(),
         );
         assert_eq!(
-            Error::unmade(&Unmade::Settings(error), "kafka:9092".to_owned()).to_string(),
+            Error::of_open(&OpenError::Settings(error), "kafka:9092".to_owned()).to_string(),
             "the trigger's connection settings do not work: Invalid value for key; \
              give caFromEnv, certFromEnv and keyFromEnv as PEM, and keyPasswordFromEnv that opens the key"
         );

@@ -1,41 +1,40 @@
-//! What rust-rdkafka does not wrap: asking brokers for offsets, and reading partitions without a group.
+//! Reading partitions without a group, which rust-rdkafka does not wrap.
 //!
-//! [`Queries`] asks for a cluster's offsets. [`Fetcher`] reads partitions with librdkafka's simple
-//! consumer, which needs no group id, so that no principal needs rights on a group that nobody
-//! uses, and every partition feeds one queue. Nothing here waits but [`Queries::serve`] and
-//! [`Fetcher::poll`], which belong to threads of their own.
+//! A [`Fetcher`] reads partitions with librdkafka's simple consumer, which needs no group id, so that
+//! no principal needs rights on a group that nobody uses, and every partition feeds one queue. Nothing
+//! here waits but [`Fetcher::poll`], which belongs to a thread of its own.
+//!
+//! librdkafka's parsers trust the broker, so brokers are asked by a client of our own
+//! ([`wire`](super::wire)); what is left here goes when topics are read by it too.
 //!
 //! This is the only module with `unsafe`. It leans on three promises of librdkafka: handles and
 //! queues may be used from any thread; what an event or a message points to lives until that event
-//! or message is destroyed; and a string or list handed over is copied.
+//! or message is destroyed; and a string handed over is copied.
 //!
 //! # References
-//! - `rdkafka.h` of librdkafka 2.12: "Admin API" and "Simple Consumer API (legacy)"
-//! - KIP-396 and KIP-709 (offsets of groups), KIP-98 (isolation), KIP-516 (topic ids)
-#![expect(
-    unsafe_code,
-    reason = "librdkafka's admin calls and simple consumer have no safe wrapper"
-)]
+//! - `rdkafka.h` of librdkafka 2.12: "Simple Consumer API (legacy)"
+#![expect(unsafe_code, reason = "librdkafka's simple consumer has no safe wrapper")]
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, UNIX_EPOCH};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
-use rdkafka::types::{RDKafkaErrorCode, RDKafkaType};
+use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaType};
 use rdkafka_sys as sys;
 use secrecy::ExposeSecret as _;
-use tokio::sync::oneshot;
 
-use super::bearer::Bearer;
-use super::names::{Group, Offset, Partition, Topic};
-use crate::lock::lock;
+use super::broker::Bearer;
+use super::fault::{Fault, Kind};
+use super::names::{Offset, Partition, Topic};
+use super::security::ClusterConfig;
 
 /// The syslog level of errors; the higher, the milder.
 const LOG_ERR: i32 = 3;
@@ -43,20 +42,37 @@ const LOG_ERR: i32 = 3;
 /// What librdkafka calls us in its own log; brokers go by the token.
 const PRINCIPAL: &CStr = c"keda-sift";
 
-/// The longest time-out that librdkafka takes for a request.
-const LONGEST: Duration = Duration::from_secs(3_600);
+/// How OpenSSL tells that the other side refused.
+const TLS_ALERT: &str = ": SSL alert number ";
 
-/// A failure as librdkafka or a broker states it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub(super) struct Fault {
-    pub(super) code: RDKafkaErrorCode,
-    pub(super) reason: String,
-}
+/// How a broker refuses a token (RFC 7628, section 3.2.2).
+const TOKEN_REFUSED: &str = "{\"status\":";
+
+const CHECK_LOGIN: &str = "check sasl, usernameFromEnv and passwordFromEnv";
+
+const CHECK_CLIENT: &str = "check the client's rights and scopes";
+
+const WANTS_MORE: &str =
+    "where that stays, this port wants TLS or a login: give tls and sasl, or another port";
+
+/// Where librdkafka's advice begins, and ours in its place.
+const ADVICE: &[(&str, &str)] = &[
+    (
+        ": broker certificate could not be verified",
+        "give the CA of the brokers' certificate as caFromEnv, and servers by a name in it",
+    ),
+    (TLS_ALERT, "give a certificate that the brokers trust as certFromEnv, with keyFromEnv"),
+    (
+        ": connecting to a PLAINTEXT",
+        "this port does not speak TLS: leave out tls, or give another port",
+    ),
+    (": connection closed by peer", WANTS_MORE),
+    (": SSL connection closed by peer", WANTS_MORE),
+];
 
 /// Why a handle cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unmade {
+pub(super) enum OpenError {
     /// librdkafka does not take the settings.
     #[error(transparent)]
     Settings(KafkaError),
@@ -64,50 +80,6 @@ pub(super) enum Unmade {
     #[error("{0}")]
     Otherwise(String),
 }
-
-/// Which end of a partition to ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum End {
-    /// The log start offset.
-    Start,
-    /// The last stable offset: the end that `read_committed` sees.
-    LastStable,
-    /// The high watermark.
-    HighWatermark,
-}
-
-/// An answer for each partition asked, or why there is none.
-type Listed<T> = Vec<(Topic, Partition, Result<T, Fault>)>;
-
-/// An offset for each.
-pub(super) type Offsets = Listed<Offset>;
-
-/// The first offset at or after a time for each: `None` where no record is that late.
-pub(super) type Since = Listed<Option<Offset>>;
-
-/// The committed offset for each: `None` where the group has none.
-pub(super) type Committed = Listed<Option<Offset>>;
-
-/// The number of a broker in its cluster.
-pub(super) type BrokerId = i32;
-
-/// Which topics are compacted.
-pub(super) type Compacted = BTreeSet<Topic>;
-
-/// What a topic looks like, or why that is not known.
-pub(super) type Layouts = Vec<(Topic, Result<Layout, Fault>)>;
-
-/// A topic as the brokers describe it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Layout {
-    /// Differs when a topic was deleted and made again (KIP-516); zero from brokers without ids.
-    pub(super) id: (i64, i64),
-    /// How many partitions there are, numbered from 0.
-    pub(super) partitions: Partition,
-}
-
-/// A reply to come. Its sender is dropped with the handle, so that waiting always ends.
-pub(super) type Reply<T> = oneshot::Receiver<Result<T, Fault>>;
 
 /// Something a handle says of itself, unasked.
 #[derive(Debug)]
@@ -131,16 +103,6 @@ pub(super) struct HandleConfig {
 struct Given {
     bearer: Option<Arc<Bearer>>,
     version: AtomicU64,
-}
-
-/// A handle that asks a cluster for offsets.
-pub(super) struct Queries {
-    // Declared before the client: a queue must go before its handle.
-    queue: Queue,
-    client: Client<Quiet>,
-    given: Given,
-    waiting: Mutex<HashMap<u64, Waiting>>,
-    next: AtomicU64,
 }
 
 /// A handle that reads partitions into one queue.
@@ -181,15 +143,6 @@ pub(super) struct Record<'a> {
 #[derive(Clone, Copy)]
 struct Headers(*mut sys::rd_kafka_headers_t, usize);
 
-enum Waiting {
-    Offsets(oneshot::Sender<Result<Offsets, Fault>>),
-    /// With the time.
-    Since(i64, oneshot::Sender<Result<Since, Fault>>),
-    Committed(oneshot::Sender<Result<Committed, Fault>>),
-    Layouts(oneshot::Sender<Result<Layouts, Fault>>),
-    Compacted(oneshot::Sender<Result<Compacted, Fault>>),
-}
-
 struct FetcherInner {
     records: Queue,
     notices: Queue,
@@ -201,10 +154,6 @@ struct Queue(NonNull<sys::rd_kafka_queue_t>);
 
 struct Event(NonNull<sys::rd_kafka_event_t>);
 
-struct Options(*mut sys::rd_kafka_AdminOptions_t);
-
-struct PartitionList(*mut sys::rd_kafka_topic_partition_list_t);
-
 struct TopicHandle(NonNull<sys::rd_kafka_topic_t>);
 
 /// Log lines and errors are taken from the main queue, so no callback is ever used.
@@ -212,44 +161,16 @@ struct Quiet;
 
 impl ClientContext for Quiet {}
 
-impl Fault {
-    fn new(code: sys::rd_kafka_resp_err_t, reason: Option<String>) -> Fault {
-        Fault { code: code.into(), reason: reason.unwrap_or_else(|| text_of(code)) }
-    }
-
-    /// What is said of a handle that ended before it answered.
-    pub(super) fn ended() -> Fault {
-        Fault::new(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__DESTROY, None)
-    }
-
-    /// What is said where nobody answers in time.
-    pub(super) fn silent() -> Fault {
-        Fault::new(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT, None)
-    }
-
-    /// What is said of records that could not be judged because judging them panicked.
-    pub(super) fn panicked() -> Fault {
-        let reason = "judging a record failed, which is a fault of keda-sift's".to_owned();
-        Fault::new(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__APPLICATION, Some(reason))
-    }
-
-    /// What is said of a partition that a reply leaves out.
-    pub(super) fn unanswered() -> Fault {
-        let reason = "the brokers' replies leave a partition out".to_owned();
-        Fault::new(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE, Some(reason))
-    }
-
-    fn check(code: sys::rd_kafka_resp_err_t) -> Result<(), Fault> {
-        match code {
-            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-            code => Err(Fault::new(code, None)),
-        }
-    }
-}
-
 impl From<ClientConfig> for HandleConfig {
     fn from(settings: ClientConfig) -> HandleConfig {
         HandleConfig { settings, bearer: None }
+    }
+}
+
+impl HandleConfig {
+    /// What a handle that reads is made with.
+    pub(super) fn reading(config: &ClusterConfig, bearer: Option<Arc<Bearer>>) -> HandleConfig {
+        HandleConfig { settings: reading_config(client_config(config)), bearer }
     }
 }
 
@@ -301,267 +222,12 @@ impl Given {
     }
 }
 
-impl Queries {
-    /// A handle with its threads running; it connects when first asked.
-    ///
-    /// # Errors
-    /// [`Unmade`]. Not reaching a broker is no error here. The settings must have a `group.id`: an
-    /// offset request that meets a coordinator which has moved uses the handle's own group without
-    /// looking whether it has one (librdkafka issue 5040).
-    pub(super) fn new(config: &HandleConfig) -> Result<Queries, Unmade> {
-        let (client, given) = open(config, RDKafkaType::RD_KAFKA_CONSUMER)?;
-        Ok(Queries {
-            queue: main_queue(&client),
-            client,
-            given,
-            waiting: Mutex::default(),
-            next: AtomicU64::new(0),
-        })
-    }
-
-    /// Asks for one end of each partition (ListOffsets), of all leaders at once.
-    pub(super) fn offsets(
-        &self,
-        partitions: &[(Topic, Partition)],
-        end: End,
-        timeout: Duration,
-    ) -> Reply<Offsets> {
-        let (reply, received) = oneshot::channel();
-        let spec = match end {
-            End::Start => sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST,
-            End::LastStable | End::HighWatermark => {
-                sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST
-            }
-        };
-        let list = PartitionList::new(partitions, i64::from(spec as i32));
-        self.list_offsets(&list, end == End::LastStable, timeout, Waiting::Offsets(reply));
-        received
-    }
-
-    /// Asks for the first offset of each partition whose record is of this time or later, in milliseconds since 1970 and not before
-    /// (ListOffsets), of all leaders at once.
-    pub(super) fn since(
-        &self,
-        partitions: &[(Topic, Partition)],
-        time: i64,
-        timeout: Duration,
-    ) -> Reply<Since> {
-        let (reply, received) = oneshot::channel();
-        let list = PartitionList::new(partitions, time);
-        self.list_offsets(&list, false, timeout, Waiting::Since(time, reply));
-        received
-    }
-
-    fn list_offsets(
-        &self,
-        list: &PartitionList,
-        read_committed: bool,
-        timeout: Duration,
-        waiting: Waiting,
-    ) {
-        let options =
-            self.options(sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout, waiting);
-        if read_committed {
-            let level = sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED;
-            // SAFETY: the options are alive; an isolation level fits ListOffsets, so the error
-            // object this would return does not arise, and destroying null is allowed.
-            unsafe {
-                sys::rd_kafka_error_destroy(sys::rd_kafka_AdminOptions_set_isolation_level(
-                    options.0, level,
-                ));
-            }
-        }
-        // SAFETY: handle, list, options and queue are alive; librdkafka copies list and options.
-        unsafe {
-            sys::rd_kafka_ListOffsets(
-                self.client.native_ptr(),
-                list.0,
-                options.0,
-                self.queue.0.as_ptr(),
-            );
-        }
-    }
-
-    /// Asks for a group's committed offsets (OffsetFetch), of these partitions or, with `None`, of
-    /// every partition that it has one for.
-    ///
-    /// There is no time-out: librdkafka 2.12 forgets the request when it times out before the
-    /// coordinator is known, but not the look-up of that coordinator, which then uses freed memory
-    /// (its issue 3663). Who does not want to wait any more drops the reply; dropping the handle
-    /// ends the request safely.
-    pub(super) fn committed(
-        &self,
-        group: &Group,
-        partitions: Option<&[(Topic, Partition)]>,
-    ) -> Reply<Committed> {
-        let (reply, received) = oneshot::channel();
-        let list = partitions.map(|partitions| PartitionList::new(partitions, -1001));
-        let group = c_string(group.as_str());
-        let options = self.options(
-            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
-            LONGEST,
-            Waiting::Committed(reply),
-        );
-        // SAFETY: everything pointed to is alive during the calls, which copy it; the request
-        // object is destroyed once, here.
-        unsafe {
-            let mut request = sys::rd_kafka_ListConsumerGroupOffsets_new(
-                group.as_ptr(),
-                list.as_ref().map_or(ptr::null(), |list| list.0.cast_const()),
-            );
-            sys::rd_kafka_ListConsumerGroupOffsets(
-                self.client.native_ptr(),
-                &mut request,
-                1,
-                options.0,
-                self.queue.0.as_ptr(),
-            );
-            sys::rd_kafka_ListConsumerGroupOffsets_destroy(request);
-        }
-        received
-    }
-
-    /// Asks a broker what topics look like (Metadata); the reply says of each whether it exists.
-    pub(super) fn layouts(
-        &self,
-        broker: BrokerId,
-        topics: &[Topic],
-        timeout: Duration,
-    ) -> Reply<Layouts> {
-        let (reply, received) = oneshot::channel();
-        let names: Vec<CString> = topics.iter().map(|topic| c_string(topic.as_str())).collect();
-        let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-        let options = self.options(
-            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
-            timeout,
-            Waiting::Layouts(reply),
-        );
-        options.send_to(broker);
-        // SAFETY: the names outlive the calls, which copy them; the collection is destroyed once.
-        unsafe {
-            let collection =
-                sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-            sys::rd_kafka_DescribeTopics(
-                self.client.native_ptr(),
-                collection,
-                options.0,
-                self.queue.0.as_ptr(),
-            );
-            sys::rd_kafka_TopicCollection_destroy(collection);
-        }
-        received
-    }
-
-    /// Asks a broker which topics have a cleanup policy that compacts (DescribeConfigs). Topics whose
-    /// configuration we may not read are left out.
-    pub(super) fn compacted(
-        &self,
-        broker: BrokerId,
-        topics: &[Topic],
-        timeout: Duration,
-    ) -> Reply<Compacted> {
-        let (reply, received) = oneshot::channel();
-        let options = self.options(
-            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS,
-            timeout,
-            Waiting::Compacted(reply),
-        );
-        options.send_to(broker);
-        let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
-        // SAFETY: the names outlive the calls, which copy them; each resource is destroyed once.
-        unsafe {
-            let mut resources: Vec<_> = topics
-                .iter()
-                .map(|topic| {
-                    sys::rd_kafka_ConfigResource_new(kind, c_string(topic.as_str()).as_ptr())
-                })
-                .collect();
-            sys::rd_kafka_DescribeConfigs(
-                self.client.native_ptr(),
-                resources.as_mut_ptr(),
-                resources.len(),
-                options.0,
-                self.queue.0.as_ptr(),
-            );
-            for resource in resources {
-                sys::rd_kafka_ConfigResource_destroy(resource);
-            }
-        }
-        received
-    }
-
-    /// The brokers there are, asked of any of them; blocks for `timeout` at most. As a by-product
-    /// librdkafka learns anew who leads the topic's partitions.
-    pub(super) fn brokers(&self, topic: &Topic, timeout: Duration) -> Result<Vec<BrokerId>, Fault> {
-        let metadata = self.client.fetch_metadata(Some(topic.as_str()), timeout);
-        let metadata = metadata.map_err(|error| Fault {
-            code: error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
-            reason: error.to_string(),
-        })?;
-        Ok(metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id).collect())
-    }
-
-    /// Waits up to `timeout` for what the brokers or librdkafka say, hands one reply to whoever
-    /// asked, and returns what nobody asked for.
-    pub(super) fn serve(&self, timeout: Duration) -> Option<Notice> {
-        self.given.renew(&self.client);
-        let event = self.queue.poll(timeout)?;
-        if let Some(notice) = event.notice() {
-            return Some(notice);
-        }
-        // SAFETY: the event is alive; an admin event's opaque is the number that `options` set.
-        let number = unsafe { sys::rd_kafka_event_opaque(event.0.as_ptr()) } as u64;
-        let waiting = lock(&self.waiting).remove(&number);
-        // A receiver that has gone no longer wants the answer.
-        match waiting {
-            Some(Waiting::Offsets(reply)) => drop(reply.send(event.offsets())),
-            Some(Waiting::Since(time, reply)) => drop(reply.send(event.since(time))),
-            Some(Waiting::Committed(reply)) => drop(reply.send(event.committed())),
-            Some(Waiting::Layouts(reply)) => drop(reply.send(event.layouts())),
-            Some(Waiting::Compacted(reply)) => drop(reply.send(event.compacted())),
-            None => {}
-        }
-        None
-    }
-
-    /// Makes [`serve`](Queries::serve) return at once.
-    pub(super) fn wake(&self) {
-        self.queue.wake();
-    }
-
-    fn options(
-        &self,
-        operation: sys::rd_kafka_admin_op_t,
-        timeout: Duration,
-        waiting: Waiting,
-    ) -> Options {
-        // Numbers start at 1, and no pointer is passed through librdkafka: what is never answered
-        // is dropped with the handle.
-        let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        lock(&self.waiting).insert(number, waiting);
-        let mut error = [0; 256];
-        // SAFETY: the handle is alive, the options are destroyed with `Options`, and the buffer's
-        // length is passed along. The number is carried as an opaque and never dereferenced.
-        unsafe {
-            let options = sys::rd_kafka_AdminOptions_new(self.client.native_ptr(), operation);
-            sys::rd_kafka_AdminOptions_set_request_timeout(
-                options,
-                millis(timeout).max(1),
-                error.as_mut_ptr(),
-                error.len(),
-            );
-            sys::rd_kafka_AdminOptions_set_opaque(options, number as *mut c_void);
-            Options(options)
-        }
-    }
-}
-
 impl Fetcher {
     /// A handle with its threads running; it connects when the first partition is started.
     ///
     /// # Errors
-    /// [`Unmade`].
-    pub(super) fn new(config: &HandleConfig) -> Result<Fetcher, Unmade> {
+    /// [`OpenError`].
+    pub(super) fn new(config: &HandleConfig) -> Result<Fetcher, OpenError> {
         let (client, given) = open(config, RDKafkaType::RD_KAFKA_CONSUMER)?;
         // SAFETY: the handle is alive; the new queue is destroyed with `Queue`, before the handle.
         let records = unsafe { Queue::own(sys::rd_kafka_queue_new(client.native_ptr())) };
@@ -700,7 +366,7 @@ impl Delivered {
             code => {
                 // SAFETY: the message is alive; the text belongs to it, or is null.
                 let text = unsafe { owned_text(sys::rd_kafka_message_errstr(message)) };
-                Delivery::Fault(Fault::new(code, text))
+                Delivery::Fault(fault(code, text))
             }
         }
     }
@@ -789,7 +455,7 @@ impl<'a> Record<'a> {
             let mut headers = ptr::null_mut();
             // SAFETY: the message is alive, and keeps the headers that this parses.
             let code = unsafe { sys::rd_kafka_message_headers(self.message, &mut headers) };
-            match Fault::check(code) {
+            match check(code) {
                 // SAFETY: the headers are alive with the message.
                 Ok(()) => Headers(headers, unsafe { sys::rd_kafka_header_cnt(headers) }),
                 Err(_) => Headers(headers, 0),
@@ -802,7 +468,7 @@ impl<'a> Record<'a> {
             unsafe {
                 let code =
                     sys::rd_kafka_header_get_all(headers, index, &mut name, &mut value, &mut size);
-                Fault::check(code).ok()?;
+                check(code).ok()?;
                 Some((CStr::from_ptr(name), bytes(value, size)))
             }
         })
@@ -847,7 +513,7 @@ impl Event {
         // SAFETY: the event is alive, each reader fits the event's kind, and texts are copied.
         unsafe {
             match sys::rd_kafka_event_type(event) {
-                sys::RD_KAFKA_EVENT_ERROR => Some(Notice::Fault(Fault::new(
+                sys::RD_KAFKA_EVENT_ERROR => Some(Notice::Fault(fault(
                     sys::rd_kafka_event_error(event),
                     owned_text(sys::rd_kafka_event_error_string(event)),
                 ))),
@@ -863,206 +529,12 @@ impl Event {
             }
         }
     }
-
-    fn outcome(&self) -> Result<(), Fault> {
-        let event = self.0.as_ptr();
-        // SAFETY: the event is alive, and the text is copied.
-        unsafe {
-            Fault::check(sys::rd_kafka_event_error(event)).map_err(|fault| Fault {
-                reason: owned_text(sys::rd_kafka_event_error_string(event))
-                    .unwrap_or_else(|| fault.reason.clone()),
-                ..fault
-            })
-        }
-    }
-
-    fn offsets(&self) -> Result<Offsets, Fault> {
-        // A leader that could not be asked leaves what was asked for, which is negative, and no error.
-        self.listed(|offset| Offset::try_from(offset).map_err(|_| Fault::unanswered()))
-    }
-
-    fn since(&self, time: i64) -> Result<Since, Fault> {
-        self.listed(|offset| match offset {
-            _ if offset == time => Err(Fault::unanswered()),
-            offset => Ok(Offset::try_from(offset).ok()),
-        })
-    }
-
-    /// What ListOffsets gave, as `read` has it.
-    fn listed<T>(&self, read: impl Fn(i64) -> Result<T, Fault>) -> Result<Listed<T>, Fault> {
-        self.outcome()?;
-        let mut count = 0;
-        // SAFETY: the event is alive and, by the request's number, a ListOffsets result; the array
-        // has `count` elements that live as long as the event.
-        unsafe {
-            let result = sys::rd_kafka_event_ListOffsets_result(self.0.as_ptr());
-            if result.is_null() {
-                return Err(unexpected());
-            }
-            let infos = sys::rd_kafka_ListOffsets_result_infos(result, &mut count);
-            Ok(array(infos, count)
-                .iter()
-                .map(|info| {
-                    let place = &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*info);
-                    let (topic, partition, answer) = read_place(place);
-                    (topic, partition, answer.and_then(&read))
-                })
-                .collect())
-        }
-    }
-
-    fn committed(&self) -> Result<Committed, Fault> {
-        self.outcome()?;
-        let mut count = 0;
-        // SAFETY: the event is alive and, by the request's number, a result of
-        // ListConsumerGroupOffsets; groups and partitions live as long as the event.
-        unsafe {
-            let result = sys::rd_kafka_event_ListConsumerGroupOffsets_result(self.0.as_ptr());
-            if result.is_null() {
-                return Err(unexpected());
-            }
-            let groups = sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
-            let group = *array(groups, count).first().ok_or_else(unexpected)?;
-            let error = sys::rd_kafka_group_result_error(group);
-            if !error.is_null() {
-                return Err(Fault::new(
-                    sys::rd_kafka_error_code(error),
-                    owned_text(sys::rd_kafka_error_string(error)),
-                ));
-            }
-            let list = sys::rd_kafka_group_result_partitions(group);
-            if list.is_null() {
-                return Ok(Vec::new());
-            }
-            let (elements, count) = ((*list).elems, usize::try_from((*list).cnt).unwrap_or(0));
-            Ok(array(elements.cast_const(), count)
-                .iter()
-                .map(|place| {
-                    let (topic, partition, answer) = read_place(place);
-                    // librdkafka's -1001 says that there is none, and so does any other negative.
-                    (topic, partition, answer.map(|offset| Offset::try_from(offset).ok()))
-                })
-                .collect())
-        }
-    }
-
-    fn compacted(&self) -> Result<Compacted, Fault> {
-        self.outcome()?;
-        let mut count = 0;
-        // SAFETY: the event is alive and, by the request's number, a DescribeConfigs result; what
-        // it holds lives as long as it.
-        unsafe {
-            let result = sys::rd_kafka_event_DescribeConfigs_result(self.0.as_ptr());
-            if result.is_null() {
-                return Err(unexpected());
-            }
-            let resources = sys::rd_kafka_DescribeConfigs_result_resources(result, &mut count);
-            let compacts = |resource: *const sys::rd_kafka_ConfigResource_t| {
-                let mut count = 0;
-                let entries = sys::rd_kafka_ConfigResource_configs(resource, &mut count);
-                array(entries, count).iter().any(|entry| {
-                    let name = owned_text(sys::rd_kafka_ConfigEntry_name(*entry));
-                    let value = owned_text(sys::rd_kafka_ConfigEntry_value(*entry));
-                    name.as_deref() == Some("cleanup.policy")
-                        && value.is_some_and(|policy| policy.contains("compact"))
-                })
-            };
-            Ok(array(resources, count)
-                .iter()
-                .filter(|resource| compacts(**resource))
-                .filter_map(|resource| owned_text(sys::rd_kafka_ConfigResource_name(*resource)))
-                .map(|name| Topic::from(&*name))
-                .collect())
-        }
-    }
-
-    fn layouts(&self) -> Result<Layouts, Fault> {
-        self.outcome()?;
-        let mut count = 0;
-        // SAFETY: the event is alive and, by the request's number, a DescribeTopics result; what
-        // it holds lives as long as it.
-        unsafe {
-            let result = sys::rd_kafka_event_DescribeTopics_result(self.0.as_ptr());
-            if result.is_null() {
-                return Err(unexpected());
-            }
-            let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
-            Ok(array(topics, count)
-                .iter()
-                .map(|topic| {
-                    let name = CStr::from_ptr(sys::rd_kafka_TopicDescription_name(*topic));
-                    let error = sys::rd_kafka_TopicDescription_error(*topic);
-                    let code = sys::rd_kafka_error_code(error);
-                    let mut partitions = 0;
-                    sys::rd_kafka_TopicDescription_partitions(*topic, &mut partitions);
-                    let id = sys::rd_kafka_TopicDescription_topic_id(*topic);
-                    let layout = Layout {
-                        id: (
-                            sys::rd_kafka_Uuid_most_significant_bits(id),
-                            sys::rd_kafka_Uuid_least_significant_bits(id),
-                        ),
-                        partitions: Partition::try_from(partitions).unwrap_or(Partition::MAX),
-                    };
-                    let name = Topic::from(name.to_string_lossy().as_ref());
-                    (name, Fault::check(code).map(|()| layout))
-                })
-                .collect())
-        }
-    }
 }
 
 impl Drop for Event {
     fn drop(&mut self) {
         // SAFETY: the event is ours, and nothing read from it is kept.
         unsafe { sys::rd_kafka_event_destroy(self.0.as_ptr()) };
-    }
-}
-
-impl Options {
-    /// Sends the request to this broker. Without it librdkafka sends it to the controller, which may
-    /// be a broker that is gone, and of which the mock cluster has none.
-    fn send_to(&self, broker: BrokerId) {
-        let mut error = [0; 256];
-        // SAFETY: the options are alive, and the buffer's length is passed along. A number that is
-        // no broker's makes the request time out.
-        unsafe {
-            sys::rd_kafka_AdminOptions_set_broker(self.0, broker, error.as_mut_ptr(), error.len());
-        }
-    }
-}
-
-impl Drop for Options {
-    fn drop(&mut self) {
-        // SAFETY: the options are ours; requests have copied them.
-        unsafe { sys::rd_kafka_AdminOptions_destroy(self.0) };
-    }
-}
-
-impl PartitionList {
-    /// The partitions, each with the same offset (a real one, or a code of librdkafka's).
-    fn new(partitions: &[(Topic, Partition)], offset: i64) -> PartitionList {
-        let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
-        // SAFETY: the list is ours; each name is copied, and each added element is alive while its
-        // offset is written.
-        unsafe {
-            let list = sys::rd_kafka_topic_partition_list_new(count);
-            let mut name: Option<(&Topic, CString)> = None;
-            for (topic, partition) in partitions {
-                if name.as_ref().is_none_or(|(last, _)| *last != topic) {
-                    name = Some((topic, c_string(topic.as_str())));
-                }
-                let text = name.as_ref().map_or(ptr::null(), |(_, text)| text.as_ptr());
-                (*sys::rd_kafka_topic_partition_list_add(list, text, *partition)).offset = offset;
-            }
-            PartitionList(list)
-        }
-    }
-}
-
-impl Drop for PartitionList {
-    fn drop(&mut self) {
-        // SAFETY: the list is ours; requests have copied it.
-        unsafe { sys::rd_kafka_topic_partition_list_destroy(self.0) };
     }
 }
 
@@ -1090,52 +562,28 @@ impl Drop for TopicHandle {
 }
 
 /// A handle with its first token: it has one before it connects.
-fn open(config: &HandleConfig, kind: RDKafkaType) -> Result<(Client<Quiet>, Given), Unmade> {
-    let native = config.settings.create_native_config().map_err(Unmade::Settings)?;
+fn open(config: &HandleConfig, kind: RDKafkaType) -> Result<(Client<Quiet>, Given), OpenError> {
+    let native = config.settings.create_native_config().map_err(OpenError::Settings)?;
     // SAFETY: the configuration is alive; it says which events come through queues.
     unsafe { sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_ERROR) };
     let client = Client::new(&config.settings, native, kind, Quiet).map_err(|error| {
         // SAFETY: reads this thread's own last error, which the call that failed has set.
         match (unsafe { sys::rd_kafka_last_error() }, error) {
             (sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG, error) => {
-                Unmade::Settings(error)
+                OpenError::Settings(error)
             }
-            (_, KafkaError::ClientCreation(said)) => Unmade::Otherwise(said),
-            (_, error) => Unmade::Settings(error),
+            (_, KafkaError::ClientCreation(said)) => OpenError::Otherwise(said),
+            (_, error) => OpenError::Settings(error),
         }
     })?;
     let given = Given { bearer: config.bearer.clone(), version: AtomicU64::new(0) };
-    given.give(&client).map_err(Unmade::Otherwise)?;
+    given.give(&client).map_err(OpenError::Otherwise)?;
     Ok((client, given))
 }
 
 fn main_queue(client: &Client<Quiet>) -> Queue {
     // SAFETY: the handle is alive; this gives a reference of our own.
     unsafe { Queue::own(sys::rd_kafka_queue_get_main(client.native_ptr())) }
-}
-
-/// # Safety
-/// The place is a live element of a list of librdkafka's.
-unsafe fn read_place(
-    place: &sys::rd_kafka_topic_partition_t,
-) -> (Topic, Partition, Result<i64, Fault>) {
-    // SAFETY: a list's elements have a name.
-    let name = unsafe { CStr::from_ptr(place.topic) };
-    (
-        Topic::from(name.to_string_lossy().as_ref()),
-        place.partition,
-        Fault::check(place.err).map(|()| place.offset),
-    )
-}
-
-/// # Safety
-/// `start` is null, or points to `count` elements that live for `'a`.
-unsafe fn array<'a, T>(start: *const T, count: usize) -> &'a [T] {
-    if start.is_null() {
-        return &[];
-    }
-    // SAFETY: the caller's promise.
-    unsafe { std::slice::from_raw_parts(start, count) }
 }
 
 /// # Safety
@@ -1154,6 +602,82 @@ unsafe fn owned_text(text: *const c_char) -> Option<String> {
         .filter(|text| !text.is_empty())
 }
 
+/// A failure as librdkafka or a broker states it.
+fn fault(code: sys::rd_kafka_resp_err_t, reason: Option<String>) -> Fault {
+    let reason = reason.unwrap_or_else(|| text_of(code));
+    let code = Code::from(code);
+    Fault::new(kind_of(code, &reason), steady(code, &reason))
+}
+
+fn check(code: sys::rd_kafka_resp_err_t) -> Result<(), Fault> {
+    match code {
+        sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        code => Err(fault(code, None)),
+    }
+}
+
+/// What to make of librdkafka's word.
+fn kind_of(code: Code, reason: &str) -> Kind {
+    match code {
+        Code::NotLeaderForPartition
+        | Code::LeaderNotAvailable
+        | Code::ReplicaNotAvailable
+        | Code::BrokerNotAvailable
+        | Code::FencedLeaderEpoch
+        | Code::UnknownLeaderEpoch
+        | Code::OffsetNotAvailable
+        | Code::KafkaStorageError
+        | Code::NotCoordinator
+        | Code::CoordinatorNotAvailable
+        | Code::CoordinatorLoadInProgress
+        | Code::UnstableOffsetCommit
+        | Code::NoEnt
+        | Code::RequestTimedOut
+        | Code::BrokerTransportFailure
+        | Code::NetworkException => {
+            // With TLS 1.3 a broker refuses a certificate only after the handshake.
+            if reason.contains(TLS_ALERT) { Kind::Refused } else { Kind::Passing }
+        }
+        Code::Authentication | Code::SSL | Code::SaslAuthenticationFailed => Kind::Refused,
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed => Kind::Denied,
+        Code::UnknownTopic
+        | Code::UnknownTopicOrPartition
+        | Code::UnknownPartition
+        | Code::UnknownTopicId
+        | Code::InvalidTopic => Kind::Missing,
+        Code::AutoOffsetReset | Code::OffsetOutOfRange => Kind::Gone,
+        Code::OperationTimedOut | Code::Resolve | Code::AllBrokersDown => Kind::Silent,
+        _ => Kind::Other,
+    }
+}
+
+/// The reason in the same words each time: without the connection it was, how long and how often,
+/// and with advice that names a trigger's parameters in place of librdkafka's settings.
+fn steady(code: Code, reason: &str) -> String {
+    let text = reason.split_once(" (after ").map_or(reason, |(text, _)| text);
+    // Such as `sasl_ssl://kafka:9093/bootstrap: `.
+    let text = match text.split_once(": ") {
+        Some((connection, rest)) if connection.contains('/') => rest,
+        _ => text,
+    };
+    // Such as `LISTCONSUMERGROUPOFFSETS worker coordinator request failed: `.
+    let text = text.split_once("request failed: ").map_or(text, |(_, rest)| rest);
+    let (said, advice) = match code {
+        Code::Authentication | Code::SaslAuthenticationFailed if text.contains(TOKEN_REFUSED) => {
+            (text, Some(CHECK_CLIENT))
+        }
+        Code::Authentication | Code::SaslAuthenticationFailed => (text, Some(CHECK_LOGIN)),
+        _ => ADVICE
+            .iter()
+            .find_map(|(theirs, ours)| Some((text.split_once(theirs)?.0, Some(*ours))))
+            .unwrap_or((text, None)),
+    };
+    let said = said.trim_end_matches(['.', ':', ' ']);
+    advice.map_or_else(|| said.to_owned(), |advice| format!("{said}; {advice}"))
+}
+
 fn text_of(code: sys::rd_kafka_resp_err_t) -> String {
     // SAFETY: librdkafka has a static text for every code.
     unsafe { owned_text(sys::rd_kafka_err2str(code)) }.unwrap_or_else(|| format!("{code:?}"))
@@ -1162,7 +686,7 @@ fn text_of(code: sys::rd_kafka_resp_err_t) -> String {
 fn last_error_if(failed: bool) -> Result<(), Fault> {
     if failed {
         // SAFETY: reads this thread's own last error.
-        Err(Fault::new(unsafe { sys::rd_kafka_last_error() }, None))
+        Err(fault(unsafe { sys::rd_kafka_last_error() }, None))
     } else {
         Ok(())
     }
@@ -1172,11 +696,16 @@ fn last_error_if(failed: bool) -> Result<(), Fault> {
 fn closed_connection(line: &str) -> Notice {
     let text = line.split_once("]: ").map_or(line, |(_, text)| text);
     let code = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TRANSPORT;
-    Notice::Fault(Fault::new(code, Some(text.to_owned())))
+    Notice::Fault(fault(code, Some(text.to_owned())))
+}
+
+/// A line of librdkafka's, for whoever turns debugging on: what matters of it is in answers.
+pub(super) fn log(level: i32, text: &str) {
+    tracing::debug!(level, "{text}");
 }
 
 fn unexpected() -> Fault {
-    Fault::new(
+    fault(
         sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__BAD_MSG,
         Some("the broker's reply makes no sense".to_owned()),
     )
@@ -1191,50 +720,76 @@ fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
+/// What every handle is set to.
+fn client_config(config: &ClusterConfig) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("client.id", "keda-sift");
+    // That a broker closed a connection, and why it may have, is only logged, at this level.
+    client.set_log_level(RDKafkaLogLevel::Info);
+    // A broker that comes back is found within a second; librdkafka's own 10 s are for fleets.
+    client.set("reconnect.backoff.max.ms", "1000");
+    client.set("socket.keepalive.enable", "true");
+    client.set("socket.nagle.disable", "true");
+    // KIP-714 would add requests of no use here.
+    client.set("enable.metrics.push", "false");
+    for (key, value) in config.settings() {
+        client.set(key, value.expose_secret());
+    }
+    client
+}
+
+/// What the reading handles are set to besides.
+fn reading_config(mut client: ClientConfig) -> ClientConfig {
+    client.set("isolation.level", "read_committed");
+    client.set("enable.partition.eof", "true");
+    // A position that is gone must be heard of, not moved.
+    client.set("auto.offset.reset", "error");
+    // A commit marker is only heard of by the end-of-partition event of the fetch after it, and a
+    // partition is only fetched from once the fetch under way is answered.
+    client.set("fetch.wait.max.ms", "100");
+    client.set("fetch.error.backoff.ms", "100");
+    // With the default of 1 s a reader as fast as the broker stalls whenever its queue is full.
+    client.set("fetch.queue.backoff.ms", "2");
+    // Bounds what the queue holds, and so how long one topic's flood delays another topic.
+    client.set("queued.max.messages.kbytes", "16384");
+    client.set("fetch.max.bytes", "16777216");
+    // Closes the connection that only served to find the brokers; the others are never idle.
+    client.set("connections.max.idle.ms", "10000");
+    client
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
-
-    use rdkafka::mocking::MockCluster;
-
     use super::*;
 
-    /// The demo stands on librdkafka's mock cluster, which does not know every request.
-    #[tokio::test(flavor = "multi_thread")]
-    async fn the_mock_cluster_answers_what_the_demo_needs() {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic("uploads", 2, 1).unwrap();
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "g");
-        let queries = Arc::new(Queries::new(&config.into()).unwrap());
-        let open = Arc::new(AtomicBool::new(true));
-        let thread = std::thread::spawn({
-            let (queries, open) = (Arc::clone(&queries), Arc::clone(&open));
-            move || {
-                while open.load(Ordering::Acquire) {
-                    let _notice = queries.serve(Duration::from_millis(100));
-                }
-            }
-        });
-        let (topic, patience) = (Topic::from("uploads"), Duration::from_secs(5));
-        let topics = [topic.clone()];
-        let places = [(topic.clone(), 0), (topic.clone(), 1)];
-        let asked = Arc::clone(&queries);
-        let brokers = tokio::task::spawn_blocking(move || asked.brokers(&topic, patience));
-        let brokers = brokers.await.unwrap().unwrap();
-        let layouts = queries.layouts(brokers[0], &topics, patience).await.unwrap().unwrap();
-        assert_eq!(layouts[0].1.as_ref().unwrap().partitions, 2);
-        let compacted = queries.compacted(brokers[0], &topics, patience).await.unwrap();
-        assert_ne!(compacted.map_err(|fault| fault.kind()), Err(super::super::error::Kind::Silent));
-        for end in [End::Start, End::LastStable, End::HighWatermark] {
-            let offsets = queries.offsets(&places, end, patience).await.unwrap().unwrap();
-            assert!(offsets.iter().all(|(_, _, offset)| *offset == Ok(0)), "{end:?}: {offsets:?}");
+    #[test]
+    fn a_reason_reads_the_same_each_time_and_ends_in_what_to_do() {
+        let rows = [
+            (
+                Code::BrokerTransportFailure,
+                "127.0.0.1:9/bootstrap: Connect to ipv4#127.0.0.1:9 failed: Connection refused \
+                 (after 0ms in state CONNECT, 3 identical error(s) suppressed)",
+                "Connect to ipv4#127.0.0.1:9 failed: Connection refused",
+            ),
+            (
+                Code::GroupAuthorizationFailed,
+                "LISTCONSUMERGROUPOFFSETS worker coordinator request failed: Broker: Group authorization failed",
+                "Broker: Group authorization failed",
+            ),
+            (
+                Code::Authentication,
+                "sasl_ssl://a:1/bootstrap: SASL authentication error: Invalid username (after 9ms in state AUTH_REQ)",
+                "SASL authentication error: Invalid username; check sasl, usernameFromEnv and passwordFromEnv",
+            ),
+            (
+                Code::Authentication,
+                "sasl_ssl://a:1/bootstrap: SASL authentication error: {\"status\":\"invalid_token\"} (after 9ms)",
+                "SASL authentication error: {\"status\":\"invalid_token\"}; check the client's rights and scopes",
+            ),
+            (Code::AllBrokersDown, "1/1 brokers are down", "1/1 brokers are down"),
+        ];
+        for (code, reason, expected) in rows {
+            assert_eq!(steady(code, reason), expected);
         }
-        let group = Group::from("thumbnails");
-        let committed = queries.committed(&group, Some(&places)).await.unwrap().unwrap();
-        assert!(committed.iter().all(|(_, _, offset)| *offset == Ok(None)), "{committed:?}");
-        open.store(false, Ordering::Release);
-        queries.wake();
-        thread.join().unwrap();
     }
 }

@@ -1,25 +1,19 @@
 //! The Kafka source: how many selected messages a group has waiting in its topics.
 //!
-//! - `trigger`, `security`, `sasl`, `names`: what a trigger says
-//! - `source`: what the scaler has of all this
-//! - `poll`: the way of a poll
-//! - `follower`: the way of a poll · `lag`: its arithmetic
-//! - `wire`: TLS and logins
-//! - `clusters`, `cluster`, `asking`: what is asked of the brokers · `bearer`: the token they are shown, where a login is one
-//! - `tail`: a topic as it has been read · `index`: what was found, `record`: what a selection sees of it · `reader`, `threads`: the reading
-//! - `wire`: Kafka's protocol, as we ask brokers
-//! - `bare`: a yardstick for benchmarks
-//! - `librdkafka`: what rust-rdkafka does not wrap · `trouble`, `error`: what can go wrong
+//! - `source`: what the scaler holds · `trigger`, `security`, `sasl`, `names`: what a trigger says
+//! - `poll`: the way of a poll, and its arithmetic
+//! - `broker`: what is asked of a cluster, through a client of our own, `wire`
+//! - `tail`: a topic as it has been read · `index`: what was found, `record`: what a selection sees of it
+//!   · `reader`, `threads`: the reading · `librdkafka`: what rust-rdkafka does not wrap
+//! - `baseline`: a yardstick for benchmarks · `fault`, `error`: what can go wrong
 //!
 //! A message is a record that a consumer under `read_committed` is given: commit markers, aborted,
-//! compacted and deleted records are none.
+//! compacted and deleted records are not counted.
 
-mod asking;
-pub mod bare;
-mod bearer;
-mod cluster;
-mod clusters;
+pub mod baseline;
+mod broker;
 mod error;
+mod fault;
 pub mod index;
 mod librdkafka;
 pub mod names;
@@ -32,10 +26,9 @@ mod source;
 mod tail;
 mod threads;
 pub mod trigger;
-mod trouble;
 pub mod wire;
 
-pub use bearer::Logins;
+pub use broker::Logins;
 pub use error::Error;
 pub use names::{Group, Offset, Partition, Topic};
 pub use poll::TriggerPoller;

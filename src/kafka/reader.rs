@@ -21,13 +21,16 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use super::broker::ConnectionHealth;
+use super::fault::Fault;
 use super::index::KeyHash;
-use super::librdkafka::{Delivered, Delivery, Fault, Fetcher, HandleConfig, Notice, Unmade, Waker};
+use super::librdkafka::{
+    self, Delivered, Delivery, Fetcher, HandleConfig, Notice, OpenError, Waker,
+};
 use super::names::{Offset, Partition, Topic};
 use super::record::KafkaMessage;
 use super::tail::{Epoch, Judging, Match, TopicTail};
 use super::threads::Threads;
-use super::trouble::Trouble;
 use crate::lock::lock;
 use crate::selection::{Judge, Message, Slot, Verdicts};
 
@@ -60,7 +63,7 @@ pub(super) struct Reading {
 pub(super) struct Reader {
     name: &'static str,
     config: HandleConfig,
-    trouble: Arc<Trouble>,
+    health: Arc<ConnectionHealth>,
     threads: Arc<Threads>,
     desk: Mutex<Option<Arc<Desk>>>,
 }
@@ -81,7 +84,7 @@ enum Change {
 struct Work {
     fetcher: Fetcher,
     desk: Arc<Desk>,
-    trouble: Arc<Trouble>,
+    health: Arc<ConnectionHealth>,
     readings: HashMap<Topic, HashMap<Partition, Reading>>,
     verdicts: Verdicts,
     found: Vec<Match>,
@@ -146,17 +149,17 @@ impl Reader {
     pub(super) fn new(
         name: &'static str,
         config: HandleConfig,
-        trouble: Arc<Trouble>,
+        health: Arc<ConnectionHealth>,
         threads: Arc<Threads>,
     ) -> Reader {
-        Reader { name, config, trouble, threads, desk: Mutex::default() }
+        Reader { name, config, health, threads, desk: Mutex::default() }
     }
 
     /// Has a partition read, in place of what it was read for before.
     ///
     /// # Errors
     /// What keeps a handle from being made.
-    pub(super) fn read(&self, reading: Reading) -> Result<(), Unmade> {
+    pub(super) fn read(&self, reading: Reading) -> Result<(), OpenError> {
         let mut desk = lock(&self.desk);
         let mut change = Change::Read(reading);
         if let Some(desk) = &*desk {
@@ -173,7 +176,7 @@ impl Reader {
         let work = Work {
             fetcher,
             desk: Arc::clone(&new),
-            trouble: Arc::clone(&self.trouble),
+            health: Arc::clone(&self.health),
             readings: HashMap::new(),
             verdicts: Verdicts::default(),
             found: Vec::new(),
@@ -240,8 +243,8 @@ impl Work {
             }
             while let Some(notice) = self.fetcher.notice() {
                 match notice {
-                    Notice::Fault(fault) => self.trouble.note(fault),
-                    Notice::Log(level, text) => Trouble::log(level, &text),
+                    Notice::Fault(fault) => self.health.note(fault),
+                    Notice::Log(level, text) => librdkafka::log(level, &text),
                 }
             }
             if !self.readings.is_empty() {
@@ -408,8 +411,8 @@ mod tests {
     fn a_reading_is_not_lost_with_a_handle_that_cannot_be_made() {
         let mut settings = ClientConfig::new();
         settings.set("no.such.setting", "1");
-        let (trouble, threads) = (Arc::new(Trouble::new()), Arc::new(Threads::default()));
-        let reader = Reader::new("t", settings.into(), trouble, threads);
+        let (health, threads) = (Arc::new(ConnectionHealth::new()), Arc::new(Threads::default()));
+        let reader = Reader::new("t", settings.into(), health, threads);
         let (reading, handed_out_again) = tail();
         assert!(reader.read(reading).is_err());
         assert!(handed_out_again());
@@ -427,7 +430,7 @@ mod tests {
         let work = Work {
             fetcher,
             desk: Arc::clone(&desk),
-            trouble: Arc::new(Trouble::new()),
+            health: Arc::new(ConnectionHealth::new()),
             readings: HashMap::from([(Topic::from("t"), HashMap::from([(0, taken)]))]),
             verdicts: Verdicts::default(),
             found: Vec::new(),

@@ -8,7 +8,7 @@
 //! As with KEDA, `ca`, `cert`, `key` and `keyPassword` mean nothing without `tls: enable`. Unlike
 //! there, a `ca` replaces the system's certificates: librdkafka takes one of the two.
 //!
-//! Certificates and keys are read here, by the reader of [`wire::tls`](super::wire::tls), so that
+//! Certificates and keys are read here, by the reader of `wire::tls`, so that
 //! whatever is wrong with them is a complaint of their parameter. librdkafka is given what was read,
 //! as PEM in one clean form and with a key that is not encrypted any more: it sees what our own
 //! client sees, and fails at less.
@@ -22,6 +22,7 @@ use std::net::Ipv6Addr;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::sasl::{Sasl, TokenLogin};
+use super::wire::Endpoint;
 use super::wire::sasl::Login;
 use super::wire::tls::{
     Authorities, CertificateChain, ClientIdentity, ClientKey, TlsConfigError, TlsSettings,
@@ -144,10 +145,6 @@ impl ClusterConfig {
     }
 
     /// How TLS is to be spoken, where it is.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the client that asks comes with a later change")
-    )]
     pub(super) fn tls(&self) -> Option<&TlsSettings> {
         self.tls.as_ref()
     }
@@ -156,22 +153,8 @@ impl ClusterConfig {
     /// this is nothing without.
     ///
     /// [`token_login`]: Self::token_login
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the client that asks comes with a later change")
-    )]
     pub(super) fn login(&self, token: Option<&SecretString>) -> Option<Login> {
         self.sasl.as_ref().and_then(|sasl| sasl.login(token))
-    }
-
-    /// Whether brokers want to see a login. Where they do and [`login`](Self::login) gives none, the
-    /// token is missing.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the client that asks comes with a later change")
-    )]
-    pub(super) fn has_login(&self) -> bool {
-        self.sasl.is_some()
     }
 
     /// Whose token lets in, where one does.
@@ -188,6 +171,11 @@ impl ClusterConfig {
             .0
             .split(',')
             .map(|server| server.rsplit_once(':').map_or(server, |(host, _)| host))
+    }
+
+    /// Where its servers listen.
+    pub(super) fn endpoints(&self) -> Vec<Endpoint> {
+        self.servers.0.split(',').filter_map(Endpoint::parse).collect()
     }
 
     /// The cluster by name, for messages: its servers, at most 100 bytes of them.
@@ -594,7 +582,7 @@ pub(super) mod tests {
             password: Secret::from("hunter2"),
         };
         assert_eq!(cluster.login(None), Some(expected));
-        assert!(cluster.has_login() && cluster.tls().is_none());
+        assert!(cluster.tls().is_none());
 
         let rows = [
             ("sasl", "oauthbearer"),
@@ -606,7 +594,7 @@ pub(super) mod tests {
             ("brokerUnsafeSsl", "true"),
         ];
         let cluster = decode(&rows).expect("complete");
-        assert!(cluster.has_login() && cluster.login(None).is_none());
+        assert!(cluster.login(None).is_none());
         let token = SecretString::from("abc");
         let expected = Login::Token {
             token: Secret::from("abc"),
@@ -617,7 +605,7 @@ pub(super) mod tests {
         assert_eq!(cluster.tls(), Some(&tls));
 
         let plain = ClusterConfig::plain("kafka:9092").expect("servers");
-        assert!(!plain.has_login() && plain.login(Some(&token)).is_none());
+        assert!(plain.login(Some(&token)).is_none());
     }
 
     #[test]

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bearer::Logins;
-use super::clusters::Clusters;
+use super::broker::{Clusters, Logins};
 use super::poll::TriggerPoller;
 use super::trigger::KafkaTrigger;
 

@@ -29,9 +29,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::error::Kind;
+use super::broker::TopicShape;
+use super::fault::Fault;
 use super::index::{KeyHash, MAX_KEYS, Matches};
-use super::librdkafka::{Fault, Layout};
 use super::names::{Offset, Partition, Topic};
 use super::reader::{ReadTicket, Reading};
 use crate::lock::lock;
@@ -80,7 +80,7 @@ pub(super) struct Need {
 /// What a poll knows of a topic when it looks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View {
-    pub(super) layout: Layout,
+    pub(super) shape: TopicShape,
     /// Whether records may vanish from the middle of the log.
     pub(super) compacted: bool,
     /// When the ends were asked for.
@@ -129,7 +129,7 @@ pub(super) struct Epoch(u64);
 pub(super) type Match = (Slot, Offset, KeyHash);
 
 struct State {
-    layout: Option<Layout>,
+    shape: Option<TopicShape>,
     /// By slot.
     selectors: Vec<Option<Selected>>,
     slots: HashMap<Selector, Slot>,
@@ -200,7 +200,7 @@ impl TopicTail {
         TopicTail {
             topic,
             state: Mutex::new(State {
-                layout: None,
+                shape: None,
                 selectors: Vec::new(),
                 slots: HashMap::new(),
                 free: Vec::new(),
@@ -260,7 +260,7 @@ impl TopicTail {
         self.lock().partitions.keys().copied().collect()
     }
 
-    /// How far the tail has come in each partition, and the layout that this is true of.
+    /// How far the tail has come in each partition, and the shape that this is true of.
     pub(super) fn positions(&self) -> BTreeMap<Partition, Offset> {
         let state = self.lock();
         let positions = state.partitions.iter();
@@ -281,11 +281,11 @@ impl TopicTail {
             seen.state = Progress::Outdated;
             return seen;
         };
-        if state.layout.is_some_and(|known| known.id != view.layout.id) {
+        if state.shape.is_some_and(|known| known.id != view.shape.id) {
             // The topic was deleted and made again: nothing that was read is true of it.
             state.partitions.clear();
         }
-        state.layout = Some(view.layout);
+        state.shape = Some(view.shape);
         let (mut judged, mut behind) = (0, 0);
         for (need, count) in needs.iter().zip(&mut seen.counts) {
             if let Err(verdict) = state.ready(self, &slots, *need, view, &mut seen.readings) {
@@ -736,27 +736,15 @@ impl Selected {
     }
 }
 
-impl Fault {
-    /// Whether reading cannot go on from where it was.
-    fn loses_position(&self) -> bool {
-        use rdkafka::types::RDKafkaErrorCode::{AutoOffsetReset, OffsetOutOfRange};
-        matches!(self.code, AutoOffsetReset | OffsetOutOfRange) || self.kind() == Kind::Missing
-    }
-
-    /// Whether waiting would not help.
-    fn is_lasting(&self) -> bool {
-        self.kind() == Kind::Denied
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::kafka::broker::TopicId;
     use crate::selection::EventTypeFrom;
 
     pub(in crate::kafka) fn view() -> View {
-        let layout = Layout { id: (1, 1), partitions: 1 };
-        View { layout, compacted: false, asked: Instant::now() }
+        let shape = TopicShape { id: TopicId::of(1), partitions: 1 };
+        View { shape, compacted: false, asked: Instant::now() }
     }
 
     pub(in crate::kafka) fn need(from: Offset, end: Offset) -> Need {

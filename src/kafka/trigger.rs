@@ -25,7 +25,7 @@ const DEFAULT_LAG_THRESHOLD: u64 = 10;
 /// Bytes of the longest group that the protocol can carry.
 const GROUP_BYTES: usize = i16::MAX as usize;
 /// Topics that one trigger may name: each is a tail.
-const MAX_TOPICS: usize = 1_000;
+pub(super) const MAX_TOPICS: usize = 1_000;
 
 /// A trigger on Kafka, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]

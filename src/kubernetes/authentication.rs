@@ -23,8 +23,8 @@ use super::client::{Kubernetes, Right, Subject, ask, keda};
 use super::environment::{COMPONENT, Environment, Holder};
 use super::error::Error;
 use super::names::Name;
+use crate::coalescer::{Coalescer, ENDED, Tasks};
 use crate::lock::lock;
-use crate::rounds::{ENDED, Rounds, Tasks};
 use crate::secret::Secret;
 
 /// How long parameters are used without looking again.
@@ -62,7 +62,7 @@ struct Key {
 type Read = Result<Arc<Authentication>, Error>;
 
 struct Known {
-    rounds: Arc<Rounds<(), Read>>,
+    coalescer: Arc<Coalescer<(), Read>>,
     last: Mutex<Option<Last>>,
     asked: Mutex<Instant>,
 }
@@ -169,7 +169,7 @@ impl Authentications {
                         (kubernetes.clone(), Arc::clone(&this), key.clone());
                     async move { this.first(&kubernetes, &key).await }
                 };
-                let answer = known.rounds.ask(&self.tasks, |()| (), request).await;
+                let answer = known.coalescer.ask(&self.tasks, |()| (), request).await;
                 answer.unwrap_or_else(|| Err(Error::Unreachable { reason: ENDED.to_owned() }))
             }
         }
@@ -184,7 +184,7 @@ impl Authentications {
         }
         all.retain(|_, known| now - *lock(&known.asked) < KEPT);
         let known = Arc::new(Known {
-            rounds: Rounds::new(),
+            coalescer: Coalescer::new(),
             last: Mutex::default(),
             asked: Mutex::new(now),
         });

@@ -24,7 +24,7 @@ use super::client::{Kubernetes, Right, Subject, ask};
 use super::error::Error;
 use super::names::Name;
 use super::scaled::ScaledRef;
-use crate::rounds::Tasks;
+use crate::coalescer::Tasks;
 
 const COMPONENT: &str = "keda-sift";
 const REASON: &str = "TriggerFailed";

@@ -76,7 +76,9 @@ impl Error {
             Self::Kafka(kafka::Error::Denied { .. }) => Code::PermissionDenied,
             Self::Kafka(kafka::Error::TopicNotFound { .. }) => Code::NotFound,
             Self::Kafka(
-                kafka::Error::NothingCommitted { .. } | kafka::Error::NoPartition { .. },
+                kafka::Error::NothingCommitted { .. }
+                | kafka::Error::TooManyTopics { .. }
+                | kafka::Error::NoPartition { .. },
             ) => Code::FailedPrecondition,
             Self::Kafka(
                 kafka::Error::Unreachable { .. }

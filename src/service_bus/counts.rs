@@ -46,10 +46,10 @@ use super::atom::{self, Description, Document, Entry};
 use super::entity::{Entities, Entity, Matching};
 use super::error::{Error, Right, steady};
 use super::gate::{Gate, QUIET, Quiet};
+use crate::coalescer::{Coalescer, ENDED, Tasks};
 use crate::identity::Identities;
 use crate::lock::lock;
 use crate::metadata::quoted;
-use crate::rounds::{ENDED, Rounds, Tasks};
 use crate::web::Web;
 
 const API_VERSION: &str = "2021-05";
@@ -79,7 +79,7 @@ pub(super) struct Counts {
 }
 
 /// What is asked of one entity, or one listing.
-type Asked = Rounds<Patience, Result<u64, Error>>;
+type Asked = Coalescer<Patience, Result<u64, Error>>;
 
 /// Until when somebody waits for the answer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -167,7 +167,7 @@ impl Counts {
             return asked;
         }
         asking.retain(|_, asked| asked.strong_count() > 0);
-        let asked = Rounds::new();
+        let asked = Coalescer::new();
         asking.insert(entities.clone(), Arc::downgrade(&asked));
         asked
     }

@@ -14,9 +14,9 @@ use super::follower::Follower;
 use super::gate::Gate;
 use super::peek::{self, Peeker};
 use super::trigger::{ServiceBusTrigger, Transport};
+use crate::coalescer::Tasks;
 use crate::identity::{HostError, Hosts, Identities};
 use crate::lock::lock;
-use crate::rounds::Tasks;
 use crate::web::Web;
 
 /// The Service Bus source. Nothing connects before a trigger is measured.

@@ -24,8 +24,8 @@ use super::entity::Entity;
 use super::error::{Error, Right};
 use super::gate::{Gate, QUIET, Quiet};
 use crate::backlog::Backlog;
+use crate::coalescer::{Coalescer, ENDED, Tasks};
 use crate::lock::lock;
-use crate::rounds::{ENDED, Rounds, Tasks};
 
 /// Requests that may be under way on one link.
 const WINDOW: usize = 16;
@@ -60,7 +60,7 @@ struct Looking {
     gate: Arc<Gate>,
     turns: Arc<Semaphore>,
     patience: Duration,
-    rounds: Arc<Rounds<Wanted, Measurement>>,
+    coalescer: Arc<Coalescer<Wanted, Measurement>>,
     /// Messages that one peek asks for at most.
     at_most: AtomicU32,
     /// Taken by the measurement that is under way.
@@ -97,7 +97,7 @@ impl Peeker {
             gate,
             turns,
             patience,
-            rounds: Rounds::new(),
+            coalescer: Coalescer::new(),
             at_most: AtomicU32::new(u32::MAX),
             known: Mutex::default(),
             link: Mutex::default(),
@@ -132,7 +132,7 @@ impl Peeker {
     async fn measured(&self, want: &Arc<Want>) -> Result<Backlog, Error> {
         loop {
             let looking = Arc::clone(&self.looking);
-            let answer = self.looking.rounds.ask(
+            let answer = self.looking.coalescer.ask(
                 &self.tasks,
                 |wanted| wanted.push(Arc::clone(want)),
                 move |wanted| Arc::clone(&looking).measure(wanted),
@@ -298,7 +298,7 @@ impl Looking {
             browse.read(&reply);
             self.note(browse);
             let makes_way =
-                begun.elapsed() > SHARE && self.rounds.is_awaited() && !browse.reads_anew();
+                begun.elapsed() > SHARE && self.coalescer.is_awaited() && !browse.reads_anew();
             next = browse.next().filter(|_| browse.is_wanted() && !makes_way);
             if ahead != next {
                 if ahead.is_some() {

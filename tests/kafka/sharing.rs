@@ -106,7 +106,7 @@ async fn asked(requests: &Requests) -> HashMap<String, usize> {
 }
 
 #[tokio::test]
-async fn polls_that_arrive_together_share_one_request_for_the_ends_and_one_a_group() {
+async fn polls_that_arrive_together_share_one_request_for_the_ends_and_one_for_all_groups() {
     let broker = Broker::start();
     crowd(&broker, "crowded").await;
     let kafka = Kafka::new(Options { request_timeout: PATIENCE });
@@ -119,10 +119,10 @@ async fn polls_that_arrive_together_share_one_request_for_the_ends_and_one_a_gro
     measure_together(&pollers).await;
     let cold = asked(&requests).await;
     assert!(of(&cold, "LIST_OFFSETS") <= 2 * 2, "{cold:?}");
-    assert_eq!(of(&cold, "OFFSET_FETCH"), GROUPS, "{cold:?}");
-    // librdkafka asks again for those that wait until the coordinator's connection is up.
-    assert!(of(&cold, "FIND_COORDINATOR") <= 2 * GROUPS, "{cold:?}");
-    assert!(of(&cold, "METADATA") <= 12, "{cold:?}");
+    assert_eq!(of(&cold, "OFFSET_FETCH"), 1, "{cold:?}");
+    assert_eq!(of(&cold, "FIND_COORDINATOR"), 1, "{cold:?}");
+    // Two rounds, and what reads the topic asks for itself.
+    assert!(of(&cold, "METADATA") <= 4, "{cold:?}");
     assert!(of(&cold, "DESCRIBE_CONFIGS") <= 1, "{cold:?}");
 
     let requests = broker.requests().await;
@@ -130,9 +130,8 @@ async fn polls_that_arrive_together_share_one_request_for_the_ends_and_one_a_gro
     let warm = asked(&requests).await;
     // One for the log starts and one for the ends, of all four partitions.
     assert_eq!(of(&warm, "LIST_OFFSETS"), 2, "{warm:?}");
-    assert_eq!(of(&warm, "OFFSET_FETCH"), GROUPS, "{warm:?}");
-    // librdkafka remembers the coordinators of eleven groups.
-    assert!(of(&warm, "FIND_COORDINATOR") <= GROUPS, "{warm:?}");
+    assert_eq!(of(&warm, "OFFSET_FETCH"), 1, "{warm:?}");
+    assert_eq!(of(&warm, "FIND_COORDINATOR"), 0, "{warm:?}");
     assert_eq!(of(&warm, "METADATA"), 1, "{warm:?}");
     // Known for half a minute, which this test may outlast.
     assert!(of(&warm, "DESCRIBE_CONFIGS") <= 1, "{warm:?}");
@@ -182,7 +181,9 @@ async fn a_thousand_triggers_on_one_topic_share_one_tail_and_six_connections() {
         }
         while let Some(polled) = polls.join_next().await {
             polled.unwrap();
-            assert!(broker.connections() <= 6, "{} connections", broker.connections());
+            // Each of the readers has another one until it has found its broker.
+            let connections = broker.connections();
+            assert!(connections <= 8, "{connections} connections");
         }
     };
     burst().await;

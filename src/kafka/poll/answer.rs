@@ -57,7 +57,7 @@ pub(super) fn add_up(
     let moving = || lags.iter().filter(|lag| !lag.persistent);
     let (all, moving) = match trigger.count_by {
         CountBy::Messages => {
-            (lags.iter().map(|lag| lag.count).sum(), moving().map(|lag| lag.count).sum())
+            (total(lags.iter().map(|lag| lag.count)), total(moving().map(|lag| lag.count)))
         }
         CountBy::Partitions => (
             lags.iter().filter(|lag| lag.count > 0).count() as u64,
@@ -88,6 +88,11 @@ impl Polled {
     fn lag(&self) -> PartitionLag {
         PartitionLag { count: self.count, persistent: self.persistent }
     }
+}
+
+/// All together. A broker may give offsets of any size.
+pub(super) fn total(counts: impl IntoIterator<Item = u64>) -> u64 {
+    counts.into_iter().fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]

@@ -35,10 +35,8 @@ use tokio::time::Instant;
 use super::partition::{
     Observed, Polled, Remembered, Rules, Step, WithoutOffset, count_from, step,
 };
+use crate::kafka::broker::TopicId;
 use crate::kafka::names::{Partition, Topic};
-
-/// What tells a topic from one that had its name before; the same for all where brokers know none.
-pub(super) type TopicId = (i64, i64);
 
 /// What is remembered of all topics of a trigger.
 #[derive(Debug, Default)]
@@ -207,11 +205,11 @@ mod tests {
         Rules { without_offset: WithoutOffset::FromFirstSeen, exclude_persistent_lag: true };
 
     /// What is seen of topic t and its partition 0.
-    fn seen(id: i64, asked: Instant, end: Offset, committed: Option<Offset>) -> ObservedTopic {
+    fn seen(id: u8, asked: Instant, end: Offset, committed: Option<Offset>) -> ObservedTopic {
         let committed = committed.map_or(Committed::Absent, Committed::At);
         let seen = Observed { start: 0, end, committed, high_watermark: None, since: None };
         let partitions = BTreeMap::from([(0, seen)]);
-        ObservedTopic { topic: Topic::from("t"), id: (id, id), asked, partitions }
+        ObservedTopic { topic: Topic::from("t"), id: TopicId::of(id), asked, partitions }
     }
 
     fn after(start: Instant, milliseconds: u64) -> Instant {
@@ -358,7 +356,7 @@ mod tests {
         let believed = memory.plan(&back, RULES, None, start + BELIEVE_AFTER);
         assert_eq!(believed, Some(Questions::default()), "both have stood for a second");
         // The same beside an answer that is too old.
-        let old = ObservedTopic { id: (0, 0), asked: start, ..of("a", 3, start) };
+        let old = ObservedTopic { id: TopicId::default(), asked: start, ..of("a", 3, start) };
         let new = of("a", 3, after(start, 1));
         let further_back = of("b", 2, start);
         assert!(memory.plan(&[new], RULES, None, start).is_some());
@@ -432,7 +430,7 @@ mod tests {
     }
 
     /// A poll that begins now: what it saw, and with what it commits.
-    fn begin(memory: &mut Memory, id: i64, poll: &Poll, now: Instant) -> Option<ObservedTopic> {
+    fn begin(memory: &mut Memory, id: u8, poll: &Poll, now: Instant) -> Option<ObservedTopic> {
         let mut seen = seen(id, now, poll.end, poll.committed);
         let questions = memory.plan_at(&seen, now)?;
         if !questions.high_watermarks.is_empty() {

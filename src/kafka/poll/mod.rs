@@ -22,24 +22,27 @@ mod partition;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU64;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
-use tokio::time::{Instant, sleep, timeout_at};
+use futures_util::future::{Either, select, try_join_all};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use self::answer::{StillReading, Tally, add_up};
+use self::answer::{StillReading, Tally, add_up, total};
 use self::memory::{Memory, ObservedTopic, Questions};
 use self::partition::{Committed, Observed, Polled, Rules, Waiting};
-use super::cluster::{Bounds, Cluster, CommittedOffsets};
-use super::clusters::Clusters;
+use super::broker::{Cluster, Clusters, CommittedOffsets, End, OffsetRange, TopicOffsets};
 use super::error::Error;
-use super::librdkafka::End;
 use super::names::{Offset, Partition, Topic};
 use super::tail::{Need, Progress, Selector, SubscriberId, TopicTail, View};
-use super::trigger::{CountBy, CountFrom, KafkaTrigger, Spread};
+use super::trigger::{CountBy, CountFrom, KafkaTrigger, MAX_TOPICS, Spread};
 use crate::backlog::{Measured, Purpose, Scope};
 use crate::lock::lock;
+
+/// How long the error of one question waits for that of the other, which comes first in an answer: the
+/// same cause is to read the same each time.
+const OTHER_ERROR_WITHIN: Duration = Duration::from_millis(200);
 
 /// How long to wait before asking again when answers do not fit together.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -74,7 +77,7 @@ struct Subscription {
 /// What the brokers answered, and what follows from it.
 struct Asked {
     /// By topic, in the order of `observed`.
-    bounds: Vec<Arc<Bounds>>,
+    bounds: Vec<Arc<TopicOffsets>>,
     observed: Vec<ObservedTopic>,
     /// In the order of `observed`; of each topic there is one at least.
     partitions: Vec<Polled>,
@@ -108,7 +111,7 @@ impl TriggerPoller {
         let cluster = self.cluster(deadline).await?;
         let scope = Scope { enough: self.trigger.count_limit.or(scope.enough), ..scope };
         let measured = self.measure_on(&cluster, deadline, purpose, scope).await;
-        if cluster.is_spent() {
+        if cluster.is_rejected() {
             // Its handles would go on to tail in and be refused until the next poll, which locks
             // accounts. Whoever else waits for this cluster is refused as well.
             cluster.end();
@@ -169,7 +172,7 @@ impl TriggerPoller {
             return Ok(cluster);
         }
         let trigger = &self.trigger;
-        let cluster = self.clusters.get(&trigger.cluster, &trigger.group, deadline).await?;
+        let cluster = self.clusters.get(&trigger.cluster, deadline).await?;
         let mut hold = self.hold();
         // Another call may have come by one meanwhile.
         if let Some(cluster) = hold.cluster_of_use() {
@@ -191,6 +194,9 @@ impl TriggerPoller {
             topics.extend(of_group.map(|(topic, _)| topic.clone()));
             if topics.is_empty() {
                 return Err(Error::NothingCommitted { group: group.clone() });
+            }
+            if topics.len() > MAX_TOPICS {
+                return Err(Error::TooManyTopics { group: group.clone(), topics: topics.len() });
             }
         }
         topics.sort_unstable();
@@ -222,9 +228,9 @@ impl TriggerPoller {
             CountFrom::Records => End::LastStable,
             CountFrom::Offsets => End::HighWatermark,
         };
-        let bounds = try_join_all(topics.iter().map(|topic| cluster.bounds(topic, end, deadline)));
+        let bounds = try_join_all(topics.iter().map(|topic| cluster.offsets(topic, end, deadline)));
         let committed = cluster.committed(&self.trigger.group, topics, deadline);
-        let (bounds, committed) = tokio::try_join!(bounds, committed)?;
+        let (bounds, committed) = both(bounds, committed).await?;
         let each = topics.iter().zip(&bounds);
         let observed: Result<Vec<_>, _> =
             each.map(|(topic, bounds)| self.observe(topic, bounds, &committed)).collect();
@@ -234,10 +240,9 @@ impl TriggerPoller {
         let Some(questions) = questions else {
             return Ok(None);
         };
-        for (observed, bounds) in observed.iter_mut().zip(&bounds) {
+        for observed in &mut observed {
             if let Some(time) = since.filter(|_| questions.since.contains(&observed.topic)) {
-                let layout = bounds.layout;
-                let offsets = cluster.since(&observed.topic, layout, time, deadline).await?;
+                let offsets = cluster.since(&observed.topic, time, deadline).await?;
                 for (partition, seen) in &mut observed.partitions {
                     seen.since = offsets.get(partition).copied().flatten();
                 }
@@ -260,22 +265,22 @@ impl TriggerPoller {
         deadline: Instant,
     ) -> Result<bool, Error> {
         let topics = questions.high_watermarks.keys();
-        let ask = |topic| cluster.bounds(topic, End::HighWatermark, deadline);
+        let ask = |topic| cluster.offsets(topic, End::HighWatermark, deadline);
         let bounds = try_join_all(topics.map(ask)).await?;
         for ((topic, partitions), bounds) in questions.high_watermarks.iter().zip(bounds) {
             let of_topic = |observed: &&mut ObservedTopic| observed.topic == *topic;
             let Some(observed) = observed.iter_mut().find(of_topic) else { continue };
-            if observed.id != bounds.layout.id {
+            if observed.id != bounds.shape.id {
                 return Ok(false);
             }
             for partition in partitions {
                 let index = usize::try_from(*partition).ok();
-                let end = index.and_then(|index| bounds.ends.get(index));
-                let (Some((_, high)), Some(seen)) = (end, observed.partitions.get_mut(partition))
+                let end = index.and_then(|index| bounds.ranges.get(index));
+                let (Some(range), Some(seen)) = (end, observed.partitions.get_mut(partition))
                 else {
                     return Ok(false);
                 };
-                seen.high_watermark = Some(*high);
+                seen.high_watermark = Some(range.end);
             }
         }
         Ok(true)
@@ -288,17 +293,17 @@ impl TriggerPoller {
     fn observe(
         &self,
         topic: &Topic,
-        bounds: &Bounds,
+        bounds: &TopicOffsets,
         committed: &CommittedOffsets,
     ) -> Result<ObservedTopic, Error> {
         // Without a topic of its own, a trigger's limitation has nothing to apply to.
         let limited = self.trigger.partitions.as_ref().filter(|_| !self.trigger.topics.is_empty());
         let committed = committed.get(topic);
-        let each = (0..).zip(&bounds.ends);
+        let each = (0..).zip(&bounds.ranges);
         let counted = each
             .filter(|(partition, _)| limited.is_none_or(|limited| limited.contains(*partition)));
         let partitions: BTreeMap<Partition, Observed> = counted
-            .map(|(partition, (start, end))| {
+            .map(|(partition, OffsetRange { start, end })| {
                 let committed = match committed.and_then(|of_topic| of_topic.get(&partition)) {
                     None => Committed::NotAsked,
                     Some(None) => Committed::Absent,
@@ -314,7 +319,7 @@ impl TriggerPoller {
             let asked = self.trigger.partitions.as_ref().map(ToString::to_string);
             return Err(Error::NoPartition { topic, asked: asked.unwrap_or_default() });
         }
-        Ok(ObservedTopic { topic, id: bounds.layout.id, asked: bounds.asked, partitions })
+        Ok(ObservedTopic { topic, id: bounds.shape.id, asked: bounds.asked, partitions })
     }
 
     /// Counts records as the tails know them, waiting for what they have yet to judge; `None` where
@@ -329,7 +334,7 @@ impl TriggerPoller {
     ) -> Result<Option<Tally>, Error> {
         let enough = self.enough(limit);
         let mut tally = Tally::default();
-        let mut known: u64 = asked.partitions.iter().map(|partition| partition.count).sum();
+        let mut known = total(asked.partitions.iter().map(|partition| partition.count));
         // Set, not measured: there are no keys to tell apart.
         (tally.keys.all, tally.keys.moving) = (known, known);
         let topics = asked.partitions.chunk_by_mut(|one, next| one.topic == next.topic);
@@ -341,11 +346,11 @@ impl TriggerPoller {
                 return Ok(None);
             };
             let view =
-                View { layout: bounds.layout, compacted: bounds.compacted, asked: bounds.asked };
+                View { shape: bounds.shape, compacted: bounds.compacted, asked: bounds.asked };
             let enough = enough.map(|enough| enough.get().saturating_sub(known));
             let (counts, progress) =
                 self.wait(cluster, &subscription, &all, view, enough, deadline).await?;
-            known += counts.iter().sum::<u64>();
+            known = total([known].into_iter().chain(counts.iter().copied()));
             let counted = partitions.iter_mut().filter(|partition| partition.is_measured());
             for (partition, count) in counted.zip(counts) {
                 partition.count = count;
@@ -392,7 +397,7 @@ impl TriggerPoller {
             moved.as_mut().enable();
             let seen = tail.look(*id, needs, view);
             cluster.read(seen.readings)?;
-            let known: u64 = seen.counts.iter().sum();
+            let known = total(seen.counts.iter().copied());
             let waits = matches!(seen.state, Progress::Reading { .. });
             if !waits
                 || enough.is_some_and(|enough| known >= enough)
@@ -451,7 +456,7 @@ impl Hold {
 
     /// The cluster, unless it is of no more use: then it is let go of.
     fn cluster_of_use(&mut self) -> Option<Arc<Cluster>> {
-        if self.0.as_ref().is_some_and(|held| held.cluster.is_spent()) {
+        if self.0.as_ref().is_some_and(|held| held.cluster.is_rejected()) {
             self.let_go();
         }
         self.0.as_ref().map(|held| Arc::clone(&held.cluster))
@@ -489,11 +494,28 @@ fn needs<'a>(
     partitions.into_iter().filter_map(need).collect()
 }
 
+/// Both answers, or an error: the first question's where both fail about together.
+async fn both<A, B>(
+    first: impl Future<Output = Result<A, Error>>,
+    second: impl Future<Output = Result<B, Error>>,
+) -> Result<(A, B), Error> {
+    let (first, second) = (pin!(first), pin!(second));
+    match select(first, second).await {
+        Either::Left((Ok(one), second)) => Ok((one, second.await?)),
+        Either::Left((Err(error), _)) => Err(error),
+        Either::Right((Ok(other), first)) => Ok((first.await?, other)),
+        Either::Right((Err(error), first)) => match timeout(OTHER_ERROR_WITHIN, first).await {
+            Ok(Err(first)) => Err(first),
+            _ => Err(error),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::cluster::LookUps;
     use crate::kafka::threads::Threads;
+    use crate::kafka::wire::Network;
     use crate::kafka::{Kafka, Options};
     use crate::metadata::Reader;
     use crate::selection::Selection;
@@ -509,18 +531,18 @@ mod tests {
     fn a_measurement_on_a_cluster_held_no_more_follows_nothing() {
         let trigger = trigger();
         let cluster = || {
-            let (threads, patience) = (Arc::new(Threads::default()), Duration::from_secs(1));
-            let (config, group) = (&trigger.cluster, &trigger.group);
-            Cluster::new(config, group, patience, &threads, LookUps::default(), None).unwrap()
+            let (threads, timeout) = (Arc::new(Threads::default()), Duration::from_secs(1));
+            let network = Network::default();
+            Cluster::new(&trigger.cluster, timeout, &network, &threads, None).unwrap()
         };
-        let (spent, held, topic) = (cluster(), cluster(), Topic::from("t"));
+        let (rejected, held, topic) = (cluster(), cluster(), Topic::from("t"));
         let poller = Kafka::new(Options::default()).follow(Arc::new(trigger.clone()));
-        poller.hold().take(&spent);
-        let dead = poller.subscription(&spent, &topic).expect("a place on the cluster held");
+        poller.hold().take(&rejected);
+        let dead = poller.subscription(&rejected, &topic).expect("a place on the cluster held");
         poller.hold().let_go();
-        assert!(poller.subscription(&spent, &topic).is_none(), "held is none");
+        assert!(poller.subscription(&rejected, &topic).is_none(), "held is none");
         poller.hold().take(&held);
-        assert!(poller.subscription(&spent, &topic).is_none(), "held is another");
+        assert!(poller.subscription(&rejected, &topic).is_none(), "held is another");
         let alive = poller.subscription(&held, &topic).expect("a place on the cluster held");
         assert!(!Arc::ptr_eq(&dead.tail, &alive.tail));
     }

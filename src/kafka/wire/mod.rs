@@ -1,6 +1,10 @@
-//! Which bytes ask a Kafka broker a question, and what do the bytes of its reply say?
+//! How is a Kafka broker asked, that nobody vouched for?
 //!
-//! Nothing here does I/O. A question is a [`Request`]: [`request_frame`] encodes it in a version
+//! - `endpoint`, `resolve`, `dial`, `tls`, `pem`, `sasl`: how a connection comes about
+//! - `connection`, `frames`: one connection, on which many questions are under way
+//! - `requests`, `versions`, `frame`, `reader`, `writer`, `error_code`: questions and replies as bytes
+//!
+//! A question is a [`Request`]: [`request_frame`] encodes it in a version
 //! that [`BrokerVersions::choose`] gave, and [`decode_frame`] decodes the reply.
 //!
 //! A broker is not trusted: tenants name it. So:
@@ -17,18 +21,26 @@
 //! - Kafka's message definitions: `clients/src/main/resources/common/message` in apache/kafka
 //! - KIP-482: flexible versions and tagged fields · KIP-511: ApiVersions and the client's name
 
-#![allow(dead_code, reason = "what asks brokers through this comes with a later change")]
-
+mod connection;
+mod connection_error;
+mod dial;
+mod endpoint;
 pub mod error_code;
 pub mod frame;
+mod frames;
 pub(in crate::kafka) mod pem;
 pub mod reader;
 pub mod requests;
+mod resolve;
 pub(in crate::kafka) mod sasl;
 pub(in crate::kafka) mod tls;
 pub mod versions;
 pub mod writer;
 
+pub(in crate::kafka) use connection::{Connection, Credentials};
+pub(in crate::kafka) use connection_error::ConnectionError;
+pub(in crate::kafka) use dial::{Dialer, Network};
+pub(in crate::kafka) use endpoint::Endpoint;
 pub use error_code::{ErrorCode, ErrorKind};
 pub use frame::{Decoded, Frame, correlation_id, decode_frame, request_frame};
 pub use reader::{DecodeError, Reader};

@@ -120,9 +120,9 @@ impl<'a> Reader<'a> {
         self.rest.len()
     }
 
-    /// Read what follows as in a version that is not flexible.
-    pub fn leave_flexible(&mut self) {
-        self.flexible = false;
+    /// Passes over all that is left.
+    pub fn skip_rest(&mut self) {
+        self.rest = &[];
     }
 
     /// Reads a whole number of one byte.

@@ -8,9 +8,9 @@ use tokio::time::{Instant, timeout};
 use super::connection::Connection;
 use super::fault::Fault;
 use super::link::Link;
+use crate::coalescer::{Coalescer, ENDED, Tasks};
 use crate::identity::Identities;
 use crate::lock::lock;
-use crate::rounds::{ENDED, Rounds, Tasks};
 use crate::service_bus::access::Site;
 use crate::service_bus::trigger::Transport;
 use crate::web::Web;
@@ -18,7 +18,7 @@ use crate::web::Web;
 /// The way to a namespace.
 pub(in crate::service_bus) struct Line {
     way: Arc<Way>,
-    opening: Arc<Rounds<(), Result<Arc<Connection>, Fault>>>,
+    opening: Arc<Coalescer<(), Result<Arc<Connection>, Fault>>>,
 }
 
 struct Way {
@@ -43,7 +43,7 @@ impl Line {
     ) -> Line {
         let open = Mutex::default();
         let way = Way { site, transport, web, identities, patience, tasks, open };
-        Line { way: Arc::new(way), opening: Rounds::new() }
+        Line { way: Arc::new(way), opening: Coalescer::new() }
     }
 
     /// A link to an entity, with a new claim.

@@ -26,7 +26,7 @@ pub struct ApiVersions;
 /// What a broker speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiVersionsReply {
-    /// Such as that it does not know the version asked for; it may give its versions nevertheless.
+    /// Such as that it does not know the version asked for; then there are no versions.
     pub error: Option<ErrorCode>,
     /// The versions it has of the requests that we speak.
     pub versions: BrokerVersions,
@@ -47,9 +47,10 @@ impl Request for ApiVersions {
 
     fn decode(&self, version: i16, from: &mut Reader<'_>) -> Result<Self::Reply, DecodeError> {
         let error = error(from)?;
-        let unknown = error == Some(ErrorCode::UNSUPPORTED_VERSION);
-        if unknown {
-            from.leave_flexible();
+        if version > 0 && error == Some(ErrorCode::UNSUPPORTED_VERSION) {
+            // In the form of version 0, or in what a broker takes for it: version 0 has to be asked.
+            from.skip_rest();
+            return Ok(ApiVersionsReply { error, versions: BrokerVersions::default() });
         }
         let mut offered: Vec<(ApiKey, RangeInclusive<i16>)> = Vec::new();
         for _ in 0..from.count("api keys", 6)? {
@@ -62,7 +63,7 @@ impl Request for ApiVersions {
             }
             offered.push((key, versions));
         }
-        if version >= 1 && !unknown {
+        if version >= 1 {
             from.throttle()?;
         }
         from.tags()?;

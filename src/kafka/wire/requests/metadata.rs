@@ -20,7 +20,7 @@ use crate::kafka::wire::writer::Writer;
 pub const MAX_BROKERS: usize = 4_096;
 
 /// The most partitions of a topic.
-pub const MAX_PARTITIONS: usize = 100_000;
+pub const MAX_PARTITIONS: usize = 20_000;
 
 /// Bytes of the longest host name that DNS allows.
 const MAX_HOST_BYTES: usize = 255;

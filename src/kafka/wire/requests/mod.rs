@@ -111,10 +111,15 @@ fn leader_epoch(from: &mut Reader<'_>) -> Result<Option<i32>, DecodeError> {
     from.i32("leader epoch").map(|epoch| (epoch >= 0).then_some(epoch))
 }
 
+/// The highest offset that is taken for one: a log that is written ten million times a second gets
+/// there after fourteen thousand years.
+const MAX_OFFSET: i64 = i64::MAX / 2;
+
 /// An offset, where −1 is none.
 fn offset(value: i64) -> Result<Option<Offset>, DecodeError> {
     match value {
         -1 => Ok(None),
+        MAX_OFFSET.. => Err(DecodeError::not_allowed("offset", &value.to_string())),
         value => match Offset::try_from(value) {
             Ok(offset) => Ok(Some(offset)),
             Err(_) => Err(DecodeError::Negative { what: "offset", value }),

@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 
 use super::aligned::{Asked, left_out, put};
-use super::{Answer, Request, error, offset};
+use super::{Answer, Request, error};
 use crate::kafka::names::{Group, Offset, Partition, Topic};
 use crate::kafka::wire::error_code::ErrorCode;
 use crate::kafka::wire::reader::{DecodeError, Reader};
@@ -24,6 +24,9 @@ const BATCHED: i16 = 8;
 
 /// Bytes of the shortest partition in a reply.
 const PARTITION_BYTES: usize = 16;
+
+/// Topics that a group can have committed on, of which all are asked for.
+pub const MAX_TOPICS: usize = 10_000;
 
 /// Asks for committed offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,7 +214,11 @@ fn asked_partitions(
 fn all_topics(version: i16, from: &mut Reader<'_>) -> Result<Vec<TopicOffsets>, DecodeError> {
     let mut topics = Vec::new();
     let mut names = HashSet::new();
-    for _ in 0..from.count("topics", 3)? {
+    let count = from.count("topics", 3)?;
+    if count > MAX_TOPICS {
+        return Err(DecodeError::Limit { what: "topics", count, max: MAX_TOPICS });
+    }
+    for _ in 0..count {
         let name = from.string("topic")?;
         let partitions = all_partitions(version, from)?;
         from.tags()?;
@@ -263,7 +270,18 @@ fn partition(version: i16, from: &mut Reader<'_>) -> Result<PartitionOffset, Dec
     from.tags()?;
     let answer = match error {
         Some(code) => Err(code),
-        None => Ok(offset(value)?),
+        None => Ok(committed(value)?),
     };
     Ok((index, answer))
+}
+
+/// A committed offset, where −1 is none. A client may have committed any number.
+fn committed(value: i64) -> Result<CommittedOffset, DecodeError> {
+    match value {
+        -1 => Ok(None),
+        value => match Offset::try_from(value) {
+            Ok(offset) => Ok(Some(offset)),
+            Err(_) => Err(DecodeError::Negative { what: "offset", value }),
+        },
+    }
 }

@@ -15,6 +15,7 @@ mod plain;
 mod scram;
 
 use std::fmt;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -67,6 +68,12 @@ pub(in crate::kafka) enum Login {
 pub(in crate::kafka) trait Mechanism: Send {
     /// Its name, as a broker lists it.
     fn name(&self) -> &'static str;
+
+    /// How long after a login the next one on a connection comes at the soonest, whatever the broker
+    /// says of its sessions. Kafka's brokers refuse one within a second (`KafkaChannel`).
+    fn rest(&self) -> Duration {
+        Duration::from_millis(1_100)
+    }
 
     /// The answer to what the broker said. The first call gives the client's first message, and its
     /// `challenge` is empty.
@@ -177,6 +184,7 @@ impl PasswordMechanism {
 
 impl Login {
     /// The name of its mechanism, as a broker lists it.
+    #[cfg(test)]
     pub(in crate::kafka) fn mechanism_name(&self) -> &'static str {
         match self {
             Self::Password { mechanism, .. } => mechanism.name(),

@@ -8,7 +8,6 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,7 +17,7 @@ use crate::lock::lock;
 pub(crate) const ENDED: &str = "keda-sift has closed its connections";
 
 /// The requests of one kind, for wants of type `W`, answered by an `A` that all share.
-pub(crate) struct Rounds<W, A>(Mutex<State<W, A>>);
+pub(crate) struct Coalescer<W, A>(Mutex<State<W, A>>);
 
 /// Where requests run: tasks that end with what is asked.
 #[derive(Clone, Default)]
@@ -30,7 +29,7 @@ pub(crate) struct Tasks {
 /// One request after another, for as long as someone asks. However else that ends, nobody waits for it any longer,
 /// and the next to ask begins anew.
 struct Running<W: Default, A> {
-    rounds: Arc<Rounds<W, A>>,
+    coalescer: Arc<Coalescer<W, A>>,
     over: bool,
 }
 
@@ -40,9 +39,9 @@ struct State<W, A> {
     waiting: Vec<oneshot::Sender<A>>,
 }
 
-impl<W: Default + Send + 'static, A: Clone + Send + 'static> Rounds<W, A> {
-    pub(crate) fn new() -> Arc<Rounds<W, A>> {
-        Arc::new(Rounds(Mutex::new(State {
+impl<W: Default + Send + 'static, A: Clone + Send + 'static> Coalescer<W, A> {
+    pub(crate) fn new() -> Arc<Coalescer<W, A>> {
+        Arc::new(Coalescer(Mutex::new(State {
             under_way: false,
             wanted: W::default(),
             waiting: Vec::new(),
@@ -68,7 +67,7 @@ impl<W: Default + Send + 'static, A: Clone + Send + 'static> Rounds<W, A> {
             !std::mem::replace(&mut state.under_way, true)
         };
         if begin {
-            let mut running = Running { rounds: Arc::clone(self), over: false };
+            let mut running = Running { coalescer: Arc::clone(self), over: false };
             tasks.spawn(async move { running.run(request).await });
         }
         answered.await.ok()
@@ -96,7 +95,7 @@ impl<W: Default + Send + 'static, A: Clone + Send + 'static> Running<W, A> {
     {
         loop {
             let (wanted, waiting) = {
-                let mut state = self.rounds.lock();
+                let mut state = self.coalescer.lock();
                 state.waiting.retain(|answer| !answer.is_closed());
                 if state.waiting.is_empty() {
                     state.under_way = false;
@@ -120,7 +119,7 @@ impl<W: Default, A> Drop for Running<W, A> {
         if self.over {
             return;
         }
-        let mut state = lock(&self.rounds.0);
+        let mut state = lock(&self.coalescer.0);
         state.under_way = false;
         state.wanted = W::default();
         state.waiting.clear();
@@ -130,14 +129,6 @@ impl<W: Default, A> Drop for Running<W, A> {
 impl Tasks {
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn(self.end.clone().run_until_cancelled_owned(task));
-    }
-
-    /// Runs something that blocks; it is waited for, and must end by itself.
-    pub(crate) fn spawn_blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> JoinHandle<T> {
-        self.tracker.spawn_blocking(work)
     }
 
     /// Ends all tasks, without waiting for it: each ends where it waits.
@@ -160,11 +151,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_panics_fails_who_waits_and_blocks_nobody() {
-        let (rounds, tasks) = (Rounds::<Vec<u32>, u32>::new(), Tasks::default());
+        let (coalescer, tasks) = (Coalescer::<Vec<u32>, u32>::new(), Tasks::default());
         let first = Arc::new(AtomicBool::new(true));
         let ask = |wanted: u32| {
             let first = Arc::clone(&first);
-            rounds.ask(
+            coalescer.ask(
                 &tasks,
                 move |all| all.push(wanted),
                 move |all: Vec<u32>| {
@@ -182,7 +173,7 @@ mod tests {
             tokio::join!(ask(1), async { tokio::join!(ask(2), ask(3)) }),
             (None, (None, None))
         );
-        assert!(rounds.is_idle());
+        assert!(coalescer.is_idle());
         assert_eq!(ask(5).await, Some(5));
         tasks.end();
         assert_eq!(ask(7).await, None, "no task runs any more");

@@ -1,4 +1,4 @@
-//! Which clusters there are: those that triggers name, each once, for as long as somebody holds it.
+//! All clusters that triggers name, each once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -6,39 +6,36 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::bearer::{Bearer, Logins};
-use super::cluster::{Cluster, LookUps};
-use super::error::Error;
-use super::names::Group;
-use super::security::ClusterConfig;
-use super::threads::Threads;
+use super::cluster::Cluster;
+use super::token::{Bearer, Logins};
+use crate::kafka::error::Error;
+use crate::kafka::security::ClusterConfig;
+use crate::kafka::threads::Threads;
+use crate::kafka::wire::Network;
 use crate::lock::lock;
 
 /// The clusters that somebody holds.
-pub(super) struct Clusters {
-    request_timeout: Duration,
+pub(in crate::kafka) struct Clusters {
+    /// How long a request to a broker may take.
+    timeout: Duration,
     logins: Option<Logins>,
+    network: Network,
     threads: Arc<Threads>,
-    look_ups: LookUps,
     known: Mutex<HashMap<ClusterConfig, Weak<Cluster>>>,
 }
 
 impl Clusters {
-    /// No cluster yet; requests to a broker may take so long. Without `logins` none is logged in to
-    /// by token.
-    pub(super) fn new(request_timeout: Duration, logins: Option<Logins>) -> Clusters {
-        let (threads, look_ups) = (Arc::default(), LookUps::default());
-        Clusters { request_timeout, logins, threads, look_ups, known: Mutex::default() }
+    /// No cluster yet; without `logins` there are none by token.
+    pub(in crate::kafka) fn new(timeout: Duration, logins: Option<Logins>) -> Clusters {
+        let (network, threads) = (Network::default(), Arc::default());
+        Clusters { timeout, logins, network, threads, known: Mutex::default() }
     }
 
-    /// The cluster of these settings: the one there is, if it is of use, or a new one, for whose token there is time
-    /// until `deadline`.
-    ///
-    /// A new one looks `group` up as a matter of form.
-    pub(super) async fn get(
+    /// The cluster of these settings: the one there is, if it is of use, or a new one, for whose token
+    /// there is time until `deadline`.
+    pub(in crate::kafka) async fn get(
         &self,
         config: &ClusterConfig,
-        group: &Group,
         deadline: Instant,
     ) -> Result<Arc<Cluster>, Error> {
         if let Some(cluster) = of_use(&self.lock(), config) {
@@ -51,15 +48,13 @@ impl Clusters {
         if let Some(cluster) = of_use(&known, config) {
             return Ok(cluster);
         }
-        let patience = self.request_timeout;
-        let look_ups = self.look_ups.clone();
-        let cluster = Cluster::new(config, group, patience, &self.threads, look_ups, bearer)?;
+        let cluster = Cluster::new(config, self.timeout, &self.network, &self.threads, bearer)?;
         known.insert(config.clone(), Arc::downgrade(&cluster));
         Ok(cluster)
     }
 
     /// Ends every connection, task and thread of all clusters, and waits for it.
-    pub(super) async fn shutdown(&self) {
+    pub(in crate::kafka) async fn shutdown(&self) {
         let clusters: Vec<_> = self.lock().drain().map(|(_, cluster)| cluster).collect();
         for cluster in clusters.iter().filter_map(Weak::upgrade) {
             cluster.end();
@@ -80,5 +75,5 @@ fn of_use(
     known: &HashMap<ClusterConfig, Weak<Cluster>>,
     config: &ClusterConfig,
 ) -> Option<Arc<Cluster>> {
-    known.get(config).and_then(Weak::upgrade).filter(|cluster| !cluster.is_spent())
+    known.get(config).and_then(Weak::upgrade).filter(|cluster| !cluster.is_rejected())
 }

@@ -1,11 +1,10 @@
-//! The token that a cluster's handles log in with, where its login is a token: fetched before the first handle is made,
-//! and renewed for as long as the cluster is there.
+//! The token that a cluster's connections log in with, where its login is a token: fetched before the
+//! first connection is made, and renewed for as long as the cluster is there.
 //!
-//! librdkafka asks for a new token on the thread that waits on a handle, and wants it at once. So a token is always at
-//! hand here, and those threads take it when it is a new one; see [`librdkafka`](super::librdkafka).
+//! A connection that logs in, for the first time or anew, takes the token that is at hand.
 //!
-//! A token of the scaler's own goes to trusted hosts alone, so each bootstrap server must be one. What these say of
-//! other brokers is believed, as everything else they say.
+//! A token of the scaler's own goes to trusted hosts alone, so each bootstrap server must be one. What
+//! these say of other brokers is believed, as everything else they say.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,11 +12,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::error::Error;
-use super::sasl::TokenLogin;
-use super::security::ClusterConfig;
 use crate::identity::{Hosts, Identities, OAuthClient, Scope, Token, TokenEndpoints, Who};
+use crate::kafka::error::Error;
+use crate::kafka::sasl::TokenLogin;
+use crate::kafka::security::ClusterConfig;
+use crate::kafka::wire::Credentials;
+use crate::kafka::wire::sasl;
 use crate::lock::lock;
+use crate::secret::Secret;
 
 /// How often a token is looked at; fetching ahead is up to `identity`.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -34,7 +36,7 @@ pub struct Logins {
 }
 
 /// A cluster's token, whichever it is now.
-pub(super) struct Bearer {
+pub(in crate::kafka) struct Bearer {
     identities: Arc<Identities>,
     login: Login,
     extensions: Vec<(String, String)>,
@@ -54,7 +56,7 @@ impl Bearer {
     ///
     /// # Errors
     /// The token may not go there, or cannot be had by the deadline.
-    pub(super) async fn of(
+    pub(in crate::kafka) async fn of(
         config: &ClusterConfig,
         logins: Option<&Logins>,
         deadline: Instant,
@@ -77,7 +79,7 @@ impl Bearer {
 
     /// Has a good token at hand until it is dropped. A token that cannot be had is complained of elsewhere: `identity`
     /// logs it, and once the old one has ended the brokers refuse it.
-    pub(super) async fn keep(self: Arc<Self>) {
+    pub(in crate::kafka) async fn keep(self: Arc<Self>) {
         loop {
             sleep(LOOK_EVERY).await;
             let deadline = Instant::now() + LOOK_EVERY;
@@ -92,17 +94,41 @@ impl Bearer {
         }
     }
 
-    pub(super) fn version(&self) -> u64 {
+    pub(in crate::kafka) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    pub(super) fn token(&self) -> Token {
+    pub(in crate::kafka) fn token(&self) -> Token {
         lock(&self.token).clone()
     }
 
     /// What is said besides the token, by name.
-    pub(super) fn extensions(&self) -> &[(String, String)] {
+    pub(in crate::kafka) fn extensions(&self) -> &[(String, String)] {
         &self.extensions
+    }
+}
+
+impl Credentials for Bearer {
+    fn login(&self) -> sasl::Login {
+        let token = Secret(self.token().secret.clone());
+        sasl::Login::Token { token, extensions: self.extensions.clone() }
+    }
+}
+
+impl Credentials for sasl::Login {
+    fn login(&self) -> sasl::Login {
+        self.clone()
+    }
+}
+
+/// What connections of a cluster log in with, where they do.
+pub(super) fn credentials(
+    config: &ClusterConfig,
+    bearer: Option<&Arc<Bearer>>,
+) -> Option<Arc<dyn Credentials>> {
+    match bearer {
+        Some(bearer) => Some(Arc::clone(bearer) as Arc<dyn Credentials>),
+        None => config.login(None).map(|login| Arc::new(login) as Arc<dyn Credentials>),
     }
 }
 

@@ -1,0 +1,100 @@
+//! What came in place of an answer: from a broker, from the way to it, or from us; and what to make of it.
+
+use super::wire::{ConnectionError, ErrorCode, ErrorKind};
+use crate::metadata::one_line;
+
+/// Bytes of a broker's own text that are shown.
+const SHOWN: usize = 300;
+
+/// Why a question has no answer. The reason reads the same each time for the same cause.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub(super) struct Fault {
+    pub(super) kind: Kind,
+    pub(super) reason: String,
+}
+
+/// What to make of a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Leaders, coordinators or connections are in motion; asking again soon may give an answer.
+    Passing,
+    /// Login or certificate.
+    Refused,
+    /// Rights.
+    Denied,
+    /// There is no such topic or partition.
+    Missing,
+    /// The log does not hold the position any more.
+    Gone,
+    /// No answer.
+    Silent,
+    /// Whoever answers does not speak Kafka as we know it.
+    Foreign,
+    /// The broker's version has no words for the question.
+    Unaskable,
+    /// Anything else that a broker says.
+    Other,
+}
+
+impl Fault {
+    pub(super) fn new(kind: Kind, reason: impl Into<String>) -> Fault {
+        Fault { kind, reason: reason.into() }
+    }
+
+    /// A broker's error, with what it says besides.
+    pub(super) fn of_broker(code: ErrorCode, message: Option<&str>) -> Fault {
+        let kind = match code.kind() {
+            ErrorKind::Moving => Kind::Passing,
+            ErrorKind::Denied => Kind::Denied,
+            ErrorKind::Refused => Kind::Refused,
+            ErrorKind::Missing => Kind::Missing,
+            ErrorKind::Unsupported | ErrorKind::Other => Kind::Other,
+        };
+        match message.filter(|message| !message.is_empty()) {
+            Some(message) => Fault::new(kind, format!("{code}: {}", one_line(message, SHOWN))),
+            None => Fault::new(kind, code.to_string()),
+        }
+    }
+
+    /// What is said where nobody answers in time.
+    pub(super) fn silent() -> Fault {
+        Fault::from(ConnectionError::Silent)
+    }
+
+    /// What is said of something that a reply leaves out.
+    pub(super) fn left_out(what: &str) -> Fault {
+        Fault::new(Kind::Passing, format!("the brokers' replies leave {what} out"))
+    }
+
+    /// What is said of records that could not be judged because judging them panicked.
+    pub(super) fn panicked() -> Fault {
+        let reason = "judging a record failed, which is a fault of keda-sift's";
+        Fault::new(Kind::Other, reason)
+    }
+
+    /// Whether reading cannot go on from where it was.
+    pub(super) fn loses_position(&self) -> bool {
+        matches!(self.kind, Kind::Gone | Kind::Missing)
+    }
+
+    /// Whether waiting would not help.
+    pub(super) fn is_lasting(&self) -> bool {
+        self.kind == Kind::Denied
+    }
+}
+
+impl From<ConnectionError> for Fault {
+    fn from(error: ConnectionError) -> Fault {
+        let kind = match &error {
+            error if error.is_refusal() => Kind::Refused,
+            error if error.is_violation() => Kind::Foreign,
+            ConnectionError::Unaskable { .. } => Kind::Unaskable,
+            ConnectionError::Silent | ConnectionError::GivenUp | ConnectionError::Throttled(_) => {
+                Kind::Silent
+            }
+            _ => Kind::Passing,
+        };
+        Fault::new(kind, error.to_string())
+    }
+}
