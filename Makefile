@@ -10,10 +10,13 @@ demo: ## build, start an embedded Kafka, a stand-in for Service Bus and the scal
 	@scripts/prepare build
 	cargo run --locked --quiet --example demo -- $(ARGS)
 
-test: ## run every test, those on a real Apache Kafka too, and test-cluster where it can be run
+test: ## run every test, those on a real Apache Kafka too, and test-cluster where it can be run; KAFKA=all: on older ones, and the slow ones, too
 	@scripts/prepare build test
 	cargo test --locked --workspace --doc
 	cargo test --locked $(or $(ARGS),--workspace --tests)
+ifeq ($(KAFKA),all)
+	cargo test --locked --test kafka -- --ignored versions:: stopped::
+endif
 ifndef ARGS
 	@if [ -n "$$CI" ] || why=$$(scripts/prepare cluster 2>&1); then \
 		$(MAKE) --no-print-directory test-cluster; \

@@ -1,17 +1,22 @@
 //! A cluster of one node: shared by the tests of a binary, with every kind of security, or a test's own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Deref;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::certificates::{Authority, Identity, Locked};
 use super::cluster::{Cluster, Shape};
 use super::node::Properties;
 use super::ports;
 use super::requests::Requests;
+use super::version::KafkaVersion;
 
 /// A heap with room for every test of a binary; the quick compiler, because a broker in a test is mostly young.
 const FOR_TESTS: &[&str] = &["-Xmx1g", "-XX:TieredStopAtLevel=1"];
+
+/// An older version has a few tests alone.
+const FOR_FEW_TESTS: &[&str] = &["-Xmx384m", "-XX:TieredStopAtLevel=1"];
 
 /// The optimising compiler too: a benchmark is not to measure a slow broker.
 const FOR_BENCHMARKS: &[&str] = &["-Xms1g", "-Xmx1g"];
@@ -71,6 +76,20 @@ impl Broker {
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Broker> = OnceLock::new();
         SHARED.get_or_init(Self::start)
+    }
+
+    /// The broker of this test binary that runs this version of Kafka, started by the first test that asks.
+    pub fn of(version: KafkaVersion) -> &'static Self {
+        static OLD: Mutex<BTreeMap<KafkaVersion, &Broker>> = Mutex::new(BTreeMap::new());
+        if version == KafkaVersion::Newest {
+            return Self::shared();
+        }
+        // One that could not be started is not there, and is tried again.
+        let mut old = OLD.lock().unwrap_or_else(PoisonError::into_inner);
+        old.entry(version).or_insert_with(|| {
+            let shape = Shape { version, jvm: FOR_FEW_TESTS, ..Shape::default() };
+            Box::leak(Box::new(Self::shaped(&shape, None)))
+        })
     }
 
     /// The secured broker of this test binary: PLAINTEXT for the harness, and every [`Listener`].
@@ -225,6 +244,7 @@ fn secure() -> (Security, Shape) {
     }
 
     let shape = Shape {
+        version: KafkaVersion::Newest,
         jvm: FOR_TESTS,
         properties: it,
         format,

@@ -9,6 +9,8 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::FutureProducer;
 
+use super::wire::{Answer, Api, Body, Connection};
+
 /// What the harness's clients call themselves, so that their requests are told from those of others.
 pub const CLIENT_ID: &str = "harness";
 
@@ -65,6 +67,17 @@ impl Client {
     /// The configuration of a client of the harness, which [`Broker::connections`](super::Broker::connections) does not count.
     pub(super) fn own_config(&self) -> ClientConfig {
         config(&self.harness)
+    }
+
+    /// The newest version of a request, by its number, that is offered there; none if it is not.
+    pub fn newest_version(bootstrap: &str, api: i16) -> Option<i16> {
+        let asked = Connection::open(bootstrap, CLIENT_ID)
+            .and_then(|mut connection| connection.ask(Api::Versions, &Body::default()));
+        let mut answer = asked.expect("the broker answers");
+        assert_eq!(answer.int16().expect("an error code"), 0);
+        let row = |answer: &mut Answer| Ok((answer.int16()?, answer.int16()?, answer.int16()?));
+        let rows = answer.array(row).expect("an array");
+        rows.into_iter().find(|(known, ..)| *known == api).map(|(_, _, newest)| newest)
     }
 
     /// How many brokers the cluster says it has; 0 if it does not answer within that time.

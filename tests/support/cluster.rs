@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::node::{Node, Plan, Properties};
 use super::ports;
+use super::version::KafkaVersion;
 
 /// How long a cluster may take to start. It takes 1.2 s on an idle machine; others may be building on this one.
 const START: Duration = Duration::from_secs(90);
@@ -32,6 +33,8 @@ pub struct Cluster {
 /// How a cluster differs from a plain one.
 #[derive(Clone, Debug, Default)]
 pub struct Shape {
+    /// The Kafka that its nodes run.
+    pub version: KafkaVersion,
     /// Options of each node's JVM.
     pub jvm: &'static [&'static str],
     /// More properties of each node.
@@ -68,6 +71,7 @@ impl Cluster {
     }
 
     fn try_start(nodes: usize, shape: &Shape) -> Result<Self, String> {
+        assert!(nodes == 1 || !shape.version.has_zookeeper(), "a ZooKeeper has one node here");
         let folder = TempDir::with_prefix("keda-sift-kafka-").expect("a temporary folder");
         let [ports, harness, controllers] =
             [(); 3].map(|()| (0..nodes).map(|_| ports::free()).collect::<Vec<u16>>());
@@ -85,9 +89,15 @@ impl Cluster {
                     controller: controllers[node],
                     more: &shape.listeners,
                 };
-                let mut properties = properties(node, nodes, folder.path(), &listeners, &voters);
+                let mut properties = properties(node, nodes, folder.path(), &listeners);
+                if shape.version.has_zookeeper() {
+                    of_zookeeper(&mut properties, node, &listeners);
+                } else {
+                    of_quorum(&mut properties, node, &listeners, &voters);
+                }
                 properties.extend(&shape.properties);
                 Node::start(Plan {
+                    version: shape.version,
                     cluster: folder.path().into(),
                     folder: folder.path().join(node.to_string()),
                     properties,
@@ -126,6 +136,16 @@ impl Cluster {
     /// Stops a node in an orderly way: its leaderships move to others first.
     pub fn stop(&self, node: usize) {
         self.nodes()[node].stop();
+    }
+
+    /// Lets a node stand still, until it is told to go on: its connections stay, and nothing is answered.
+    pub fn pause(&self, node: usize) {
+        self.nodes()[node].signal("STOP");
+    }
+
+    /// Lets a node go on that stands still.
+    pub fn go_on(&self, node: usize) {
+        self.nodes()[node].signal("CONT");
     }
 
     /// Starts a node again that was killed or stopped, on its old ports and data, and waits until all nodes are there.
@@ -204,30 +224,23 @@ fn addresses(ports: &[u16]) -> String {
     addresses.join(",")
 }
 
+impl Listeners<'_> {
+    fn of_clients(&self) -> String {
+        let mut clients = vec![
+            format!("PLAINTEXT://127.0.0.1:{}", self.plaintext),
+            format!("HARNESS://127.0.0.1:{}", self.harness),
+        ];
+        clients.extend_from_slice(self.more);
+        clients.join(",")
+    }
+}
+
 /// The properties of a node that is to start fast, stay small, and do within milliseconds what takes others minutes.
-fn properties(
-    node: usize,
-    nodes: usize,
-    folder: &Path,
-    listeners: &Listeners<'_>,
-    voters: &str,
-) -> Properties {
-    let Listeners { plaintext, harness, controller, more } = listeners;
-    let mut clients = vec![
-        format!("PLAINTEXT://127.0.0.1:{plaintext}"),
-        format!("HARNESS://127.0.0.1:{harness}"),
-    ];
-    clients.extend_from_slice(more);
-    let clients = clients.join(",");
+fn properties(node: usize, nodes: usize, folder: &Path, listeners: &Listeners<'_>) -> Properties {
     let replicas = nodes.min(3);
 
     let mut it = Properties::default();
-    it.set("process.roles", "broker,controller");
-    it.set("node.id", node + 1);
-    it.set("controller.quorum.voters", voters);
-    it.set("listeners", format!("{clients},CONTROLLER://127.0.0.1:{controller}"));
-    it.set("advertised.listeners", clients);
-    it.set("controller.listener.names", "CONTROLLER");
+    it.set("advertised.listeners", listeners.of_clients());
     it.set("inter.broker.listener.name", "HARNESS");
     it.set(
         "listener.security.protocol.map",
@@ -266,4 +279,21 @@ fn properties(
     it.set("broker.session.timeout.ms", 4_000);
     it.set("leader.imbalance.check.interval.seconds", 1);
     it
+}
+
+/// What a node needs that is broker and controller in one.
+fn of_quorum(it: &mut Properties, node: usize, listeners: &Listeners<'_>, voters: &str) {
+    it.set("process.roles", "broker,controller");
+    it.set("node.id", node + 1);
+    it.set("controller.quorum.voters", voters);
+    let controller = format!("CONTROLLER://127.0.0.1:{}", listeners.controller);
+    it.set("listeners", format!("{},{controller}", listeners.of_clients()));
+    it.set("controller.listener.names", "CONTROLLER");
+}
+
+/// What a node needs whose metadata is in a ZooKeeper, for which it has the controller's port.
+fn of_zookeeper(it: &mut Properties, node: usize, listeners: &Listeners<'_>) {
+    it.set("broker.id", node + 1);
+    it.set("listeners", listeners.of_clients());
+    it.set("zookeeper.connect", format!("127.0.0.1:{}", listeners.controller));
 }

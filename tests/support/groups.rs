@@ -18,6 +18,9 @@ use super::wire::{Answer, Api, Body, Connection};
 /// How long a coordinator that is not ready is left alone.
 const AGAIN: Duration = Duration::from_millis(20);
 
+/// How long a broker may take to answer before another one is asked: it may stand still.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
 /// What a group has read of a topic.
 #[derive(Clone, Debug)]
 pub struct Commit {
@@ -107,13 +110,28 @@ impl Client {
     }
 
     fn coordinator(&self, group: &str) -> io::Result<Connection> {
-        let mut any = self.harness().split(',').map(|broker| Connection::open(broker, CLIENT_ID));
-        let mut any = any.find_map(Result::ok).ok_or(io::ErrorKind::ConnectionRefused)?;
-        let mut answer = any.ask(Api::FindCoordinator, &Body::default().string(group))?;
-        accepted(&mut answer)?;
-        let _node = answer.int32()?;
-        let (host, port) = (answer.string()?, answer.int32()?);
-        Connection::open(&format!("{host}:{port}"), CLIENT_ID)
+        let mut last = io::Error::from(io::ErrorKind::ConnectionRefused);
+        for broker in self.harness().split(',') {
+            let asked = Connection::open_for(broker, CLIENT_ID, ANSWERS_WITHIN)
+                .and_then(|mut any| any.ask(Api::FindCoordinator, &Body::default().string(group)));
+            match asked {
+                Ok(mut answer) => {
+                    accepted(&mut answer)?;
+                    let _node = answer.int32()?;
+                    let broker = format!("{}:{}", answer.string()?, answer.int32()?);
+                    // What was sent to one that is given up may yet be done, after what came later: so
+                    // only where another one may have taken over.
+                    let has_others = self.harness().contains(',');
+                    return if has_others {
+                        Connection::open_for(&broker, CLIENT_ID, ANSWERS_WITHIN)
+                    } else {
+                        Connection::open(&broker, CLIENT_ID)
+                    };
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 }
 

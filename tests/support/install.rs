@@ -1,22 +1,27 @@
 //! Where the jars of Kafka are, and how they come there.
 //!
-//! Maven resolves them once a checkout, into `target/kafka`; a lock file lets one test binary do it while others wait. Starting is
-//! what a test run pays for again and again, so the JVM's class archive (CDS) is written there too: on two cores a broker then
-//! starts in 1.2 s instead of 2 s.
+//! Maven resolves them once a checkout, into `target/kafka`, and those of an older version into a folder beside it when a test first
+//! asks for one. A lock file lets one test binary do it while others wait. Starting is what a test run pays for again and again, so
+//! the JVM's class archive (CDS) of the newest is written there too: on two cores a broker then starts in 1.2 s instead of 2 s.
 //!
 //! # References
 //! - JEP 350: Dynamic CDS Archives
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
+
+use super::version::KafkaVersion;
 
 /// What they are made from: the installation is made anew when one of them changes.
-const SOURCES: [&str; 3] = [
+const SOURCES: [&str; 5] = [
     include_str!("kafka/pom.xml"),
     include_str!("kafka/TestBroker.java"),
+    include_str!("kafka/OldBroker.java"),
+    include_str!("kafka/Lifeline.java"),
     include_str!("install.rs"),
 ];
 
@@ -25,57 +30,71 @@ const SOURCES: [&str; 3] = [
 pub struct Install {
     /// What the JVM is given as its class path. The class archive holds for exactly this text.
     pub class_path: String,
-    /// The class archive.
-    pub archive: PathBuf,
+    /// The class archive, of the version that has one.
+    pub archive: Option<PathBuf>,
     /// How Kafka logs.
     pub logging: PathBuf,
 }
 
 impl Install {
-    /// The installation of this checkout, made if it is not there yet.
+    /// The installation of a version in this checkout, made if it is not there yet.
     ///
     /// # Panics
     /// If Java or Maven is missing, or Maven cannot resolve the jars: a test that needs a broker fails without one.
-    pub fn get() -> &'static Self {
-        static INSTALL: OnceLock<Install> = OnceLock::new();
-        INSTALL.get_or_init(|| {
-            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kafka");
-            fs::create_dir_all(&folder).expect("target/kafka can be made");
-            let lock = File::create(folder.join("lock")).expect("target/kafka can be written");
-            lock.lock().expect("target/kafka/lock can be locked");
-
-            let stamp = folder.join("stamp");
-            let sources = SOURCES.concat();
-            if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == sources) {
-                return Self::at(&folder);
-            }
-            if stamp.exists() {
-                fs::remove_file(&stamp).expect("target/kafka can be written");
-            }
-            resolve(&folder);
-            compile(&folder);
-            let install = Self::at(&folder);
-            install.write_archive(&folder);
-            fs::write(&stamp, sources).expect("target/kafka can be written");
-            install
-        })
+    pub fn of(version: KafkaVersion) -> &'static Self {
+        static INSTALLS: Mutex<BTreeMap<KafkaVersion, &Install>> = Mutex::new(BTreeMap::new());
+        // One that panicked while it held them left none half made.
+        let mut installs = INSTALLS.lock().unwrap_or_else(PoisonError::into_inner);
+        installs.entry(version).or_insert_with(|| Box::leak(Box::new(Self::make(version))))
     }
 
-    fn at(folder: &Path) -> Self {
+    fn make(version: KafkaVersion) -> Self {
+        let newest = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kafka");
+        fs::create_dir_all(&newest).expect("target/kafka can be made");
+        // One for all versions: they share Maven's cache.
+        let lock = File::create(newest.join("lock")).expect("target/kafka can be written");
+        lock.lock().expect("target/kafka/lock can be locked");
+        let folder = match version.number() {
+            None => newest,
+            Some(number) => newest.with_file_name(format!("kafka-{number}")),
+        };
+        fs::create_dir_all(&folder).expect("the target folder can be written");
+
+        let stamp = folder.join("stamp");
+        let sources = SOURCES.concat();
+        if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == sources) {
+            return Self::at(&folder, version);
+        }
+        if stamp.exists() {
+            fs::remove_file(&stamp).expect("the target folder can be written");
+        }
+        resolve(&folder, version);
+        compile(&folder, version);
+        let install = Self::at(&folder, version);
+        if let Some(archive) = &install.archive {
+            install.write_archive(archive);
+        }
+        fs::write(&stamp, sources).expect("the target folder can be written");
+        install
+    }
+
+    fn at(folder: &Path, version: KafkaVersion) -> Self {
         let mut jars: Vec<String> = fs::read_dir(folder.join("jars"))
-            .expect("target/kafka/jars can be read")
-            .map(|entry| entry.expect("target/kafka/jars can be read").path().display().to_string())
+            .expect("the folder of jars can be read")
+            .map(|entry| {
+                entry.expect("the folder of jars can be read").path().display().to_string()
+            })
             .collect();
         jars.sort();
         Self {
             class_path: jars.join(":"),
-            archive: folder.join("classes.jsa"),
+            archive: (version == KafkaVersion::Newest).then(|| folder.join("classes.jsa")),
             logging: source("log4j2.xml"),
         }
     }
 
     /// Starts and ends a broker, so that the JVM writes down the classes it loaded.
-    fn write_archive(&self, folder: &Path) {
+    fn write_archive(&self, archive: &Path) {
         let node = tempfile::tempdir().expect("a temporary folder");
         let mut properties = super::node::Properties::default();
         properties.set("node.id", 1);
@@ -92,8 +111,7 @@ impl Install {
         fs::write(&file, properties.to_string()).expect("a temporary folder can be written");
 
         let mut java = self.java(&node.path().join("requests.log"));
-        java.arg("-Dtrain=true")
-            .arg(format!("-XX:ArchiveClassesAtExit={}", folder.join("classes.jsa").display()));
+        java.arg("-Dtrain=true").arg(format!("-XX:ArchiveClassesAtExit={}", archive.display()));
         java.arg("TestBroker").arg(node.path()).arg(file);
         // Its standard input must stay open until it ends by itself.
         java.stdin(std::process::Stdio::piped())
@@ -121,7 +139,7 @@ impl Install {
 }
 
 /// Copies the jars from Maven's own cache, which it fills as needed.
-fn resolve(folder: &Path) {
+fn resolve(folder: &Path, version: KafkaVersion) {
     let jars = folder.join("jars");
     if jars.exists() {
         fs::remove_dir_all(&jars).expect("target/kafka can be written");
@@ -129,6 +147,7 @@ fn resolve(folder: &Path) {
     let copy = |more: &[&str]| {
         let mut maven = Command::new("mvn");
         maven.args(["--quiet", "--batch-mode", "--file"]).arg(source("pom.xml")).args(more);
+        maven.args(version.number().map(|number| format!("-Dkafka.version={number}")));
         maven
             .arg("dependency:copy-dependencies")
             .arg(format!("-DoutputDirectory={}", jars.display()));
@@ -140,8 +159,8 @@ fn resolve(folder: &Path) {
     }
 }
 
-/// Compiles the broker's main class into a jar among the others: the class archive does not take folders.
-fn compile(folder: &Path) {
+/// Compiles the broker's own classes into a jar among the others: the class archive does not take folders.
+fn compile(folder: &Path, version: KafkaVersion) {
     let jars = folder.join("jars");
     let classes = folder.join("classes");
     let mut javac = Command::new("javac");
@@ -150,8 +169,9 @@ fn compile(folder: &Path) {
         .arg(jars.join("*"))
         .arg("-d")
         .arg(&classes)
-        .arg(source("TestBroker.java"));
-    run(javac).unwrap_or_else(|output| panic!("TestBroker.java does not compile:\n{output}"));
+        .args(version.sources().map(source));
+    run(javac)
+        .unwrap_or_else(|output| panic!("{} does not compile:\n{output}", version.main_class()));
     let mut jar = Command::new("jar");
     jar.arg("--create")
         .arg("--file")
@@ -159,7 +179,9 @@ fn compile(folder: &Path) {
         .arg("-C")
         .arg(&classes)
         .arg(".");
-    run(jar).unwrap_or_else(|output| panic!("TestBroker.java cannot be put into a jar:\n{output}"));
+    run(jar).unwrap_or_else(|output| {
+        panic!("the broker's own classes cannot be put into a jar:\n{output}")
+    });
 }
 
 fn source(name: &str) -> PathBuf {

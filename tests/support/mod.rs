@@ -10,10 +10,11 @@
 //! - One broker serves all tests of a binary, so every test uses topics and groups of its own.
 //! - What cannot be had (Java, Maven, a broker that starts) fails the test and says why; nothing is skipped.
 //! - Helpers panic instead of returning errors: a test has no use for them.
-//! - No broker outlives the test binary, whatever ends it: see `kafka/TestBroker.java`.
+//! - No broker outlives the test binary, whatever ends it: see `kafka/Lifeline.java`.
 //!
 //! | file | job |
 //! |---|---|
+//! | `version.rs` | which Kafka it is: the newest, or an older one |
 //! | `install.rs` | the jars, resolved by Maven once a checkout |
 //! | `ports.rs` | ports that are free and stay so |
 //! | `node.rs` | one Kafka process: its properties, start and end |
@@ -27,6 +28,8 @@
 //! | `requests.rs` | which requests a broker has answered |
 //! | `program.rs` | the program itself, as a process |
 //! | `cloud.rs` | a namespace of Azure's and an Entra, both stand-ins |
+//! | `narrow.rs` | a broker that offers less than Apache's |
+//! | `hostile/` | a broker that lies |
 //! | `proxy.rs` | what stands before a broker, or in its place, and misbehaves |
 
 #![allow(
@@ -42,8 +45,10 @@ mod client;
 pub mod cloud;
 mod cluster;
 mod groups;
+pub mod hostile;
 mod install;
 mod messages;
+mod narrow;
 mod node;
 mod ports;
 pub mod program;
@@ -52,16 +57,20 @@ mod requests;
 mod rights;
 mod sift;
 mod topics;
+mod version;
 mod wire;
 
 pub use broker::{Broker, Listener, Security, User};
 pub use certificates::{Authority, Identity, Locked};
 pub use client::Client;
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Shape};
 pub use groups::Commit;
 pub use messages::{Message, Transaction};
+pub use narrow::Offer;
+pub use node::Properties;
 pub use ports::free as free_port;
 pub use proxy::{LIST_OFFSETS, Mute, Proxy, Replies};
 pub use requests::{Request, Requests};
 pub use rights::{Operation, Resource};
 pub use sift::{Poll, Settings, Sift, Trigger};
+pub use version::KafkaVersion;

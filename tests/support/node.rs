@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use super::install::Install;
+use super::version::KafkaVersion;
 
 /// How much of a node's log a failure shows.
 const LINES_SHOWN: usize = 40;
@@ -21,6 +22,8 @@ pub struct Node {
 /// What a node needs to start, the same at each start.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The Kafka that it runs.
+    pub version: KafkaVersion,
     /// The folder of the whole cluster. It goes when the test binary ends.
     pub cluster: PathBuf,
     /// The folder of this node, inside the cluster's.
@@ -48,8 +51,8 @@ impl Node {
     /// Starts the process of a node that was killed or stopped, with its old data.
     pub fn restart(&mut self) {
         assert!(!self.is_running(), "the node is running");
-        let install = Install::get();
-        let Plan { cluster, folder, properties, jvm, format } = &self.plan;
+        let install = Install::of(self.plan.version);
+        let Plan { version, cluster, folder, properties, jvm, format } = &self.plan;
         fs::create_dir_all(folder).expect("a temporary folder can be written");
         let file = folder.join("node.properties");
         fs::write(&file, properties.to_string()).expect("a temporary folder can be written");
@@ -60,14 +63,21 @@ impl Node {
             .expect("a temporary folder can be written");
 
         let mut java = install.java(&self.requests());
-        java.arg(format!("-XX:SharedArchiveFile={}", install.archive.display())).args(*jvm);
-        java.arg("TestBroker").arg(cluster).arg(file).args(format);
+        let archive = install.archive.as_ref();
+        java.args(archive.map(|file| format!("-XX:SharedArchiveFile={}", file.display())));
+        java.args(*jvm).arg(version.main_class()).arg(cluster).arg(file).args(format);
         java.stdin(Stdio::piped())
             .stdout(log.try_clone().expect("a file can be shared"))
             .stderr(log);
         // In a group of its own, so that Ctrl-C reaches the test alone and the node ends with it.
         std::os::unix::process::CommandExt::process_group(&mut java, 0);
         self.process = Some(java.spawn().expect("java has run before and can be run"));
+    }
+
+    /// Sends the process a signal, such as `STOP`.
+    pub fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().expect("the node is running");
+        super::program::send_signal(signal, process.id());
     }
 
     /// Whether the process is there.
@@ -97,7 +107,7 @@ impl Node {
         }
     }
 
-    /// Gives the process a command: see `TestBroker.java`.
+    /// Gives the process a command: see `Lifeline.java`.
     pub fn tell(&mut self, command: &str) {
         let child = self.process.as_mut().expect("the node is running");
         let input = child.stdin.as_mut().expect("the node's input is a pipe");

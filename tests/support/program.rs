@@ -11,8 +11,15 @@ use serde_json::Value;
 /// How long a test waits for what should take seconds, before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Log lines that nobody has asked for yet; far more than any test makes.
+/// Log lines that nobody has asked for yet; far more than any test makes. A program that makes more
+/// is stopped by it, as by any pipe that nobody reads.
 const LINES: usize = 100_000;
+
+/// Sends a process a signal, such as `STOP`.
+pub fn send_signal(signal: &str, process: u32) {
+    let kill = format!("kill -{signal} {process}");
+    assert!(Command::new("sh").args(["-c", &kill]).status().expect("sh").success());
+}
 
 pub struct Program {
     /// Where KEDA calls.
@@ -64,6 +71,34 @@ impl Program {
         program
     }
 
+    /// A figure of the process as the kernel tells it: `VmRSS` and `VmHWM` in kB, or `Threads`.
+    ///
+    /// # Panics
+    /// If the process has ended.
+    pub fn figure(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the process is there");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let number = line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("no {name} in {status}"))
+    }
+
+    /// Lets the highest memory (`VmHWM`) begin anew.
+    pub fn reset_highest_memory(&self) {
+        let file = format!("/proc/{}/clear_refs", self.child.id());
+        std::fs::write(file, "5").expect("a child's figures may be reset");
+    }
+
+    /// Sends it a signal, such as `STOP`.
+    pub fn signal(&self, signal: &str) {
+        send_signal(signal, self.child.id());
+    }
+
+    /// Whether the process is still there.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+
     /// Waits for the next log line with this message.
     pub fn logged(&mut self, message: &str) -> Value {
         let mut seen = Vec::new();
@@ -74,6 +109,12 @@ impl Program {
             seen.push(line);
         }
         panic!("no {message:?} in {seen:?}")
+    }
+
+    /// The log lines that nobody has asked for yet. Whoever lets the program log much asks now and
+    /// then: it stands still when nobody takes what it logs.
+    pub fn logs(&mut self) -> Vec<Value> {
+        self.logs.try_iter().collect()
     }
 
     /// A page of the HTTP port: its head and its body.
@@ -89,8 +130,7 @@ impl Program {
 
     /// Tells it to end and waits for that: its exit code.
     pub fn end(mut self) -> Option<i32> {
-        let kill = format!("kill -TERM {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().expect("sh").success());
+        self.signal("TERM");
         self.child.wait().expect("a child can be waited for").code()
     }
 }

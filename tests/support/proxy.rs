@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::client::PATIENCE;
+use super::narrow::{API_VERSIONS, Judged, Offer, version_of};
 
 /// Kafka's number of ListOffsets.
 pub const LIST_OFFSETS: i16 = 2;
@@ -53,24 +54,52 @@ struct Shared {
     broker: u16,
     port: u16,
     replies: watch::Sender<Replies>,
+    /// How often the network has forgotten its connections.
+    forgotten: watch::Sender<usize>,
     /// Requests passed on, by their number in the protocol.
     asked: watch::Sender<BTreeMap<i16, usize>>,
     answered: AtomicUsize,
     cut: AtomicUsize,
+    /// What the broker seems to offer; none, what it does.
+    offer: Option<Offer>,
+    /// Requests that were not offered.
+    refused: Mutex<Vec<String>>,
+}
+
+/// A request that has been passed on and has no answer yet.
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    api: i16,
+    version: i16,
+    /// Whether it was put in the place of one in a version that is not offered.
+    older: bool,
 }
 
 impl Proxy {
     /// Stands before the broker on this port of 127.0.0.1.
     pub async fn before(broker: u16) -> Self {
+        Self::offering(broker, None).await
+    }
+
+    /// Stands before the broker on this port of 127.0.0.1 and lets it offer less than it knows. [`Proxy::refused`] tells what was asked
+    /// for all the same.
+    pub async fn narrow(broker: u16, offer: Offer) -> Self {
+        Self::offering(broker, Some(offer)).await
+    }
+
+    async fn offering(broker: u16, offer: Option<Offer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let shared = Arc::new(Shared {
             broker,
             port,
             replies: watch::Sender::new(Replies::Pass),
+            forgotten: watch::Sender::new(0),
             asked: watch::Sender::default(),
             answered: AtomicUsize::new(0),
             cut: AtomicUsize::new(0),
+            offer,
+            refused: Mutex::default(),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn({
@@ -98,6 +127,12 @@ impl Proxy {
         self.shared.replies.send_replace(replies);
     }
 
+    /// Forgets the connections there are, as a load balancer does: nothing passes on them any more, and neither side is told. New ones
+    /// work.
+    pub fn forget(&self) {
+        self.shared.forgotten.send_modify(|times| *times += 1);
+    }
+
     /// How many requests of this kind have been passed on.
     pub fn asked(&self, api: i16) -> usize {
         self.shared.asked.borrow().get(&api).copied().unwrap_or_default()
@@ -108,6 +143,11 @@ impl Proxy {
         let mut asked = self.shared.asked.subscribe();
         let asked = asked.wait_for(|asked| asked.get(&api).is_some_and(|count| *count > more_than));
         timeout(PATIENCE, asked).await.expect("a request in time").expect("the proxy lives");
+    }
+
+    /// The requests that came though they are not offered; each has ended its connection.
+    pub fn refused(&self) -> Vec<String> {
+        self.shared.refused.lock().expect("no panic").clone()
     }
 
     /// How many replies have been cut.
@@ -149,9 +189,21 @@ impl Shared {
         let owed = Mutex::new(VecDeque::new());
         let requests = async {
             loop {
-                let request = frame(&mut from_client).await?;
+                let mut request = frame(&mut from_client).await?;
                 let api = i16::from_be_bytes([request[4], request[5]]);
-                owed.lock().expect("no panic").push_back(api);
+                let mut older = false;
+                match self.offer.map(|offer| offer.judge(&request)) {
+                    None | Some(Judged::Offered) => {}
+                    Some(Judged::Older(instead)) => (request, older) = (instead, true),
+                    Some(Judged::Refused(what)) => {
+                        // For the test that fails before it has asked what was refused.
+                        eprintln!("the proxy refuses what is not offered: {what}");
+                        self.refused.lock().expect("no panic").push(what.clone());
+                        return Err(io::Error::other(what));
+                    }
+                }
+                let version = version_of(&request);
+                owed.lock().expect("no panic").push_back(Owed { api, version, older });
                 self.asked.send_modify(|asked| *asked.entry(api).or_default() += 1);
                 to_broker.write_all(&request).await?;
             }
@@ -161,7 +213,13 @@ impl Shared {
             loop {
                 let mut reply = frame(&mut from_broker).await?;
                 self.redirect(&mut reply);
-                let api = owed.lock().expect("no panic").pop_front();
+                let owed = owed.lock().expect("no panic").pop_front();
+                let api = owed.map(|owed| owed.api);
+                if let (Some(offer), Some(Owed { api: API_VERSIONS, version, older })) =
+                    (self.offer, owed)
+                {
+                    reply = offer.narrow(&reply, version, older);
+                }
                 let held = told.wait_for(|replies| match replies {
                     Replies::Hold => false,
                     Replies::HoldRecords => api != Some(FETCH),
@@ -176,10 +234,15 @@ impl Shared {
                 to_client.write_all(&reply).await?;
             }
         };
+        let mut forgotten = self.forgotten.subscribe();
+        forgotten.mark_unchanged();
         tokio::select! {
-            ended = requests => ended,
-            ended = replies => ended,
+            ended = requests => return ended,
+            ended = replies => return ended,
+            _ = forgotten.changed() => {}
         }
+        // Both connections stay open until the proxy goes.
+        std::future::pending().await
     }
 
     /// Puts this port where a reply names the broker's.

@@ -31,7 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Sift {
     pub client: ExternalScalerClient<Channel>,
     pub address: SocketAddr,
-    scaler: Arc<Scaler>,
+    /// None where the scaler is another process.
+    scaler: Option<Arc<Scaler>>,
     /// Ends with the last clone.
     _server: Arc<JoinSet<Ending>>,
 }
@@ -153,7 +154,16 @@ impl Sift {
         let channel = Channel::from_shared(format!("http://{address}")).expect("a URL");
         let channel = channel.connect().await.expect("the scaler listens");
         let _server = Arc::new(servers);
-        Sift { client: ExternalScalerClient::new(channel), address, scaler: kept, _server }
+        let client = ExternalScalerClient::new(channel);
+        Sift { client, address, scaler: Some(kept), _server }
+    }
+
+    /// The scaler that another process serves there.
+    pub async fn at(address: SocketAddr) -> Sift {
+        let channel = Channel::from_shared(format!("http://{address}")).expect("a URL");
+        let channel = channel.connect().await.expect("the scaler listens");
+        let client = ExternalScalerClient::new(channel);
+        Sift { client, address, scaler: None, _server: Arc::default() }
     }
 
     /// Whether it says that it is ready.
@@ -185,7 +195,8 @@ impl Sift {
     }
 
     fn metric(&self, line: &str) -> usize {
-        let page = self.scaler.metrics_page();
+        let scaler = self.scaler.as_ref().expect("a scaler in this process");
+        let page = scaler.metrics_page();
         let value = page.lines().find_map(|row| row.strip_prefix(line));
         value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {line} in {page}"))
     }

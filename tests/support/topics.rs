@@ -15,8 +15,9 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::{Instant, sleep};
 
-use super::client::{Client, PATIENCE, admin_options};
+use super::client::{CLIENT_ID, Client, PATIENCE, admin_options};
 use super::messages::Message;
+use super::wire::{Api, Body, Connection};
 
 /// How often a condition is looked at again.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -194,6 +195,47 @@ impl Client {
         partition.expect("the partition is there").replicas().to_vec()
     }
 
+    /// Makes a node, by its id, the one that is to lead a partition. It does so with the next
+    /// election of preferred leaders.
+    ///
+    /// # Panics
+    /// If it keeps no copy of the partition, or the cluster does not take the change.
+    pub fn prefer_leader(&self, topic: &str, partition: i32, node: i32) {
+        const TIMEOUT_MS: i32 = 30_000;
+        let mut replicas = self.replicas(topic, partition);
+        let place = replicas.iter().position(|replica| *replica == node).expect("a replica");
+        replicas.rotate_left(place);
+        let body = Body::default().int32(TIMEOUT_MS).compact_array(&[topic], |body, topic| {
+            let body = body.compact_string(topic);
+            let body = body.compact_array(&[partition], |body, partition| {
+                let body = body.int32(*partition);
+                body.compact_array(&replicas, |body, replica| body.int32(*replica)).no_tags()
+            });
+            body.no_tags()
+        });
+        let mut any = self.harness().split(',').map(|broker| Connection::open(broker, CLIENT_ID));
+        let mut any = any.find_map(Result::ok).expect("a broker that takes connections");
+        let asked = any.ask(Api::AlterPartitionReassignments, &body.no_tags());
+        let mut answer = asked.expect("the broker answers");
+        let _throttled = answer.int32().expect("a time");
+        assert_eq!(answer.int16().expect("an error code"), 0);
+    }
+
+    /// Whether each partition of a topic is led by the replica that is to lead it, and all of its
+    /// replicas are in sync; as far as the cluster answers now.
+    pub fn is_settled(&self, topic: &str) -> bool {
+        const WITHIN: Duration = Duration::from_secs(2);
+        self.reader.fetch_metadata(Some(topic), WITHIN).is_ok_and(|metadata| {
+            let mut partitions =
+                metadata.topics().iter().flat_map(MetadataTopic::partitions).peekable();
+            partitions.peek().is_some()
+                && partitions.all(|partition| {
+                    partition.replicas().first() == Some(&partition.leader())
+                        && partition.isr().len() == partition.replicas().len()
+                })
+        })
+    }
+
     /// Waits for a condition, and fails the test if it does not come true.
     pub async fn until(&self, condition: impl Fn(&Self) -> bool, what: &str) {
         let deadline = Instant::now() + PATIENCE;
@@ -204,14 +246,19 @@ impl Client {
     }
 
     fn bounds(&self, topic: &str, partition: i32) -> (i64, i64) {
-        const NOT_YET: KafkaError =
-            KafkaError::MetadataFetch(RDKafkaErrorCode::NotLeaderForPartition);
+        // The node has yet to hear that it leads, or how much is replicated; or librdkafka, that
+        // another one leads.
+        const NOT_YET: [KafkaError; 4] = [
+            KafkaError::MetadataFetch(RDKafkaErrorCode::NotLeaderForPartition),
+            KafkaError::MetadataFetch(RDKafkaErrorCode::OffsetNotAvailable),
+            KafkaError::MetadataFetch(RDKafkaErrorCode::DestroyBroker),
+            KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure),
+        ];
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.reader.fetch_watermarks(topic, partition, PATIENCE) {
                 Ok(bounds) => return bounds,
-                // The node has yet to hear that it leads.
-                Err(error) if error == NOT_YET && Instant::now() < deadline => {}
+                Err(error) if NOT_YET.contains(&error) && Instant::now() < deadline => {}
                 Err(error) => panic!("the bounds of {topic} {partition} are not told: {error}"),
             }
         }

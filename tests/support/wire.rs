@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use super::client::PATIENCE;
 
@@ -19,6 +20,8 @@ pub enum Api {
     Versions,
     /// Version 1.
     CreateAcls,
+    /// Version 0, which is "flexible".
+    AlterPartitionReassignments,
 }
 
 /// A connection to a broker; requests go one after another.
@@ -43,16 +46,27 @@ impl Api {
             Self::FindCoordinator => (10, 0),
             Self::Versions => (18, 0),
             Self::CreateAcls => (30, 1),
+            Self::AlterPartitionReassignments => (45, 0),
         }
+    }
+
+    /// Whether headers end with tagged fields.
+    fn is_flexible(self) -> bool {
+        matches!(self, Self::AlterPartitionReassignments)
     }
 }
 
 impl Connection {
     /// Connects to `host:port` under a `client.id`.
     pub fn open(broker: &str, client: &str) -> io::Result<Self> {
+        Self::open_for(broker, client, PATIENCE)
+    }
+
+    /// The same, on which an answer is waited for no longer than this.
+    pub fn open_for(broker: &str, client: &str, patience: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect(broker)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
         Ok(Self { stream, client: client.into() })
     }
 
@@ -61,7 +75,11 @@ impl Connection {
         const CORRELATION: i32 = 1;
         let (key, version) = api.key_and_version();
         let mut request =
-            Body::default().int16(key).int16(version).int32(CORRELATION).string(&self.client).0;
+            Body::default().int16(key).int16(version).int32(CORRELATION).string(&self.client);
+        if api.is_flexible() {
+            request = request.no_tags();
+        }
+        let mut request = request.0;
         request.extend_from_slice(&body.0);
         self.stream.write_all(&Body::default().int32(length(&request)).bytes(&request).0)?;
 
@@ -71,6 +89,9 @@ impl Connection {
         self.stream.read_exact(&mut answer)?;
         let mut answer = Answer(io::Cursor::new(answer));
         answer.int32()?; // the correlation
+        if api.is_flexible() {
+            answer.bytes::<1>()?; // no tagged fields
+        }
         Ok(answer)
     }
 }
@@ -98,6 +119,27 @@ impl Body {
 
     pub fn array<T>(self, items: &[T], write: impl FnMut(Self, &T) -> Self) -> Self {
         items.iter().fold(self.int32(length(items)), write)
+    }
+
+    /// A text of a "flexible" version.
+    pub fn compact_string(self, value: &str) -> Self {
+        self.compact_length(value.len()).bytes(value.as_bytes())
+    }
+
+    /// An array of a "flexible" version.
+    pub fn compact_array<T>(self, items: &[T], write: impl FnMut(Self, &T) -> Self) -> Self {
+        items.iter().fold(self.compact_length(items.len()), write)
+    }
+
+    /// The end of what a "flexible" version has fields for.
+    pub fn no_tags(self) -> Self {
+        self.int8(0)
+    }
+
+    fn compact_length(self, length: usize) -> Self {
+        const ONE_BYTE: i8 = i8::MAX;
+        let length = i8::try_from(length + 1).ok().filter(|length| *length < ONE_BYTE);
+        self.int8(length.expect("a short array or text"))
     }
 
     fn bytes(mut self, bytes: &[u8]) -> Self {
