@@ -100,15 +100,9 @@ mod tests {
     use super::*;
     use crate::kafka::poll::partition::Waiting;
     use crate::kafka::trigger::Spread;
-    use crate::metadata::Reader;
-    use crate::selection::Selection;
 
     fn trigger() -> KafkaTrigger {
-        let rows = [("bootstrapServers", "127.0.0.1:9"), ("consumerGroup", "g"), ("topic", "t")];
-        let rows = rows.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let decoded = KafkaTrigger::decode(&mut Reader::new(&rows), Selection::default(), None);
-        let trigger = decoded.expect("a trigger").trigger;
-        KafkaTrigger { spread: Spread::Unbounded, ..trigger }
+        KafkaTrigger { spread: Spread::Unbounded, ..crate::kafka::poll::tests::trigger() }
     }
 
     /// A partition with so much to count.

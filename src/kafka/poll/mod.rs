@@ -520,7 +520,8 @@ mod tests {
     use crate::metadata::Reader;
     use crate::selection::Selection;
 
-    fn trigger() -> KafkaTrigger {
+    /// A trigger that nothing but its place is said of.
+    pub(super) fn trigger() -> KafkaTrigger {
         let rows = [("bootstrapServers", "127.0.0.1:9"), ("consumerGroup", "g"), ("topic", "t")];
         let rows = rows.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let decoded = KafkaTrigger::decode(&mut Reader::new(&rows), Selection::default(), None);
