@@ -2,11 +2,20 @@
 //!
 //! At most one request of a kind is under way. Who comes meanwhile waits for the next one, which
 //! leaves after they came and is for all of them. So a burst of any size makes two requests, and an
-//! answer never tells of a time before its question. A caller that goes away ends nothing: requests
-//! belong to the tasks of what is asked.
+//! answer never tells of a time before its question.
+//!
+//! Who finds nothing under way asks in its own task, so that a lone poll wakes nobody; what came
+//! meanwhile is asked for in a task of its own. A caller that goes away ends nothing: its request
+//! goes on by itself, and belongs to the tasks of what is asked.
 
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,11 +35,19 @@ pub(crate) struct Tasks {
     end: CancellationToken,
 }
 
-/// One request after another, for as long as someone asks. However else that ends, nobody waits for it any longer,
-/// and the next to ask begins anew.
+/// The one request that is under way. However else it ends, nobody waits for it any longer, and the
+/// next to ask begins anew.
 struct Running<W: Default, A> {
     coalescer: Arc<Coalescer<W, A>>,
     over: bool,
+}
+
+/// A task that its caller runs itself, for as long as the caller is there: none has to be woken for
+/// what is not shared.
+struct Own {
+    tasks: Tasks,
+    /// `None` once it is over.
+    task: Option<BoxFuture<'static, ()>>,
 }
 
 struct State<W, A> {
@@ -54,7 +71,7 @@ impl<W: Default + Send + 'static, A: Clone + Send + 'static> Coalescer<W, A> {
         self: &Arc<Self>,
         tasks: &Tasks,
         add: impl FnOnce(&mut W),
-        request: impl Fn(W) -> R + Send + 'static,
+        request: impl Fn(W) -> R + Send + Sync + 'static,
     ) -> Option<A>
     where
         R: Future<Output = A> + Send,
@@ -67,8 +84,21 @@ impl<W: Default + Send + 'static, A: Clone + Send + 'static> Coalescer<W, A> {
             !std::mem::replace(&mut state.under_way, true)
         };
         if begin {
-            let mut running = Running { coalescer: Arc::clone(self), over: false };
-            tasks.spawn(async move { running.run(request).await });
+            let running = Running { coalescer: Arc::clone(self), over: false };
+            let (rest, own) = (tasks.clone(), tasks.clone());
+            own.run(async move {
+                let mut running = running;
+                running.next(&request).await;
+                if !running.over {
+                    // What came meanwhile is not the caller's to wait for.
+                    rest.spawn(async move {
+                        while !running.over {
+                            running.next(&request).await;
+                        }
+                    });
+                }
+            })
+            .await;
         }
         answered.await.ok()
     }
@@ -89,27 +119,26 @@ impl<W: Default + Send + 'static, A: Clone + Send + 'static> Coalescer<W, A> {
 }
 
 impl<W: Default + Send + 'static, A: Clone + Send + 'static> Running<W, A> {
-    async fn run<R>(&mut self, request: impl Fn(W) -> R)
+    /// Asks once for all who wait, and looks whether more have come meanwhile.
+    async fn next<R>(&mut self, request: &impl Fn(W) -> R)
     where
         R: Future<Output = A>,
     {
-        loop {
-            let (wanted, waiting) = {
-                let mut state = self.coalescer.lock();
-                state.waiting.retain(|answer| !answer.is_closed());
-                if state.waiting.is_empty() {
-                    state.under_way = false;
-                    state.wanted = W::default();
-                    self.over = true;
-                    return;
-                }
-                (std::mem::take(&mut state.wanted), std::mem::take(&mut state.waiting))
-            };
-            let answer = request(wanted).await;
-            for waiting in waiting {
-                // Who has gone away wants no answer.
-                drop(waiting.send(answer.clone()));
-            }
+        let (wanted, waiting) = {
+            let mut state = self.coalescer.lock();
+            (std::mem::take(&mut state.wanted), std::mem::take(&mut state.waiting))
+        };
+        let answer = request(wanted).await;
+        for waiting in waiting {
+            // Who has gone away wants no answer.
+            drop(waiting.send(answer.clone()));
+        }
+        let mut state = self.coalescer.lock();
+        state.waiting.retain(|answer| !answer.is_closed());
+        if state.waiting.is_empty() {
+            state.under_way = false;
+            state.wanted = W::default();
+            self.over = true;
         }
     }
 }
@@ -131,6 +160,19 @@ impl Tasks {
         self.tracker.spawn(self.end.clone().run_until_cancelled_owned(task));
     }
 
+    /// Runs a task in the caller's own, until the caller goes away; then it goes on by itself.
+    fn run(self, task: impl Future<Output = ()> + Send + 'static) -> Own {
+        let end = self.end.clone();
+        let task = async move {
+            let task = AssertUnwindSafe(end.run_until_cancelled_owned(task)).catch_unwind();
+            if task.await.is_err() {
+                // The panic hook has told of it.
+                tracing::error!("a shared request panicked");
+            }
+        };
+        Own { tasks: self, task: Some(task.boxed()) }
+    }
+
     /// Ends all tasks, without waiting for it: each ends where it waits.
     pub(crate) fn end(&self) {
         self.tracker.close();
@@ -140,6 +182,30 @@ impl Tasks {
     /// Waits until all tasks have ended.
     pub(crate) async fn ended(&self) {
         self.tracker.wait().await;
+    }
+}
+
+impl Future for Own {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(task) = &mut self.task else { return Poll::Ready(()) };
+        let polled = task.as_mut().poll(context);
+        if polled.is_ready() {
+            self.task = None;
+        }
+        polled
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // Without a runtime nobody waits for an answer.
+        if let Some(task) = self.task.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            self.tasks.tracker.spawn_on(task, &runtime);
+        }
     }
 }
 

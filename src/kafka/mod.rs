@@ -12,6 +12,7 @@
 
 pub mod baseline;
 mod broker;
+mod by_partition;
 mod error;
 mod fault;
 pub mod index;

@@ -22,7 +22,7 @@
 //!   and aborted records take offsets but are not delivered
 //! - KIP-516: a topic that is made again has another id
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::broker::TopicShape;
+use super::by_partition::ByPartition;
 use super::fault::Fault;
 use super::index::{KeyHash, MAX_KEYS, Matches};
 use super::names::{Offset, Partition, Topic};
@@ -140,7 +141,7 @@ struct State {
     version: u64,
     /// The last one given to a partition or a backfill.
     last_epoch: Epoch,
-    partitions: BTreeMap<Partition, PartitionTail>,
+    partitions: ByPartition<PartitionTail>,
     subscribers: HashMap<SubscriberId, Subscriber>,
     last_subscriber: SubscriberId,
     /// When matches that nobody needs were last dropped.
@@ -151,7 +152,7 @@ struct State {
 struct Subscriber {
     slots: Vec<Slot>,
     /// From where on it last needed each partition.
-    needs: BTreeMap<Partition, Offset>,
+    needs: ByPartition<Offset>,
 }
 
 struct Selected {
@@ -208,7 +209,7 @@ impl TopicTail {
                 by_key: false,
                 version: 0,
                 last_epoch: Epoch::default(),
-                partitions: BTreeMap::new(),
+                partitions: ByPartition::new(),
                 subscribers: HashMap::new(),
                 last_subscriber: 0,
                 dropped: Instant::now(),
@@ -236,7 +237,7 @@ impl TopicTail {
         }
         state.last_subscriber += 1;
         let id = state.last_subscriber;
-        state.subscribers.insert(id, Subscriber { slots, needs: BTreeMap::new() });
+        state.subscribers.insert(id, Subscriber { slots, needs: ByPartition::new() });
         id
     }
 
@@ -257,14 +258,14 @@ impl TopicTail {
 
     /// The partitions being tailed.
     pub(super) fn partitions(&self) -> Vec<Partition> {
-        self.lock().partitions.keys().copied().collect()
+        self.lock().partitions.keys().collect()
     }
 
     /// How far the tail has come in each partition, and the shape that this is true of.
-    pub(super) fn positions(&self) -> BTreeMap<Partition, Offset> {
+    pub(super) fn positions(&self) -> ByPartition<Offset> {
         let state = self.lock();
         let positions = state.partitions.iter();
-        positions.map(|(partition, tail)| (*partition, tail.position)).collect()
+        positions.map(|(partition, tail)| (partition, tail.position)).collect()
     }
 
     /// Counts the matches of a trigger's selectors as far as they are known, and says what is missing.
@@ -294,7 +295,10 @@ impl TopicTail {
                 }
                 continue;
             }
-            let tail = &state.partitions[&need.partition];
+            let Some(tail) = state.partitions.get(need.partition) else {
+                seen.state = Progress::Outdated;
+                continue;
+            };
             let mut missing = need.end.saturating_sub(tail.position.max(need.from));
             for slot in &slots {
                 let counted = tail.matches[slot].count(need.from);
@@ -308,7 +312,7 @@ impl TopicTail {
         }
         if seen.state == Progress::Complete && behind > 0 {
             let fault = needs.iter().find_map(|need| {
-                let tail = state.partitions.get(&need.partition)?;
+                let tail = state.partitions.get(need.partition)?;
                 tail.fault.clone().filter(Fault::is_lasting)
             });
             seen.state = match fault {
@@ -327,7 +331,7 @@ impl TopicTail {
         let mut keys = HashSet::new();
         let mut all = true;
         for need in needs {
-            if let Some(tail) = state.partitions.get(&need.partition) {
+            if let Some(tail) = state.partitions.get(need.partition) {
                 for slot in slots {
                     if let Some(matches) = tail.matches.get(slot) {
                         all &= matches.collect_keys(need.from, &mut keys);
@@ -359,7 +363,7 @@ impl TopicTail {
     ) {
         let mut state = self.lock();
         let State { selectors, partitions, .. } = &mut *state;
-        let current = partitions.get_mut(&ticket.partition());
+        let current = partitions.get_mut(ticket.partition());
         let Some(tail) = current.filter(|tail| tail.epoch == ticket.epoch()) else {
             return;
         };
@@ -406,7 +410,7 @@ impl TopicTail {
     ) -> Option<Reading> {
         let mut state = self.lock();
         let State { selectors, partitions, .. } = &mut *state;
-        let tail = partitions.get_mut(&ticket.partition())?;
+        let tail = partitions.get_mut(ticket.partition())?;
         let backfill =
             tail.backfill.as_mut().filter(|backfill| backfill.epoch == ticket.epoch())?;
         backfill.slots.retain(|slot, since| {
@@ -445,7 +449,7 @@ impl TopicTail {
     /// Reading failed, for the tail or for a backfill.
     pub(super) fn fail(&self, ticket: &ReadTicket, fault: Fault) {
         let mut state = self.lock();
-        if let Some(tail) = state.partitions.get_mut(&ticket.partition()) {
+        if let Some(tail) = state.partitions.get_mut(ticket.partition()) {
             let gone = fault.loses_position();
             if gone {
                 // A backfill's stretch is no longer there; polls that come with the new log start say
@@ -462,7 +466,7 @@ impl TopicTail {
 
     /// Reading cannot go on, and polls that wait for it fail; the next one has it begun anew.
     pub(super) fn break_off(&self, ticket: &ReadTicket, fault: Fault) {
-        if let Some(tail) = self.lock().partitions.get_mut(&ticket.partition()) {
+        if let Some(tail) = self.lock().partitions.get_mut(ticket.partition()) {
             tail.break_off(ticket, Some(fault));
         }
         self.moved.notify_waiters();
@@ -471,7 +475,7 @@ impl TopicTail {
     /// Nobody reads for this ticket any more; where its partition is still read for it, that begins
     /// anew.
     pub(super) fn let_go(&self, ticket: &ReadTicket) {
-        if let Some(tail) = self.lock().partitions.get_mut(&ticket.partition()) {
+        if let Some(tail) = self.lock().partitions.get_mut(ticket.partition()) {
             tail.break_off(ticket, None);
         }
         self.moved.notify_waiters();
@@ -480,7 +484,7 @@ impl TopicTail {
     /// Whether a ticket is still what its partition is read for.
     pub(super) fn wants(&self, ticket: &ReadTicket) -> bool {
         let state = self.lock();
-        let tail = state.partitions.get(&ticket.partition());
+        let tail = state.partitions.get(ticket.partition());
         tail.is_some_and(|tail| {
             let backfill = tail.backfill.as_ref().map(|backfill| backfill.epoch);
             tail.epoch == ticket.epoch() || backfill == Some(ticket.epoch())
@@ -554,7 +558,7 @@ impl State {
     }
 
     fn drop_unneeded(&mut self) {
-        for (partition, tail) in &mut self.partitions {
+        for (partition, tail) in self.partitions.iter_mut() {
             let mut least: HashMap<Slot, Offset> = HashMap::new();
             for subscriber in self.subscribers.values() {
                 if let Some(need) = subscriber.needs.get(partition) {
@@ -596,16 +600,16 @@ impl State {
         view: View,
         readings: &mut Vec<Reading>,
     ) -> Result<(), Progress> {
-        if let Some(tail) = self.partitions.get(&need.partition) {
+        if let Some(tail) = self.partitions.get(need.partition) {
             let truncated = need.end < need.seen.min(tail.position);
             let trimmed = need.start > tail.position;
             tail.is_whole(slots, need, view)?;
             if tail.lost.is_some() || truncated || trimmed {
-                self.partitions.remove(&need.partition);
+                self.partitions.remove(need.partition);
             }
         }
         let State { selectors, partitions, last_epoch, .. } = self;
-        let tail = partitions.entry(need.partition).or_insert_with(|| {
+        let tail = partitions.or_insert_with(need.partition, || {
             let epoch = last_epoch.advance();
             let ticket = ReadTicket::new(Arc::clone(topic_tail), need.partition, epoch);
             let position = need.from.max(need.end.saturating_sub(BACKFILL_SPAN)).min(need.end);
@@ -656,7 +660,7 @@ impl State {
         partition: Partition,
     ) -> Option<Reading> {
         let State { selectors, partitions, last_epoch, .. } = self;
-        let tail = partitions.get_mut(&partition)?;
+        let tail = partitions.get_mut(partition)?;
         let PartitionTail { wanted, matches, .. } = tail;
         wanted.retain(|slot, from| matches.get(slot).is_some_and(|known| known.from() > *from));
         let until = wanted.keys().map(|slot| matches[slot].from()).max()?;

@@ -241,11 +241,13 @@ impl Lie {
     async fn judge(&self, trigger: &Trigger, hostile: &Hostile) -> Result<(), String> {
         let polls = if self.must == Must::End { 1 } else { 2 };
         let mut ran_out = false;
+        let mut last = String::new();
         for poll in 1..=polls {
             let asked = Instant::now();
             let answer = trigger.value().await;
             let took = asked.elapsed();
             ran_out |= took >= MEASURE_TIMEOUT;
+            last = format!("{answer:?} after {took:?}");
             let wrong =
                 |what: &str| Err(format!("{}, poll {poll}: {what} after {took:?}", self.name));
             if took > MEASURE_TIMEOUT + SLACK {
@@ -278,7 +280,7 @@ impl Lie {
             (_, 0, Scenario::Honest) | (_, 1.., _) => Ok(()),
             // On a busy machine a poll may run out of time before it comes to it.
             (_, 0, _) if self.must == Must::End && ran_out => Ok(()),
-            (_, 0, _) => Err(format!("{}: was never told", self.name)),
+            (_, 0, _) => Err(format!("{}: was never told: {last}", self.name)),
         }
     }
 }

@@ -7,7 +7,7 @@
 //! A cluster that refuses our login is [rejected](Cluster::is_rejected): the next call makes a new one,
 //! so that a refusal is never remembered.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,10 +23,11 @@ use super::offsets::{self, End, OfTopics, OffsetRange};
 use super::token::{self, Bearer};
 use super::topics::{TopicShape, Topics};
 use crate::coalescer::{Coalescer, ENDED, Tasks};
+use crate::kafka::by_partition::ByPartition;
 use crate::kafka::error::Error;
 use crate::kafka::fault::{Fault, Kind};
 use crate::kafka::librdkafka::HandleConfig;
-use crate::kafka::names::{Group, Offset, Partition, Topic};
+use crate::kafka::names::{Group, Offset, Topic};
 use crate::kafka::reader::{Reader, Reading};
 use crate::kafka::security::ClusterConfig;
 use crate::kafka::tail::{Selector, SubscriberId, TopicTail};
@@ -220,7 +221,7 @@ impl Cluster {
         topic: &Topic,
         time: i64,
         deadline: Instant,
-    ) -> Result<BTreeMap<Partition, Option<Offset>>, Error> {
+    ) -> Result<ByPartition<Option<Offset>>, Error> {
         let what = || format!("the offsets of topic {topic} by time");
         let time = u64::try_from(time).unwrap_or(0);
         loop {
@@ -430,7 +431,7 @@ impl Cluster {
                     known == now
                         || is_answered && known.shape == now.shape && !known.is_superseded_by(now)
                 });
-                (!is_as_known).then(|| (topic.clone(), now.clone()))
+                (!is_as_known).then(|| (topic.clone(), Arc::clone(now)))
             });
             changed.collect::<HashMap<_, _>>()
         };
@@ -526,7 +527,7 @@ mod tests {
         }
         let committed = cluster.committed(&group, std::slice::from_ref(&topic), deadline).await;
         let committed = committed.expect("committed offsets");
-        assert_eq!(committed[&topic], BTreeMap::from([(0, None), (1, None)]));
+        assert!(committed[&topic].iter().eq([(0, &None), (1, &None)]));
         let missing = cluster.offsets(&Topic::from("missing"), End::LastStable, deadline).await;
         assert!(matches!(missing, Err(Error::TopicNotFound { .. })), "{missing:?}");
     }

@@ -13,7 +13,7 @@
 //! # References
 //! - KIP-699 and KIP-709: many groups in one FindCoordinator (version 4) and OffsetFetch (version 8)
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,8 +25,9 @@ use tokio::time::Instant;
 use super::connections::{Connections, Lane};
 use super::topics::Topics;
 use crate::coalescer::{Coalescer, Tasks};
+use crate::kafka::by_partition::ByPartition;
 use crate::kafka::fault::{Fault, Kind};
-use crate::kafka::names::{Group, Offset, Partition, Topic};
+use crate::kafka::names::{Group, Offset, Topic};
 use crate::kafka::wire::requests::{
     Answer, Broker, CommittedOffset, FindCoordinator, GroupOffsets, GroupQuestion, OffsetFetch,
     Refusal,
@@ -52,7 +53,7 @@ const BELIEVE_AFTER: Duration = Duration::from_secs(1);
 const FORGET_AFTER: Duration = Duration::from_secs(900);
 
 /// A group's committed offsets, by topic and partition; `None` where it has none.
-pub(in crate::kafka) type CommittedOffsets = HashMap<Topic, BTreeMap<Partition, Option<Offset>>>;
+pub(in crate::kafka) type CommittedOffsets = HashMap<Topic, ByPartition<Option<Offset>>>;
 
 /// The groups of a cluster.
 pub(super) struct Groups {

@@ -7,14 +7,16 @@
 //! - KIP-79 (offsets by time), KIP-98 (the last stable offset), KIP-320 (leader epochs)
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::connections::{Connections, Lane};
 use super::topics::Description;
+use crate::kafka::by_partition::ByPartition;
 use crate::kafka::fault::{Fault, Kind};
-use crate::kafka::names::{Offset, Partition, Topic};
+use crate::kafka::names::{Offset, Topic};
 use crate::kafka::wire::Endpoint;
 use crate::kafka::wire::requests::{
     Answer, Isolation, ListOffsets, ListedOffset, PartitionPosition, Position,
@@ -47,7 +49,7 @@ type Listed = HashMap<Topic, Result<Vec<Option<Offset>>, Fault>>;
 /// Log start and end offset of each partition, or what keeps those of a topic from being known.
 pub(super) async fn ranges(
     connections: &Connections,
-    topics: &HashMap<Topic, Description>,
+    topics: &HashMap<Topic, Arc<Description>>,
     end: End,
     deadline: Instant,
 ) -> OfTopics {
@@ -78,15 +80,15 @@ pub(super) async fn ranges(
     topics.keys().map(|topic| (topic.clone(), range_of(topic))).collect()
 }
 
-/// The first offset of each partition whose record is of this time or later, in milliseconds since 1970;
+/// By partition the first offset whose record is of this time or later, in milliseconds since 1970;
 /// `None` where no record is.
 pub(super) async fn since(
     connections: &Connections,
     topic: &Topic,
-    description: Description,
+    description: Arc<Description>,
     time: u64,
     deadline: Instant,
-) -> Result<BTreeMap<Partition, Option<Offset>>, Fault> {
+) -> Result<ByPartition<Option<Offset>>, Fault> {
     let topics = HashMap::from([(topic.clone(), description)]);
     let (isolation, position) = (Isolation::ReadUncommitted, Position::Since(time));
     let mut found = list(connections, Lane::Ends, &topics, isolation, position, deadline).await;
@@ -98,7 +100,7 @@ pub(super) async fn since(
 async fn list(
     connections: &Connections,
     lane: Lane,
-    topics: &HashMap<Topic, Description>,
+    topics: &HashMap<Topic, Arc<Description>>,
     isolation: Isolation,
     position: Position,
     deadline: Instant,

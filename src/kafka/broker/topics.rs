@@ -6,7 +6,7 @@
 //! - KIP-320: leader epochs
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -88,20 +88,20 @@ impl Description {
 #[derive(Default)]
 pub(super) struct Topics {
     /// Those of which the offsets could be had.
-    known: Mutex<HashMap<Topic, Description>>,
+    known: Mutex<HashMap<Topic, Arc<Description>>>,
     /// Whether each is compacted, and when to ask again.
     policies: Mutex<HashMap<Topic, (Instant, bool)>>,
 }
 
 /// Descriptions, or why there is none.
-pub(super) type Descriptions = HashMap<Topic, Result<Description, Fault>>;
+pub(super) type Descriptions = HashMap<Topic, Result<Arc<Description>, Fault>>;
 
 impl Topics {
     /// What these topics last looked like, of those whose offsets could be had then.
-    pub(super) fn known(&self, topics: &BTreeSet<Topic>) -> HashMap<Topic, Description> {
+    pub(super) fn known(&self, topics: &BTreeSet<Topic>) -> HashMap<Topic, Arc<Description>> {
         let known = lock(&self.known);
         let of_each = topics.iter().filter_map(|topic| known.get_key_value(topic));
-        of_each.map(|(topic, description)| (topic.clone(), description.clone())).collect()
+        of_each.map(|(topic, description)| (topic.clone(), Arc::clone(description))).collect()
     }
 
     /// How many partitions a topic had.
@@ -110,7 +110,7 @@ impl Topics {
     }
 
     /// Keeps what a topic looks like, or forgets it.
-    pub(super) fn keep(&self, topic: &Topic, description: Option<&Description>) {
+    pub(super) fn keep(&self, topic: &Topic, description: Option<&Arc<Description>>) {
         let mut known = lock(&self.known);
         match description {
             Some(description) if known.get(topic) == Some(description) => {}
@@ -121,7 +121,7 @@ impl Topics {
                 {
                     known.clear();
                 }
-                known.insert(topic.clone(), description.clone());
+                known.insert(topic.clone(), Arc::clone(description));
             }
             None => drop(known.remove(topic)),
         }
@@ -156,7 +156,7 @@ impl Topics {
                     let id = TopicId(metadata.id.unwrap_or_default());
                     // As many as a reply may have.
                     let partitions = Partition::try_from(leaders.len()).unwrap_or(Partition::MAX);
-                    Ok(Description { shape: TopicShape { id, partitions }, leaders })
+                    Ok(Arc::new(Description { shape: TopicShape { id, partitions }, leaders }))
                 }
             };
             (topic, description)

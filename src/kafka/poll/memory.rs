@@ -36,6 +36,7 @@ use super::partition::{
     Observed, Polled, Remembered, Rules, Step, WithoutOffset, count_from, step,
 };
 use crate::kafka::broker::TopicId;
+use crate::kafka::by_partition::ByPartition;
 use crate::kafka::names::{Partition, Topic};
 
 /// What is remembered of all topics of a trigger.
@@ -52,7 +53,7 @@ pub(super) struct ObservedTopic {
     /// When the id and the ends were asked for.
     pub(super) asked: Instant,
     /// Those that the trigger counts.
-    pub(super) partitions: BTreeMap<Partition, Observed>,
+    pub(super) partitions: ByPartition<Observed>,
 }
 
 /// What has to be asked for before it is known from where on to count.
@@ -71,7 +72,7 @@ struct RememberedTopic {
     asked: Instant,
     /// The time from which on it is seen, where one is known.
     since: Option<i64>,
-    partitions: BTreeMap<Partition, Remembered>,
+    partitions: ByPartition<Remembered>,
 }
 
 impl Memory {
@@ -94,7 +95,7 @@ impl Memory {
                 fit = false;
                 continue;
             };
-            for (partition, seen) in &observed.partitions {
+            for (partition, seen) in observed.partitions.iter() {
                 let Some(known) = remembered.partitions.get_mut(partition) else { continue };
                 let (next, step) = step(*known, seen, rules, now);
                 *known = next;
@@ -102,7 +103,7 @@ impl Memory {
                     Step::Count(_) => {}
                     Step::AskHighWatermark => {
                         let topic = questions.high_watermarks.entry(observed.topic.clone());
-                        topic.or_default().insert(*partition);
+                        topic.or_default().insert(partition);
                     }
                     Step::AskAgain => fit = false,
                 }
@@ -128,13 +129,13 @@ impl Memory {
         for observed in observed {
             let remembered = self.topics.get(&observed.topic).filter(|of| of.id == observed.id)?;
             let mut remembered = remembered.clone();
-            for (partition, seen) in &observed.partitions {
+            for (partition, seen) in observed.partitions.iter() {
                 let known = remembered.partitions.get_mut(partition)?;
                 let (next, step) = count_from(*known, seen, rules);
                 *known = next;
                 let Step::Count(waiting) = step else { return None };
                 let persistent = known.is_persistent(seen.valid_committed(), rules);
-                let at = (observed.topic.clone(), *partition);
+                let at = (observed.topic.clone(), partition);
                 polled.push(Polled::new(at, seen, waiting, persistent));
             }
             remembered.since = since.or(remembered.since);
@@ -155,7 +156,7 @@ impl Memory {
         for Polled { topic, partition, committed, .. } in polled {
             let remembered = self.topics.get_mut(topic);
             let same = remembered.filter(|remembered| ids.get(topic) == Some(&remembered.id));
-            if let Some(known) = same.and_then(|same| same.partitions.get_mut(partition)) {
+            if let Some(known) = same.and_then(|same| same.partitions.get_mut(*partition)) {
                 known.last_metric = *committed;
             }
         }
@@ -167,7 +168,7 @@ impl Memory {
         let ObservedTopic { topic, id, asked, partitions } = observed;
         let new = || {
             let (id, asked) = (*id, *asked);
-            RememberedTopic { id, asked, since: None, partitions: BTreeMap::new() }
+            RememberedTopic { id, asked, since: None, partitions: ByPartition::new() }
         };
         let mut is_first = false;
         let remembered = self.topics.entry(topic.clone()).or_insert_with(|| {
@@ -181,11 +182,11 @@ impl Memory {
             *remembered = new();
         }
         remembered.asked = remembered.asked.max(*asked);
-        for (partition, seen) in partitions {
+        for (partition, seen) in partitions.iter() {
             // What comes to a topic that is known already, as a partition or made again, is new.
             let is_seen = is_first && rules.without_offset == WithoutOffset::FromFirstSeen;
             let first_seen = if is_seen { seen.end } else { 0 };
-            remembered.partitions.entry(*partition).or_insert_with(|| Remembered::new(first_seen));
+            remembered.partitions.or_insert_with(partition, || Remembered::new(first_seen));
         }
         Some(remembered)
     }
@@ -208,7 +209,7 @@ mod tests {
     fn seen(id: u8, asked: Instant, end: Offset, committed: Option<Offset>) -> ObservedTopic {
         let committed = committed.map_or(Committed::Absent, Committed::At);
         let seen = Observed { start: 0, end, committed, high_watermark: None, since: None };
-        let partitions = BTreeMap::from([(0, seen)]);
+        let partitions = ByPartition::from_iter([(0, seen)]);
         ObservedTopic { topic: Topic::from("t"), id: TopicId::of(id), asked, partitions }
     }
 
@@ -255,7 +256,7 @@ mod tests {
             assert!(memory.plan_at(&old, start).is_some(), "{name}");
             let new = seen(2, after(start, 1), 3, None);
             assert_eq!(memory.plan_at(&new, new.asked), Some(Questions::default()), "{name}");
-            old.partitions.get_mut(&0).expect("one").high_watermark = high_watermark;
+            old.partitions.get_mut(0).expect("one").high_watermark = high_watermark;
             assert_eq!(memory.commit_one(&old), None, "{name}: of the old one");
             assert_eq!(memory.commit_one(&new), Some(Waiting::From(0)), "{name}: all is new");
         }
@@ -322,7 +323,7 @@ mod tests {
         let mut memory = Memory::default();
         let mut seen = seen(1, start, 8, None);
         assert_eq!(memory.poll(&seen), Some(Waiting::From(8)));
-        let added = Observed { end: 9, ..seen.partitions[&0] };
+        let added = Observed { end: 9, ..*seen.partitions.get(0).expect("one") };
         seen.partitions.insert(1, added);
         assert!(memory.plan_at(&seen, start).is_some());
         let polled = memory.commit(std::slice::from_ref(&seen), RULES, None).expect("both");
@@ -335,7 +336,7 @@ mod tests {
         let start = Instant::now();
         let mut memory = Memory::default();
         let mut first = seen(1, start, 8, None);
-        first.partitions.get_mut(&0).expect("one").committed = Committed::NotAsked;
+        first.partitions.get_mut(0).expect("one").committed = Committed::NotAsked;
         assert_eq!(memory.poll(&first), None);
         let then = seen(1, after(start, 1), 11, None);
         assert_eq!(memory.poll(&then), Some(Waiting::From(8)), "3 came since");
@@ -376,7 +377,7 @@ mod tests {
         let both = [of("a", 1, start, None), of("b", 1, start, None)];
         assert!(memory.plan(&both, RULES, None, start).is_some());
         let mut late = [of("a", 1, start, None), of("b", 2, after(start, 1), None)];
-        late[0].partitions.get_mut(&0).expect("one").since = Some(2);
+        late[0].partitions.get_mut(0).expect("one").since = Some(2);
         assert!(memory.commit(&late, RULES, Some(7)).is_none());
         let questions = memory.plan(&both, RULES, Some(7), start).expect("questions");
         assert_eq!(questions.since.len(), 2, "it still has to be asked for");
@@ -393,7 +394,7 @@ mod tests {
             let observed = std::slice::from_ref(&seen);
             let questions = memory.plan(observed, RULES, Some(time), start).expect("questions");
             let asks = questions.since.len() == 1;
-            seen.partitions.get_mut(&0).expect("one").since = asks.then_some(first);
+            seen.partitions.get_mut(0).expect("one").since = asks.then_some(first);
             let polled = memory.commit(std::slice::from_ref(&seen), RULES, Some(time));
             (asks, polled.expect("an answer")[0].waiting)
         };
@@ -434,7 +435,7 @@ mod tests {
         let mut seen = seen(id, now, poll.end, poll.committed);
         let questions = memory.plan_at(&seen, now)?;
         if !questions.high_watermarks.is_empty() {
-            seen.partitions.get_mut(&0)?.high_watermark = Some(poll.high_watermark);
+            seen.partitions.get_mut(0)?.high_watermark = Some(poll.high_watermark);
         }
         Some(seen)
     }
@@ -461,7 +462,7 @@ mod tests {
             }
             // Knows of the old topic only that there was one.
             let mut fresh = Memory::default();
-            let empty = ObservedTopic { partitions: BTreeMap::new(), ..seen(1, now, 0, None) };
+            let empty = ObservedTopic { partitions: ByPartition::new(), ..seen(1, now, 0, None) };
             fresh.plan(&[empty], RULES, None, now);
             for poll in since {
                 now = after(now, poll.after);

@@ -20,7 +20,7 @@ mod lag;
 mod memory;
 mod partition;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -33,8 +33,9 @@ use self::answer::{StillReading, Tally, add_up, total};
 use self::memory::{Memory, ObservedTopic, Questions};
 use self::partition::{Committed, Observed, Polled, Rules, Waiting};
 use super::broker::{Cluster, Clusters, CommittedOffsets, End, OffsetRange, TopicOffsets};
+use super::by_partition::ByPartition;
 use super::error::Error;
-use super::names::{Offset, Partition, Topic};
+use super::names::{Offset, Topic};
 use super::tail::{Need, Progress, Selector, SubscriberId, TopicTail, View};
 use super::trigger::{CountBy, CountFrom, KafkaTrigger, MAX_TOPICS, Spread};
 use crate::backlog::{Measured, Purpose, Scope};
@@ -84,7 +85,7 @@ struct Asked {
 }
 
 /// How far the tails had come before the ends were asked for.
-type Positions = HashMap<Topic, BTreeMap<Partition, Offset>>;
+type Positions = HashMap<Topic, ByPartition<Offset>>;
 
 impl TriggerPoller {
     pub(super) fn new(trigger: Arc<KafkaTrigger>, clusters: Arc<Clusters>) -> TriggerPoller {
@@ -189,7 +190,7 @@ impl TriggerPoller {
             let group = &self.trigger.group;
             let committed = cluster.committed(group, &[], deadline).await?;
             let has_one =
-                |offsets: &BTreeMap<_, Option<Offset>>| offsets.values().any(Option::is_some);
+                |offsets: &ByPartition<Option<Offset>>| offsets.values().any(Option::is_some);
             let of_group = committed.iter().filter(|(_, offsets)| has_one(offsets));
             topics.extend(of_group.map(|(topic, _)| topic.clone()));
             if topics.is_empty() {
@@ -243,7 +244,7 @@ impl TriggerPoller {
         for observed in &mut observed {
             if let Some(time) = since.filter(|_| questions.since.contains(&observed.topic)) {
                 let offsets = cluster.since(&observed.topic, time, deadline).await?;
-                for (partition, seen) in &mut observed.partitions {
+                for (partition, seen) in observed.partitions.iter_mut() {
                     seen.since = offsets.get(partition).copied().flatten();
                 }
             }
@@ -276,7 +277,7 @@ impl TriggerPoller {
             for partition in partitions {
                 let index = usize::try_from(*partition).ok();
                 let end = index.and_then(|index| bounds.ranges.get(index));
-                let (Some(range), Some(seen)) = (end, observed.partitions.get_mut(partition))
+                let (Some(range), Some(seen)) = (end, observed.partitions.get_mut(*partition))
                 else {
                     return Ok(false);
                 };
@@ -302,9 +303,9 @@ impl TriggerPoller {
         let each = (0..).zip(&bounds.ranges);
         let counted = each
             .filter(|(partition, _)| limited.is_none_or(|limited| limited.contains(*partition)));
-        let partitions: BTreeMap<Partition, Observed> = counted
+        let partitions: ByPartition<Observed> = counted
             .map(|(partition, OffsetRange { start, end })| {
-                let committed = match committed.and_then(|of_topic| of_topic.get(&partition)) {
+                let committed = match committed.and_then(|of_topic| of_topic.get(partition)) {
                     None => Committed::NotAsked,
                     Some(None) => Committed::Absent,
                     Some(Some(committed)) => Committed::At(*committed),
@@ -481,13 +482,13 @@ impl Hold {
 /// What has to be read of these partitions, of one topic.
 fn needs<'a>(
     partitions: impl IntoIterator<Item = &'a Polled>,
-    positions: Option<&BTreeMap<Partition, Offset>>,
+    positions: Option<&ByPartition<Offset>>,
 ) -> Vec<Need> {
     let need = |polled: &Polled| match polled.waiting {
         Waiting::Fixed(_) => None,
         Waiting::From(from) => {
             let Polled { partition, start, end, .. } = *polled;
-            let seen = positions.and_then(|positions| positions.get(&partition));
+            let seen = positions.and_then(|positions| positions.get(partition));
             Some(Need { partition, from, start, end, seen: seen.copied().unwrap_or(0) })
         }
     };
