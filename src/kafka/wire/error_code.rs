@@ -218,6 +218,10 @@ impl ErrorCode {
     pub const SASL_AUTHENTICATION_FAILED: Self = Self(58);
     /// No right to the delegation token.
     pub const DELEGATION_TOKEN_AUTHORIZATION_FAILED: Self = Self(65);
+    /// The broker has no such fetch session; a new one is to be begun.
+    pub const FETCH_SESSION_ID_NOT_FOUND: Self = Self(70);
+    /// The broker is at another step of the fetch session; a new one is to be begun.
+    pub const INVALID_FETCH_SESSION_EPOCH: Self = Self(71);
     /// The leader does not listen where the client came in.
     pub const LISTENER_NOT_FOUND: Self = Self(72);
     /// The client knows an older leader of the partition.
@@ -238,6 +242,8 @@ impl ErrorCode {
     pub const UNKNOWN_TOPIC_ID: Self = Self(100);
     /// The topic's id is another one.
     pub const INCONSISTENT_TOPIC_ID: Self = Self(103);
+    /// The fetch session names topics by id and the question by name, or the other way round.
+    pub const FETCH_SESSION_TOPIC_ID_ERROR: Self = Self(106);
     /// What we know of the cluster is too old; begin at the bootstrap servers.
     pub const REBOOTSTRAP_REQUIRED: Self = Self(129);
 

@@ -3,12 +3,13 @@
 //! - Every step is checked. A [`Reader`] never reads past its frame and never panics.
 //! - Text and bytes are slices of the frame. The reader itself takes no memory.
 //! - In a flexible version lengths are varints of one more than the length, 0 is null, and each
-//!   struct ends in tagged fields. No tag is asked for, so all are skipped.
+//!   struct ends in tagged fields. Those that nobody asks for are skipped.
 //! - Each method takes the name of the field, which an error tells.
 //!
 //! # References
 //! - [Protocol primitive types](https://kafka.apache.org/protocol#protocol_types)
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::metadata::one_line;
@@ -20,6 +21,8 @@ const SHOWN_BYTES: usize = 80;
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
     rest: &'a [u8],
+    /// How many bytes there were at first.
+    length: usize,
     flexible: bool,
     throttle: Duration,
 }
@@ -112,7 +115,7 @@ pub enum DecodeError {
 impl<'a> Reader<'a> {
     /// A reader over these bytes, in a flexible version or in one that is not.
     pub fn new(bytes: &'a [u8], flexible: bool) -> Self {
-        Self { rest: bytes, flexible, throttle: Duration::ZERO }
+        Self { rest: bytes, length: bytes.len(), flexible, throttle: Duration::ZERO }
     }
 
     /// How many bytes are left.
@@ -229,18 +232,47 @@ impl<'a> Reader<'a> {
         self.take(what, length.ok_or(DecodeError::Null { what })?)
     }
 
+    /// Passes over bytes, and says where they are, counted from the first byte of the reader. Null
+    /// is no bytes.
+    ///
+    /// # Errors
+    /// The frame ends before they do.
+    pub fn range(&mut self, what: &'static str) -> Result<Range<usize>, DecodeError> {
+        let length = if self.flexible {
+            self.varint_length(what)?
+        } else {
+            not_negative(what, self.i32(what)?.into())?
+        };
+        let start = self.length.saturating_sub(self.rest.len());
+        let taken = self.take(what, length.unwrap_or(0))?;
+        Ok(start..start.saturating_add(taken.len()))
+    }
+
     /// Reads how many elements an array has, each of which takes at least `element` bytes.
     ///
     /// # Errors
     /// It is null, the frame ends before it, or the elements do not fit into the rest of the frame.
     pub fn count(&mut self, what: &'static str, element: usize) -> Result<usize, DecodeError> {
+        self.nullable_count(what, element)?.ok_or(DecodeError::Null { what })
+    }
+
+    /// Reads how many elements an array has that may be null, as [`count`](Self::count) does.
+    ///
+    /// # Errors
+    /// The frame ends before it, or the elements do not fit into the rest of the frame.
+    pub fn nullable_count(
+        &mut self,
+        what: &'static str,
+        element: usize,
+    ) -> Result<Option<usize>, DecodeError> {
         let count = if self.flexible {
             self.varint_length(what)?
         } else {
             not_negative(what, self.i32(what)?.into())?
         };
-        let count = count.ok_or(DecodeError::Null { what })?;
-        if count > self.rest.len() / element.max(1) {
+        if let Some(count) = count
+            && count > self.rest.len() / element.max(1)
+        {
             let count = u32::try_from(count).unwrap_or(u32::MAX);
             return Err(DecodeError::CountBeyondFrame { what, count });
         }
@@ -261,15 +293,34 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// The frame ends before they do.
     pub fn tags(&mut self) -> Result<(), DecodeError> {
+        self.each_tag(&mut |_, field| {
+            field.skip_rest();
+            Ok(())
+        })
+    }
+
+    /// Reads the tagged fields at the end of a struct, which only a flexible version has. `read`
+    /// gets the tag and a reader over the field alone, of which it leaves nothing: what it does not
+    /// know it [skips](Self::skip_rest).
+    ///
+    /// # Errors
+    /// The frame ends before they do, `read` fails, or it leaves something.
+    pub fn each_tag(
+        &mut self,
+        read: &mut dyn FnMut(u32, &mut Reader<'a>) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
         const WHAT: &str = "tagged fields";
         if !self.flexible {
             return Ok(());
         }
         // Each takes two bytes or more, so this ends with the frame at the latest.
         for _ in 0..self.unsigned_varint(WHAT)? {
-            self.unsigned_varint(WHAT)?;
+            let tag = self.unsigned_varint(WHAT)?;
             let size = self.unsigned_varint(WHAT)?;
-            self.take(WHAT, usize::try_from(size).unwrap_or(usize::MAX))?;
+            let field = self.take(WHAT, usize::try_from(size).unwrap_or(usize::MAX))?;
+            let mut field = Reader::new(field, true);
+            read(tag, &mut field)?;
+            field.finish()?;
         }
         Ok(())
     }
@@ -453,6 +504,24 @@ mod tests {
         assert_eq!(from.skip_array(WHAT, 2), Ok(()));
         assert_eq!(from.tags(), Ok(()));
         assert_eq!(from.i8(WHAT), Ok(5));
+        let mut from = Reader::new(&[9, 3, 7, 8, 0, 1], true);
+        assert_eq!(from.i8(WHAT), Ok(9));
+        assert_eq!(from.range(WHAT), Ok(2..4));
+        assert_eq!(from.range(WHAT), Ok(5..5));
+        assert_eq!(from.range(WHAT), Ok(6..6));
+        let mut from = Reader::new(&[0, 0, 0, 1, 7, 0xff, 0xff, 0xff, 0xff], false);
+        assert_eq!(from.range(WHAT), Ok(4..5));
+        assert_eq!(from.nullable_count(WHAT, 1), Ok(None));
+        let tagged = [2, 3, 1, 7, 5, 2, 8, 9];
+        let mut seen = Vec::new();
+        let read = Reader::new(&tagged, true).each_tag(&mut |tag, field| {
+            seen.push((tag, field.i8(WHAT)?));
+            field.skip_rest();
+            Ok(())
+        });
+        assert_eq!((read, seen), (Ok(()), vec![(3, 7), (5, 8)]));
+        let left = Reader::new(&tagged, true).each_tag(&mut |_, field| field.i8(WHAT).map(|_| ()));
+        assert_eq!(left, Err(DecodeError::Trailing { bytes: 1 }));
         let mut from = Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0xac, 0x02], true);
         assert_eq!(from.unsigned_varint(WHAT), Ok(u32::MAX));
         assert_eq!(from.unsigned_varint(WHAT), Ok(300));
@@ -465,7 +534,7 @@ mod tests {
         #[test]
         fn no_bytes_make_a_field_panic(
             bytes in prop::collection::vec(any::<u8>(), 0..64),
-            steps in prop::collection::vec(0..12_u8, 0..32),
+            steps in prop::collection::vec(0..14_u8, 0..32),
             flexible: bool,
             element in 0..64_usize,
         ) {
@@ -484,6 +553,10 @@ mod tests {
                     8 => from.bytes(WHAT).map(|_| ()),
                     9 => from.skip_array(WHAT, element),
                     10 => from.tags(),
+                    11 => from.range(WHAT).map(|range| {
+                        assert!(bytes.get(range).is_some());
+                    }),
+                    12 => from.each_tag(&mut |_, field| field.i8(WHAT).map(|_| ())),
                     _ => from.count(WHAT, element).map(|count| {
                         assert!(count * element.max(1) <= from.remaining());
                     }),

@@ -13,6 +13,8 @@ use std::ops::RangeInclusive;
 /// A kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ApiKey {
+    /// The records of partitions.
+    Fetch,
     /// The offset of a point in time, or of either end of a partition.
     ListOffsets,
     /// Brokers, topics and the leaders of partitions.
@@ -46,7 +48,8 @@ struct Facts {
 
 impl ApiKey {
     /// All requests that we speak.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::Fetch,
         Self::ListOffsets,
         Self::Metadata,
         Self::OffsetFetch,
@@ -59,6 +62,8 @@ impl ApiKey {
 
     const fn facts(self) -> Facts {
         let (name, number, versions, first_flexible) = match self {
+            // Before version 4 there are no transactions, and every version from 2.1 on has it.
+            Self::Fetch => ("Fetch", 1, 4..=17, 12),
             Self::ListOffsets => ("ListOffsets", 2, 1..=10, 6),
             // Before version 4 asking for a topic may make it.
             Self::Metadata => ("Metadata", 3, 4..=13, 9),
@@ -107,9 +112,14 @@ impl fmt::Display for ApiKey {
 impl BrokerVersions {
     /// The highest version of this request that the broker and we speak.
     pub fn choose(&self, key: ApiKey) -> Option<i16> {
+        self.choose_up_to(key, i16::MAX)
+    }
+
+    /// The highest version of this request, up to `most`, that the broker and we speak.
+    pub fn choose_up_to(&self, key: ApiKey, most: i16) -> Option<i16> {
         let offered = self.offered(key)?;
         let ours = key.versions();
-        let highest = *ours.end().min(offered.end());
+        let highest = most.min(*ours.end()).min(*offered.end());
         (highest >= *ours.start().max(offered.start())).then_some(highest)
     }
 
@@ -153,6 +163,14 @@ mod tests {
             assert_eq!(versions.choose(ApiKey::Metadata), expected, "{name}");
             assert_eq!(versions.choose(ApiKey::OffsetFetch), None, "{name}");
         }
+    }
+
+    #[test]
+    fn a_question_may_take_no_more_than_a_version() {
+        let versions = BrokerVersions::from_iter([(ApiKey::Fetch, 4..=17)]);
+        assert_eq!(versions.choose_up_to(ApiKey::Fetch, 12), Some(12));
+        assert_eq!(versions.choose_up_to(ApiKey::Fetch, i16::MAX), Some(17));
+        assert_eq!(versions.choose_up_to(ApiKey::Fetch, 3), None);
     }
 
     #[test]

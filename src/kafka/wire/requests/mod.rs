@@ -6,6 +6,7 @@
 mod aligned;
 pub mod api_versions;
 pub mod describe_configs;
+pub mod fetch;
 pub mod find_coordinator;
 pub mod list_offsets;
 pub mod metadata;
@@ -16,6 +17,10 @@ mod tests;
 
 pub use api_versions::{ApiVersions, ApiVersionsReply};
 pub use describe_configs::DescribeConfigs;
+pub use fetch::{
+    AbortedTransaction, CurrentLeader, EpochEnd, Fetch, FetchPartition, FetchReply, FetchSession,
+    FetchTopic, FetchedPartition, ForgottenTopic, InSession, TopicId,
+};
 pub use find_coordinator::FindCoordinator;
 pub use list_offsets::{Isolation, ListOffsets, ListedOffset, PartitionPosition, Position};
 pub use metadata::{Broker, Metadata, MetadataReply, PartitionMetadata, TopicMetadata};
@@ -43,6 +48,12 @@ pub trait Request {
 
     /// What answers it.
     type Reply;
+
+    /// The highest version that has words for this question; the versions that we speak bound it
+    /// further.
+    fn highest(&self) -> i16 {
+        i16::MAX
+    }
 
     /// Writes its fields in this version. What the version has no words for is
     /// [failed](Writer::fail).

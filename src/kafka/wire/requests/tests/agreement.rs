@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::sync::Arc;
 
 use kafka_protocol::protocol::StrBytes;
 use proptest::prelude::*;
@@ -284,6 +284,111 @@ proptest! {
     }
 
     #[test]
+    fn fetch_says_what_the_broker_said(
+        question in named(topic_name(), by_partition(fetched()), 0..=4),
+        in_session: bool,
+        (committed, millis, session) in any::<(bool, u32, (i32, i32))>(),
+        error in prop::option::of(code()),
+        order in order(),
+    ) {
+        let topics: Vec<_> = (1..).zip(&question).map(|(id, (name, partitions))| FetchTopic {
+            name: topic(name),
+            id: Some([id; 16]),
+            partitions: partitions.iter().map(|(partition, (asked, _, _))| {
+                FetchPartition { partition: *partition, ..*asked }
+            }).collect(),
+        }).collect();
+        let forgotten = topics.iter().map(|topic| ForgottenTopic {
+            name: topic.name.clone(),
+            id: topic.id,
+            partitions: topic.partitions.iter().map(|asked| asked.partition).collect(),
+        });
+        let (id, epoch) = session;
+        let request = Fetch {
+            max_wait: Duration::from_millis(millis.into()),
+            min_bytes: 1,
+            max_bytes: u32::MAX,
+            isolation:
+                if committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted },
+            session: FetchSession { id, epoch: epoch.min(0) },
+            topics: topics.clone(),
+            forgotten: forgotten.collect(),
+            in_session: in_session.then(|| Arc::new(InSession::of(&topics))),
+        };
+        let answered: Vec<_> = question.iter().enumerate().flat_map(|(place, (_, partitions))| {
+            partitions.iter().filter_map(move |(partition, (_, fetched, records))| {
+                let mut fetched = fetched.clone()?;
+                fetched.topic = place;
+                fetched.partition = *partition;
+                Some((fetched, records.clone()))
+            })
+        }).collect();
+        let answered = reordered(answered, &order);
+        for version in Fetch::KEY.versions() {
+            let asked: theirs::FetchRequest = read_back(&request, version);
+            prop_assert_eq!(asked.replica_id.0, -1);
+            prop_assert_eq!(asked.replica_state.replica_id.0, -1);
+            prop_assert_eq!(asked.max_wait_ms, i32::try_from(millis).unwrap_or(i32::MAX));
+            prop_assert_eq!((asked.min_bytes, asked.max_bytes), (1, i32::MAX));
+            prop_assert_eq!(asked.isolation_level, i8::from(committed));
+            let session = if version >= 7 { (id, epoch.min(0)) } else { (0, -1) };
+            prop_assert_eq!((asked.session_id, asked.session_epoch), session);
+            prop_assert!(asked.rack_id.is_empty());
+            prop_assert_eq!(asked.topics.len(), topics.len());
+            for (theirs, ours) in asked.topics.iter().zip(&topics) {
+                let name = if version < 13 { ours.name.as_str() } else { "" };
+                let id = if version < 13 { [0; 16] } else { ours.id.unwrap() };
+                prop_assert_eq!(theirs.topic.0.as_str(), name);
+                prop_assert_eq!(*theirs.topic_id.as_bytes(), id);
+                prop_assert_eq!(theirs.partitions.len(), ours.partitions.len());
+                for (theirs, ours) in theirs.partitions.iter().zip(&ours.partitions) {
+                    let since = |first, epoch: Option<i32>| {
+                        epoch.filter(|_| version >= first).unwrap_or(-1)
+                    };
+                    prop_assert_eq!(theirs.partition, ours.partition);
+                    prop_assert_eq!(theirs.current_leader_epoch, since(9, ours.leader_epoch));
+                    prop_assert_eq!(theirs.fetch_offset, wire_offset(Some(ours.fetch_offset)));
+                    prop_assert_eq!(theirs.last_fetched_epoch, since(12, ours.last_fetched_epoch));
+                    prop_assert_eq!(theirs.log_start_offset, -1);
+                    let max = i32::try_from(ours.max_bytes).unwrap_or(i32::MAX);
+                    prop_assert_eq!(theirs.partition_max_bytes, max);
+                }
+            }
+            let forgotten = if version >= 7 { &request.forgotten[..] } else { &[] };
+            prop_assert_eq!(asked.forgotten_topics_data.len(), forgotten.len());
+            for (theirs, ours) in asked.forgotten_topics_data.iter().zip(forgotten) {
+                let name = if version < 13 { ours.name.as_str() } else { "" };
+                let id = if version < 13 { [0; 16] } else { ours.id.unwrap() };
+                prop_assert_eq!(theirs.topic.0.as_str(), name);
+                prop_assert_eq!(*theirs.topic_id.as_bytes(), id);
+                prop_assert_eq!(&theirs.partitions, &ours.partitions);
+            }
+            let whole = (error.map_or(0, |code| code.0), id);
+            let reply = payload(&fetch_reply(version, &topics, whole, &answered), version);
+            let decoded = decode_frame(&request, version, &reply).unwrap();
+            prop_assert_eq!(decoded.throttle, Duration::from_millis(31));
+            let decoded = decoded.reply;
+            prop_assert_eq!(decoded.error, error.filter(|_| version >= 7));
+            prop_assert_eq!(decoded.session, Some(id).filter(|id| version >= 7 && *id != 0));
+            prop_assert_eq!(decoded.partitions.len(), answered.len());
+            for (ours, (theirs, records)) in decoded.partitions.iter().zip(&answered) {
+                prop_assert_eq!(&reply[ours.records.clone()], &records[..]);
+                let mut expected = theirs.clone();
+                expected.records = ours.records.clone();
+                expected.log_start_offset = expected.log_start_offset.filter(|_| version >= 5);
+                expected.diverging = expected.diverging.filter(|_| version >= 12);
+                expected.leader = expected.leader.filter(|_| version >= 12);
+                if expected.error.is_some() {
+                    expected.high_watermark = None;
+                    expected.last_stable_offset = None;
+                    expected.log_start_offset = None;
+                }
+                prop_assert_eq!(ours, &expected);
+            }
+        }
+    }
+
+    #[test]
     fn describe_configs_says_what_the_broker_said(
         question in named(topic_name(), answer(prop::option::of("[a-z,]{0,20}")), 0..=5),
         order in order(),
@@ -436,25 +541,35 @@ fn what_a_version_cannot_ask_is_not_sent() {
         request_frame(request, version, 1, CLIENT).unwrap_err()
     }
     let group = |name: &str, topics| GroupQuestion { group: Group::from(name), topics };
-    let fetch = |groups| OffsetFetch { groups, require_stable: false };
+    let committed = |groups| OffsetFetch { groups, require_stable: false };
     let (g, h) = (Group::from("g"), Group::from("h"));
+    let nameless = |mut topic: FetchTopic| {
+        topic.id = None;
+        topic
+    };
+    let incremental = Fetch { session: FetchSession::begun(5), ..fetch(vec![]) };
     let not_in = |key, version, what| EncodeError::NotInVersion { key, version, what };
     let one = "other than one group";
     let long = "g".repeat(32_768);
     let rows = [
         (
-            refused(&fetch(vec![group("g", None), group("h", None)]), 7),
+            refused(&committed(vec![group("g", None), group("h", None)]), 7),
             not_in(ApiKey::OffsetFetch, 7, one),
         ),
-        (refused(&fetch(vec![]), 7), not_in(ApiKey::OffsetFetch, 7, one)),
+        (refused(&committed(vec![]), 7), not_in(ApiKey::OffsetFetch, 7, one)),
         (
-            refused(&fetch(vec![group("g", None)]), 1),
+            refused(&committed(vec![group("g", None)]), 1),
             not_in(ApiKey::OffsetFetch, 1, "all offsets of a group"),
         ),
         (
             refused(&FindCoordinator { groups: vec![g, h] }, 3),
             not_in(ApiKey::FindCoordinator, 3, one),
         ),
+        (
+            refused(&fetch(vec![nameless(fetched_topic("a", 1, &[0]))]), 13),
+            not_in(ApiKey::Fetch, 13, "a topic whose id is not known"),
+        ),
+        (refused(&incremental, 6), not_in(ApiKey::Fetch, 6, "what is new in a session")),
         (refused(&ApiVersions, 5), EncodeError::Version { key: ApiKey::ApiVersions, version: 5 }),
         (
             refused(&FindCoordinator { groups: vec![Group::from(long.as_str())] }, 4),
@@ -464,6 +579,117 @@ fn what_a_version_cannot_ask_is_not_sent() {
     for (error, expected) in rows {
         assert_eq!(error, expected);
     }
+}
+
+#[test]
+fn a_question_says_which_versions_have_words_for_it() {
+    let named = || fetched_topic("a", 1, &[0]);
+    let nameless = || FetchTopic { id: None, ..named() };
+    let session = |id| {
+        let topics = [(topic("a"), id, [0, 1])];
+        Some(Arc::new(InSession::new(topics)))
+    };
+    let forgotten = |id| vec![ForgottenTopic { name: topic("a"), id, partitions: vec![0] }];
+    let rows = [
+        ("nothing", fetch(vec![]), i16::MAX),
+        ("ids", fetch(vec![named(), named()]), i16::MAX),
+        ("a topic without one", fetch(vec![named(), nameless()]), 12),
+        ("one to forget", Fetch { forgotten: forgotten(None), ..fetch(vec![]) }, 12),
+        (
+            "one to forget by id",
+            Fetch { forgotten: forgotten(named().id), ..fetch(vec![]) },
+            i16::MAX,
+        ),
+        ("a session", Fetch { in_session: session(None), ..fetch(vec![]) }, 12),
+        ("a session by id", Fetch { in_session: session(named().id), ..fetch(vec![]) }, i16::MAX),
+    ];
+    for (name, request, expected) in rows {
+        assert_eq!(request.highest(), expected, "{name}");
+    }
+    assert_eq!(Metadata { topics: vec![] }.highest(), i16::MAX);
+}
+
+#[test]
+fn a_reply_may_name_what_the_session_has_and_is_told_its_place() {
+    let session = [("a", 1, vec![0, 1]), ("b", 2, vec![7, 3, 7]), ("c", 3, vec![0])];
+    let session = InSession::new(
+        session.map(|(name, id, partitions)| (topic(name), Some([id; 16]), partitions)),
+    );
+    let topics = vec![
+        fetched_topic("a", 1, &[0, 1]),
+        fetched_topic("b", 2, &[3, 7]),
+        fetched_topic("c", 3, &[0]),
+    ];
+    let request = Fetch {
+        session: FetchSession::begun(5).next(),
+        in_session: Some(Arc::new(session)),
+        ..fetch(vec![])
+    };
+    let answered = [(1, 7), (0, 1), (1, 3), (2, 0)];
+    let answered = answered.map(|(topic, index)| (fetched_nothing(topic, index), vec![]));
+    for version in 7..=*Fetch::KEY.versions().end() {
+        let asked: theirs::FetchRequest = read_back(&request, version);
+        assert_eq!((asked.session_id, asked.session_epoch), (5, 2));
+        let reply = fetch_reply(version, &topics, (0, 5), &answered);
+        let reply = decoded(&request, version, &reply).unwrap();
+        let places: Vec<_> =
+            reply.partitions.iter().map(|fetched| (fetched.topic, fetched.partition)).collect();
+        assert_eq!(places, [(1, 7), (0, 1), (1, 3), (2, 0)], "{version}");
+        let twice = [&answered[..], &answered[..1]].concat();
+        let twice = decoded(&request, version, &fetch_reply(version, &topics, (0, 5), &twice));
+        assert_eq!(twice, Err(DecodeError::duplicate("partition", "7")), "{version}");
+    }
+    let name = request.in_session.unwrap().topic(1).map(ToString::to_string);
+    assert_eq!(name.as_deref(), Some("b"));
+}
+
+#[test]
+fn a_session_goes_on_with_one_after_its_last_number() {
+    let session = FetchSession::begun(5);
+    assert!(session.is_incremental() && !FetchSession::NEW.is_incremental());
+    assert!(!FetchSession::NONE.is_incremental());
+    assert_eq!(session.next(), FetchSession { id: 5, epoch: 2 });
+    assert_eq!(FetchSession { id: 5, epoch: i32::MAX }.next(), session);
+}
+
+/// What is asked of a partition, and perhaps what a broker has of it, and the records.
+fn fetched() -> impl Strategy<Value = (FetchPartition, Option<FetchedPartition>, Vec<u8>)> {
+    let asked = (known_epoch(), 0..i64::MAX.unsigned_abs(), known_epoch(), any::<u32>()).prop_map(
+        |(leader_epoch, fetch_offset, last_fetched_epoch, max_bytes)| FetchPartition {
+            partition: 0,
+            leader_epoch,
+            fetch_offset,
+            last_fetched_epoch,
+            max_bytes,
+        },
+    );
+    let known_offset = || 0..i64::MAX.unsigned_abs() / 2;
+    let aborted = (any::<i64>(), known_offset())
+        .prop_map(|(producer_id, first_offset)| AbortedTransaction { producer_id, first_offset });
+    let end = (0..=i32::MAX, known_offset())
+        .prop_map(|(epoch, end_offset)| EpochEnd { epoch, end_offset });
+    let leader = (0..=i32::MAX, known_epoch())
+        .prop_map(|(id, epoch)| CurrentLeader { id: BrokerId(id), epoch });
+    let fetched = (
+        prop::option::of(code()),
+        (any_offset(), any_offset(), any_offset()),
+        prop::collection::vec(aborted, 0..4),
+        (prop::option::of(end), prop::option::of(leader)),
+    );
+    let fetched = fetched.prop_map(|(error, offsets, aborted, (diverging, leader))| {
+        let (high_watermark, last_stable_offset, log_start_offset) = offsets;
+        FetchedPartition {
+            error,
+            high_watermark,
+            last_stable_offset,
+            log_start_offset,
+            aborted,
+            diverging,
+            leader,
+            ..fetched_nothing(0, 0)
+        }
+    });
+    (asked, prop::option::of(fetched), prop::collection::vec(any::<u8>(), 0..40))
 }
 
 fn code() -> impl Strategy<Value = ErrorCode> {

@@ -56,6 +56,9 @@ weighs! {
     TopicMetadata: topic => topic.partitions.heap(),
     MetadataReply: reply => reply.brokers.heap() + reply.topics.heap(),
     ListedOffset: _listed => 0,
+    FetchReply: reply => reply.partitions.heap(),
+    FetchedPartition: fetched => fetched.aborted.heap(),
+    AbortedTransaction: _aborted => 0,
     // The name is shared and counted: two counters and the text.
     TopicOffsets: topic => 16 + topic.topic.as_str().len() + topic.partitions.heap(),
     GroupOffsets: offsets => match offsets {
@@ -148,6 +151,23 @@ fn samples() -> Vec<Sample> {
         ];
         let reply = list_offsets_reply(version, &answered, &[]);
         samples.push(Sample::new(request, version, payload(&reply, version)));
+    }
+    for version in Fetch::KEY.versions() {
+        let topics = vec![fetched_topic("a", 1, &[0, 1]), fetched_topic("b.b", 2, &[5])];
+        let fetched = |topic, partition, error| FetchedPartition {
+            error,
+            aborted: vec![AbortedTransaction { producer_id: 7, first_offset: 8 }],
+            diverging: Some(EpochEnd { epoch: 2, end_offset: 9 }),
+            leader: Some(CurrentLeader { id: BrokerId(2), epoch: Some(3) }),
+            ..fetched_nothing(topic, partition)
+        };
+        let answered = [
+            (fetched(0, 0, None), vec![1, 2, 3]),
+            (fetched(1, 5, Some(ErrorCode(6))), vec![]),
+            (fetched(0, 1, None), vec![]),
+        ];
+        let reply = fetch_reply(version, &topics, (0, 5), &answered);
+        samples.push(Sample::new(fetch(topics), version, payload(&reply, version)));
     }
     for version in 1..=*DescribeConfigs::KEY.versions().end() {
         let request =
@@ -487,6 +507,62 @@ fn each_fault_of_a_reply_is_told() {
     for (name, topics, expected) in rows {
         let reply = theirs::ListOffsetsResponse::default().with_topics(topics);
         assert_eq!(decoded(&request, 9, &reply), Err(expected), "{name}");
+    }
+
+    let topics = || vec![fetched_topic("a", 1, &[0, 3]), fetched_topic("b", 2, &[0])];
+    let fetched = |topic, partition| (fetched_nothing(topic, partition), vec![]);
+    let odd = |high_watermark, first_offset| {
+        let aborted = AbortedTransaction { producer_id: 1, first_offset };
+        let high_watermark = Some(high_watermark);
+        (FetchedPartition { high_watermark, aborted: vec![aborted], ..fetched(0, 0).0 }, vec![])
+    };
+    let most = i64::MAX.unsigned_abs() / 2;
+    let too_high = DecodeError::not_allowed("offset", &most.to_string());
+    let other = vec![fetched_topic("c", 255, &[0])];
+    let id = "ff".repeat(16);
+    let rows = [
+        (
+            "another topic",
+            12,
+            other.clone(),
+            vec![fetched(0, 0)],
+            DecodeError::not_asked("topic", "c"),
+        ),
+        ("another id", 13, other, vec![fetched(0, 0)], DecodeError::not_asked("topic id", &id)),
+        (
+            "another topic's partition",
+            12,
+            topics(),
+            vec![fetched(1, 3)],
+            DecodeError::not_asked("partition", "3"),
+        ),
+        (
+            "a partition below zero",
+            12,
+            topics(),
+            vec![fetched(1, -1)],
+            DecodeError::not_asked("partition", "-1"),
+        ),
+        (
+            "a partition twice",
+            13,
+            topics(),
+            vec![fetched(0, 3), fetched(0, 3)],
+            DecodeError::duplicate("partition", "3"),
+        ),
+        (
+            "a partition twice, and another topic between",
+            4,
+            topics(),
+            vec![fetched(0, 3), fetched(1, 0), fetched(0, 3)],
+            DecodeError::duplicate("partition", "3"),
+        ),
+        ("an offset that no log has", 4, topics(), vec![odd(most, 1)], too_high.clone()),
+        ("a transaction that no log has", 4, topics(), vec![odd(1, most)], too_high),
+    ];
+    for (name, version, theirs, answered, expected) in rows {
+        let reply = fetch_reply(version, &theirs, (0, 0), &answered);
+        assert_eq!(decoded(&fetch(topics()), version, &reply), Err(expected), "{name}");
     }
 
     let request = DescribeConfigs { topics: vec![topic("a")], setting: "cleanup.policy" };

@@ -15,10 +15,12 @@ macro_rules! tagged {
 mod agreement;
 mod hostile;
 
+use std::time::Duration;
+
 use kafka_protocol::messages::{
     self as theirs, RequestHeader, ResponseHeader, api_versions_response,
-    describe_configs_response, find_coordinator_response, list_offsets_response, metadata_response,
-    offset_fetch_response,
+    describe_configs_response, fetch_response, find_coordinator_response, list_offsets_response,
+    metadata_response, offset_fetch_response,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use proptest::sample::Index;
@@ -266,6 +268,114 @@ fn list_offsets_reply(
     tagged!(theirs::ListOffsetsResponse::default())
         .with_throttle_time_ms(if version >= 2 { THROTTLE } else { 0 })
         .with_topics(reordered(topics.collect(), order))
+}
+
+/// A question without a session.
+fn fetch(topics: Vec<FetchTopic>) -> Fetch {
+    Fetch {
+        max_wait: Duration::from_millis(100),
+        min_bytes: 1,
+        max_bytes: 1_000,
+        isolation: Isolation::ReadCommitted,
+        session: FetchSession::NONE,
+        topics,
+        forgotten: Vec::new(),
+        in_session: None,
+    }
+}
+
+/// A topic, asked for from offset 9 on, whose id has this byte sixteen times.
+fn fetched_topic(name: &str, id: u8, partitions: &[Partition]) -> FetchTopic {
+    let partitions = partitions.iter().map(|partition| FetchPartition {
+        partition: *partition,
+        leader_epoch: Some(3),
+        fetch_offset: 9,
+        last_fetched_epoch: Some(2),
+        max_bytes: 100,
+    });
+    FetchTopic { name: topic(name), id: Some([id; 16]), partitions: partitions.collect() }
+}
+
+/// A partition without records and without anything else to say.
+fn fetched_nothing(topic: usize, partition: Partition) -> FetchedPartition {
+    FetchedPartition {
+        topic,
+        partition,
+        error: None,
+        high_watermark: Some(9),
+        last_stable_offset: Some(8),
+        log_start_offset: None,
+        aborted: Vec::new(),
+        diverging: None,
+        leader: None,
+        records: 0..0,
+    }
+}
+
+/// As a broker lists them: a topic comes again where another was between.
+fn fetch_reply(
+    version: i16,
+    topics: &[FetchTopic],
+    (error, session): (i16, i32),
+    answered: &[(FetchedPartition, Vec<u8>)],
+) -> theirs::FetchResponse {
+    use fetch_response as r;
+    let since = |first, value: i64| if version >= first { value } else { -1 };
+    let mut responses: Vec<r::FetchableTopicResponse> = Vec::new();
+    let mut last = None;
+    for (fetched, records) in answered {
+        let aborted = fetched.aborted.iter().map(|aborted| {
+            tagged!(r::AbortedTransaction::default())
+                .with_producer_id(aborted.producer_id.into())
+                .with_first_offset(wire_offset(Some(aborted.first_offset)))
+        });
+        let mut partition = tagged!(r::PartitionData::default())
+            .with_partition_index(fetched.partition)
+            .with_error_code(fetched.error.map_or(0, |code| code.0))
+            .with_high_watermark(wire_offset(fetched.high_watermark))
+            .with_last_stable_offset(wire_offset(fetched.last_stable_offset))
+            .with_log_start_offset(since(5, wire_offset(fetched.log_start_offset)))
+            .with_aborted_transactions(
+                Some(aborted.collect()).filter(|aborted: &Vec<_>| !aborted.is_empty()),
+            )
+            .with_records(Some(records.clone().into()).filter(|_| !records.is_empty()));
+        if version >= 12 {
+            let snapshot = r::SnapshotId::default().with_end_offset(3).with_epoch(1);
+            partition = partition.with_snapshot_id(snapshot);
+        }
+        if let Some(end) = fetched.diverging.filter(|_| version >= 12) {
+            let end = tagged!(r::EpochEndOffset::default())
+                .with_epoch(end.epoch)
+                .with_end_offset(wire_offset(Some(end.end_offset)));
+            partition = partition.with_diverging_epoch(end);
+        }
+        if let Some(leader) = fetched.leader.filter(|_| version >= 12) {
+            let leader = tagged!(r::LeaderIdAndEpoch::default())
+                .with_leader_id(leader.id.0.into())
+                .with_leader_epoch(leader.epoch.unwrap_or(-1));
+            partition = partition.with_current_leader(leader);
+        }
+        if last.replace(fetched.topic) != Some(fetched.topic) {
+            let asked = &topics[fetched.topic];
+            let topic = tagged!(r::FetchableTopicResponse::default());
+            responses.push(if version >= 13 {
+                topic.with_topic_id(asked.id.unwrap().to_vec().try_into().unwrap())
+            } else {
+                topic.with_topic(topic_text(asked.name.as_str()))
+            });
+        }
+        responses.last_mut().unwrap().partitions.push(partition);
+    }
+    let reply = tagged!(theirs::FetchResponse::default())
+        .with_throttle_time_ms(THROTTLE)
+        .with_responses(responses);
+    let reply = if version >= 16 {
+        let node = tagged!(r::NodeEndpoint::default()).with_host(text("kafka.svc")).with_port(1);
+        reply.with_node_endpoints(vec![node])
+    } else {
+        reply
+    };
+    if version < 7 { reply } else { reply.with_error_code(error).with_session_id(session) }
 }
 
 fn configs_reply(
