@@ -3,6 +3,7 @@
 //! - `endpoint`, `resolve`, `dial`, `tls`, `pem`, `sasl`: how a connection comes about
 //! - `connection`, `frames`: one connection, on which many questions are under way
 //! - `requests`, `versions`, `frame`, `reader`, `writer`, `error_code`: questions and replies as bytes
+//! - `records`: the record batches that a reply has of a partition
 //!
 //! A question is a [`Request`]: [`request_frame`] encodes it in a version
 //! that [`BrokerVersions::choose`] gave, and [`decode_frame`] decodes the reply.
@@ -30,6 +31,7 @@ pub mod frame;
 mod frames;
 pub(in crate::kafka) mod pem;
 pub mod reader;
+pub mod records;
 pub mod requests;
 mod resolve;
 pub(in crate::kafka) mod sasl;
