@@ -5,11 +5,13 @@
 
 use std::alloc::System;
 use std::hint::black_box;
+use std::time::Duration;
 
 use keda_sift_fuzz::kafka::names::{Group, Topic};
 use keda_sift_fuzz::kafka::wire::requests::{
-    ApiVersions, DescribeConfigs, FindCoordinator, GroupQuestion, Isolation, ListOffsets, Metadata,
-    OffsetFetch, PartitionPosition, Position, SaslAuthenticate, SaslHandshake,
+    ApiVersions, DescribeConfigs, Fetch, FetchPartition, FetchSession, FetchTopic, FindCoordinator,
+    GroupQuestion, Isolation, ListOffsets, Metadata, OffsetFetch, PartitionPosition, Position,
+    SaslAuthenticate, SaslHandshake,
 };
 use keda_sift_fuzz::kafka::wire::{Request, correlation_id, decode_frame};
 use libfuzzer_sys::fuzz_target;
@@ -30,7 +32,7 @@ fuzz_target!(|input: &[u8]| {
     let _ = correlation_id(payload);
     let topics = || vec![Topic::from("a"), Topic::from("bb")];
     let groups = || ["g", "hh"].map(Group::from);
-    match request % 9 {
+    match request % 10 {
         0 => decode(&Metadata { topics: topics() }, *version, payload),
         1 => decode(&FindCoordinator { groups: groups().into() }, *version, payload),
         2 => {
@@ -54,9 +56,36 @@ fuzz_target!(|input: &[u8]| {
         }
         6 => decode(&ApiVersions, *version, payload),
         7 => decode(&SaslHandshake { mechanism: "PLAIN".to_owned() }, *version, payload),
+        8 => fetch(*version, payload),
         _ => decode(&SaslAuthenticate { auth_bytes: vec![0; 4].into() }, *version, payload),
     }
 });
+
+fn fetch(version: u8, payload: &[u8]) {
+    let partition = |partition| FetchPartition {
+        partition,
+        leader_epoch: None,
+        fetch_offset: 0,
+        last_fetched_epoch: None,
+        max_bytes: 1,
+    };
+    let topics = [("a", 0), ("bb", 1)].map(|(name, id)| FetchTopic {
+        name: Topic::from(name),
+        id: Some([id; 16]),
+        partitions: [0, 1, 2].map(partition).into(),
+    });
+    let request = Fetch {
+        max_wait: Duration::ZERO,
+        min_bytes: 1,
+        max_bytes: 1,
+        isolation: Isolation::ReadCommitted,
+        session: FetchSession::NONE,
+        topics: topics.into(),
+        forgotten: Vec::new(),
+        in_session: None,
+    };
+    decode(&request, version, payload);
+}
 
 fn offset_fetch(
     groups: [Group; 2],

@@ -19,6 +19,7 @@ pub mod kafka {
         pub mod error_code;
         pub mod frame;
         pub mod reader;
+        pub mod records;
         pub mod requests;
         pub mod versions;
         pub mod writer;

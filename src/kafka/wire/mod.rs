@@ -2,7 +2,8 @@
 //!
 //! - `endpoint`, `resolve`, `dial`, `tls`, `pem`, `sasl`: how a connection comes about
 //! - `connection`, `frames`: one connection, on which many questions are under way
-//! - `requests`, `versions`, `frame`, `reader`, `writer`, `error_code`: questions and replies as bytes
+//! - `requests`, `versions`, `frame`, `reader`, `writer`, `error_code`: questions and replies as
+//!   bytes
 //! - `records`: the record batches that a reply has of a partition
 //!
 //! A question is a [`Request`]: [`request_frame`] encodes it in a version

@@ -84,9 +84,9 @@ impl<'a> Batches<'a> {
         Self { rest: bytes, any: false, cut: None }
     }
 
-    /// After the last batch: how large the first one is, where it did not fit into the bytes, and so
-    /// no batch came. More has to be asked for, as the batch states it; it may state any length up
-    /// to two gigabytes.
+    /// After the last batch: how many bytes the first one takes, where it did not fit into those
+    /// that are there, and so no batch came. As many have to be asked for. It is what the broker
+    /// states, up to two gigabytes; where even that is cut, it is the size of the shortest batch.
     pub fn larger_than_asked(&self) -> Option<usize> {
         self.cut.filter(|_| !self.any)
     }

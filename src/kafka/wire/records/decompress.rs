@@ -3,8 +3,7 @@
 //! - Pieces come into one buffer, which the caller keeps between batches. It holds what is not read
 //!   yet, and grows as far as one record needs.
 //! - What may come out is bounded by what went in, so that a small batch cannot keep a reader busy.
-//! - Checksums of the codecs are not compared where that takes work of its own: the batch's checksum
-//!   is of the same bytes.
+//! - Checksums of LZ4 and zstd are not compared: the batch's own checksum is of the same bytes.
 //!
 //! All codecs are in Rust, since a broker chooses what they decode.
 //!
@@ -57,13 +56,11 @@ pub enum Codec {
 ///
 /// It takes at most twice the longest record and 64 KiB, or one block of the codec: 4 MiB for LZ4,
 /// 64 MiB for Snappy, each only once bytes are there that it can come out of. Between batches at
-/// most 4 MiB are kept, and the window of zstd.
+/// most 4 MiB of that are kept. zstd takes its window besides, as a frame states it, and keeps it.
 #[derive(Default)]
 pub struct Scratch {
     window: Window,
     zstd: Option<Box<FrameDecoder>>,
-    /// The window that the decoder has room for.
-    zstd_window: u64,
 }
 
 /// Decompressed bytes that are not read yet.
@@ -96,7 +93,6 @@ struct Zstd<'a, 's> {
     /// Whether the decoder is within a frame.
     open: bool,
     decoder: &'s mut FrameDecoder,
-    window: &'s mut u64,
 }
 
 impl Codec {
@@ -204,7 +200,7 @@ impl<'a, 's> Stream<'a, 's> {
         compressed: &'a [u8],
         scratch: &'s mut Scratch,
     ) -> (Self, &'s mut Window) {
-        let Scratch { window, zstd, zstd_window } = scratch;
+        let Scratch { window, zstd } = scratch;
         window.begin(allowed(compressed.len()));
         let source = match codec {
             Codec::Gzip => Source::Gzip(Box::new(MultiGzDecoder::new(compressed))),
@@ -214,7 +210,6 @@ impl<'a, 's> Stream<'a, 's> {
                 rest: compressed,
                 open: false,
                 decoder: zstd.get_or_insert_default(),
-                window: zstd_window,
             }),
         };
         (Self { codec, compressed: compressed.len(), source }, window)
@@ -280,13 +275,8 @@ impl Zstd<'_, '_> {
                 ZstdFrame::Window(bytes) if bytes > MAX_WINDOW => {
                     return Err(BatchError::Window { bytes, max: MAX_WINDOW });
                 }
-                ZstdFrame::Window(bytes) => {
-                    // The decoder takes memory for the window at once, and keeps the largest.
-                    if bytes < *self.window / 4 {
-                        *self.decoder = FrameDecoder::new();
-                        *self.window = 0;
-                    }
-                    *self.window = bytes.max(*self.window);
+                // The decoder takes memory for the window at once.
+                ZstdFrame::Window(_) => {
                     let begun = self.decoder.reset(&mut self.rest);
                     begun.map_err(|_| fault(HEAD))?;
                     self.open = true;

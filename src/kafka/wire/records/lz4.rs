@@ -140,3 +140,26 @@ fn head(from: &mut Cursor<'_>) -> Result<Option<Frame>, BatchError> {
 fn fault(what: &'static str) -> BatchError {
     Codec::Lz4.fault(what)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::decompress::{Scratch, Stream};
+    use super::*;
+
+    #[test]
+    fn no_more_is_kept_than_a_block_may_look_back_in() {
+        let mut frame = vec![0x04, 0x22, 0x4d, 0x18, 0x40, 0x40, 0];
+        for _ in 0..9 {
+            frame.extend((0x8000_0000 | 20_000_u32).to_le_bytes());
+            frame.extend([7; 20_000]);
+        }
+        let mut scratch = Scratch::default();
+        let (_, window) = Stream::open(Codec::Lz4, &frame, &mut scratch);
+        let mut from = Lz4::new(&frame);
+        for blocks in 0..10_usize {
+            assert_eq!(from.fill(window), Ok(true));
+            assert_eq!(from.history.len(), HISTORY_BYTES.min(blocks * 20_000));
+        }
+        assert_eq!(window.filled(), [7; 180_000]);
+    }
+}

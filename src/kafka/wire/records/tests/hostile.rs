@@ -103,7 +103,10 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_batch_is_read_or_refused(edits in edits(), cut in prop::option::of(any::<Index>())) {
+    fn a_changed_batch_is_read_or_refused(
+        edits in edits(),
+        cut in prop::option::of(any::<Index>()),
+    ) {
         for sample in samples() {
             let mut made = sample.clone();
             edit(&mut made.body, &edits, &cut);
@@ -125,7 +128,8 @@ proptest! {
         let plain = Made { body: body.clone(), ..Made::of(&vec![vec![]; 40]) };
         let expected = read(&plain.bytes());
         for codec in CODECS {
-            let made = Made { attributes: number(codec), body: pack(codec, &body), ..plain.clone() };
+            let attributes = number(codec);
+            let made = Made { attributes, body: pack(codec, &body), ..plain.clone() };
             match (read(&made.bytes()), &expected) {
                 // Without an end of its own the rest is not counted to the end.
                 (Err(BatchError::Trailing { .. }), Err(BatchError::Trailing { .. })) => {}
