@@ -17,6 +17,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -88,6 +89,8 @@ impl<W: Default + Send + 'static, A: Clone + Send + 'static> Coalescer<W, A> {
             let (rest, own) = (tasks.clone(), tasks.clone());
             own.run(async move {
                 let mut running = running;
+                // Whoever is about to ask on this thread as well joins in.
+                yield_now().await;
                 running.next(&request).await;
                 if !running.over {
                     // What came meanwhile is not the caller's to wait for.

@@ -6,8 +6,7 @@ use clap::Parser as _;
 use keda_sift::commands::Cli;
 use tikv_jemallocator::Jemalloc;
 
-/// A burst of polls leaves the C library's heap fragmented and resident; this one gives it back. It
-/// serves librdkafka too.
+/// A burst of polls leaves the C library's heap fragmented and resident; this one gives it back.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

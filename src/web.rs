@@ -3,8 +3,6 @@
 //!
 //! Trusted are the system's authorities and those that the operator adds. Redirects are not followed: what
 //! is sent may be a token, and it must not go on to another host.
-//!
-//! librdkafka is not part of this; it brings TLS of its own.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -1,19 +1,8 @@
 //! What can keep a Kafka backlog from being known, in words for the trigger's user.
 
-use rdkafka::error::KafkaError;
-
-use super::librdkafka::OpenError;
 use super::names::{Group, Offset, Topic};
 use super::trigger::MAX_TOPICS;
 use crate::identity::{self, HostError};
-
-/// librdkafka's settings that a trigger's parameters make, with their names.
-const SETTINGS: &[(&str, &str)] = &[
-    ("ssl.ca.pem", "ca"),
-    ("ssl.certificate.pem", "cert"),
-    ("ssl.key.pem", "key"),
-    ("ssl.key.password", "keyPassword"),
-];
 
 /// Why there is no answer. None of these is ever 0.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +12,7 @@ pub enum Error {
     Unreachable {
         /// The cluster's bootstrap servers.
         cluster: String,
-        /// What librdkafka last said of it.
+        /// What its connections last complained of.
         reason: String,
     },
     /// A broker refused our login or certificate, or we refused its certificate.
@@ -31,7 +20,7 @@ pub enum Error {
     Refused {
         /// The cluster's bootstrap servers.
         cluster: String,
-        /// What librdkafka said of it.
+        /// The reason.
         reason: String,
     },
     /// The topic is not there.
@@ -115,56 +104,12 @@ pub enum Error {
     /// This scaler was started without anyone who fetches tokens.
     #[error("sasl: this scaler cannot fetch tokens, so give another one")]
     NoTokens,
-    /// librdkafka does not take the settings that the trigger's parameters make.
+    /// TLS cannot be had with the settings that the trigger's parameters make.
     #[error(
         "the trigger's connection settings do not work: {reason}; give caFromEnv, certFromEnv and keyFromEnv as PEM, and keyPasswordFromEnv that opens the key"
     )]
     Config {
-        /// librdkafka's word.
+        /// What is wrong with them.
         reason: String,
     },
-}
-
-impl Error {
-    /// What keeps a handle of this cluster from being made; settings are told without their values.
-    pub(super) fn of_open(error: &OpenError, cluster: String) -> Error {
-        let said = match error {
-            OpenError::Settings(KafkaError::ClientConfig(_, said, key, _)) => {
-                format!("{said} for {key}")
-            }
-            OpenError::Settings(KafkaError::ClientCreation(said)) => said.clone(),
-            OpenError::Settings(error) => error.to_string(),
-            OpenError::Otherwise(reason) => {
-                return Error::Unreachable { cluster, reason: reason.clone() };
-            }
-        };
-        let parameter = |said: String, (theirs, ours): &(&str, &str)| said.replace(theirs, ours);
-        let reason = SETTINGS.iter().fold(said, parameter);
-        Error::Config { reason }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_settings_are_told_to_be_wrong_and_without_their_value() {
-        let no_thread = OpenError::Otherwise("Failed to create thread".to_owned());
-        assert_eq!(
-            Error::of_open(&no_thread, "kafka:9092".to_owned()).to_string(),
-            "kafka cluster kafka:9092 cannot be reached: Failed to create thread"
-        );
-        let error = KafkaError::ClientConfig(
-            rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
-            "Invalid value".to_owned(),
-            "ssl.key.pem".to_owned(),
-            "hunter2".to_owned(),
-        );
-        assert_eq!(
-            Error::of_open(&OpenError::Settings(error), "kafka:9092".to_owned()).to_string(),
-            "the trigger's connection settings do not work: Invalid value for key; \
-             give caFromEnv, certFromEnv and keyFromEnv as PEM, and keyPasswordFromEnv that opens the key"
-        );
-    }
 }

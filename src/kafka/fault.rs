@@ -1,5 +1,7 @@
 //! What came in place of an answer: from a broker, from the way to it, or from us; and what to make of it.
 
+use super::names::{Offset, Partition};
+use super::wire::records::BatchError;
 use super::wire::{ConnectionError, ErrorCode, ErrorKind};
 use crate::metadata::one_line;
 
@@ -33,6 +35,8 @@ pub(super) enum Kind {
     Foreign,
     /// The broker's version has no words for the question.
     Unaskable,
+    /// Records that are none, or that take more than they may.
+    Unreadable,
     /// Anything else that a broker says.
     Other,
 }
@@ -73,14 +77,35 @@ impl Fault {
         Fault::new(Kind::Other, reason)
     }
 
+    /// A broker's error about the records of a partition.
+    pub(super) fn of_fetch(code: ErrorCode) -> Fault {
+        let fault = Fault::of_broker(code, None);
+        match code {
+            ErrorCode::OFFSET_OUT_OF_RANGE => Fault { kind: Kind::Gone, ..fault },
+            _ => fault,
+        }
+    }
+
+    /// What is said of records that cannot be read, which begin at this offset.
+    pub(super) fn unreadable(partition: Partition, from: Offset, error: &BatchError) -> Fault {
+        let reason = format!("from offset {from} of partition {partition} on: {error}");
+        Fault::new(Kind::Unreadable, reason)
+    }
+
+    /// What is said of a batch that is larger than any that is read.
+    pub(super) fn too_large(partition: Partition, from: Offset, size: usize) -> Fault {
+        let reason = format!("from offset {from} of partition {partition} on: a batch of {size} bytes");
+        Fault::new(Kind::Unreadable, reason)
+    }
+
     /// Whether reading cannot go on from where it was.
     pub(super) fn loses_position(&self) -> bool {
-        matches!(self.kind, Kind::Gone | Kind::Missing)
+        self.kind == Kind::Gone
     }
 
     /// Whether waiting would not help.
     pub(super) fn is_lasting(&self) -> bool {
-        self.kind == Kind::Denied
+        matches!(self.kind, Kind::Denied | Kind::Unreadable)
     }
 }
 

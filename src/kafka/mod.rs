@@ -16,7 +16,7 @@ mod by_partition;
 mod error;
 mod fault;
 pub mod index;
-mod librdkafka;
+mod judges;
 pub mod names;
 mod poll;
 mod reader;
@@ -25,7 +25,6 @@ mod sasl;
 pub mod security;
 mod source;
 mod tail;
-mod threads;
 pub mod trigger;
 pub mod wire;
 

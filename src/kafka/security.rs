@@ -1,20 +1,15 @@
-//! Which cluster a trigger means and how to get in: its servers, TLS and SASL (see `sasl`), and what librdkafka
-//! calls each of them.
+//! Which cluster a trigger means and how to get in: its servers, TLS and SASL (see `sasl`).
 //!
 //! Two triggers share a cluster's connections exactly if all of this is equal, secrets included, so
-//! that a changed secret is another cluster. Secrets are handed out to librdkafka only, and shown
-//! by nothing here.
+//! that a changed secret is another cluster. Nothing here shows a secret.
 //!
 //! As with KEDA, `ca`, `cert`, `key` and `keyPassword` mean nothing without `tls: enable`. Unlike
-//! there, a `ca` replaces the system's certificates: librdkafka takes one of the two.
+//! there, a `ca` replaces the system's certificates.
 //!
 //! Certificates and keys are read here, by the reader of `wire::tls`, so that
-//! whatever is wrong with them is a complaint of their parameter. librdkafka is given what was read,
-//! as PEM in one clean form and with a key that is not encrypted any more: it sees what our own
-//! client sees, and fails at less.
+//! whatever is wrong with them is a complaint of their parameter.
 //!
 //! # References
-//! - librdkafka's `CONFIGURATION.md`, version 2.12.
 //! - KEDA's scalers `kafka` and `apache-kafka`, and how they set up TLS.
 
 use std::net::Ipv6Addr;
@@ -32,7 +27,7 @@ use crate::metadata::{self, Reader, quoted};
 
 const SERVERS: &str = "give host:port, several of them by comma";
 
-/// Servers of the longest list: more than anyone needs to be let into a cluster, and librdkafka has a thread for each.
+/// Servers of the longest list: more than anyone needs to be let into a cluster.
 const MAX_SERVERS: usize = 64;
 
 /// A cluster, and everything about getting into it.
@@ -105,45 +100,6 @@ impl ClusterConfig {
         Some(cluster)
     }
 
-    /// The configuration of a librdkafka client of this cluster: names of librdkafka with their
-    /// values.
-    ///
-    /// All values are handed out as secrets, so that none is logged by mistake. `ClientConfig`'s
-    /// own `Debug` hides passwords but not `ssl.key.pem`.
-    pub fn settings(&self) -> Vec<(&'static str, SecretString)> {
-        let plain = |value: &str| SecretString::from(value);
-        let protocol = match (&self.tls, &self.sasl) {
-            (None, None) => "plaintext",
-            (Some(_), None) => "ssl",
-            (None, Some(_)) => "sasl_plaintext",
-            (Some(_), Some(_)) => "sasl_ssl",
-        };
-        let mut settings = vec![
-            ("bootstrap.servers", plain(&self.servers.0)),
-            ("security.protocol", plain(protocol)),
-        ];
-        if let Some(tls) = &self.tls {
-            settings.push(match &tls.ca {
-                Some(ca) => ("ssl.ca.pem", ca.to_pem()),
-                // A statically linked OpenSSL does not know where this system keeps its
-                // certificates.
-                None => ("ssl.ca.location", plain("probe")),
-            });
-            if let Some(client) = &tls.client {
-                settings.push(("ssl.certificate.pem", client.chain().to_pem()));
-                settings.push(("ssl.key.pem", client.key().to_pem()));
-            }
-            let (verification, identification) =
-                if tls.verify { ("true", "https") } else { ("false", "none") };
-            settings.push(("enable.ssl.certificate.verification", plain(verification)));
-            settings.push(("ssl.endpoint.identification.algorithm", plain(identification)));
-        }
-        if let Some(sasl) = &self.sasl {
-            settings.extend(sasl.settings());
-        }
-        settings
-    }
-
     /// How TLS is to be spoken, where it is.
     pub(super) fn tls(&self) -> Option<&TlsSettings> {
         self.tls.as_ref()
@@ -210,7 +166,7 @@ impl BootstrapServers {
 /// `host:port` in its one form.
 fn server(text: &str) -> Result<String, BootstrapServersError> {
     use BootstrapServersError::{Host, NoPort, Port, Scheme};
-    // librdkafka would understand `SSL://host` and let it overrule the security settings.
+    // Java's clients and librdkafka understand `SSL://host`; here `tls` says so.
     if text.contains('/') {
         return Err(Scheme(text.to_owned()));
     }
@@ -308,15 +264,6 @@ pub(super) mod tests {
         reader.finish(decoded)
     }
 
-    fn settings(rows: Rows<'_>) -> Vec<(&'static str, String)> {
-        let cluster = decode(rows).unwrap_or_else(|invalid| panic!("{invalid}"));
-        cluster
-            .settings()
-            .into_iter()
-            .map(|(key, value)| (key, value.expose_secret().to_owned()))
-            .collect()
-    }
-
     #[test]
     fn servers_have_one_form() {
         let rows = [
@@ -369,29 +316,18 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn settings_are_what_librdkafka_calls_them() {
-        let servers = ("bootstrap.servers", "kafka:9092");
-        let plain =
-            settings(&[("tls", "disable"), ("sasl", "none"), ("caFromEnv", "ignored without tls")]);
-        assert_eq!(
-            plain,
-            [servers, ("security.protocol", "plaintext")]
-                .map(|(key, value)| (key, value.to_owned()))
-        );
+    fn a_cluster_is_got_into_as_its_parameters_say() {
+        let plain = [("tls", "disable"), ("sasl", "none"), ("caFromEnv", "ignored without tls")];
+        let plain = decode(&plain).expect("complete");
+        assert!(plain.tls().is_none() && plain.login(None).is_none());
 
-        let tls = settings(&[("tls", "enable")]);
-        let expected = [
-            servers,
-            ("security.protocol", "ssl"),
-            ("ssl.ca.location", "probe"),
-            ("enable.ssl.certificate.verification", "true"),
-            ("ssl.endpoint.identification.algorithm", "https"),
-        ];
-        assert_eq!(tls, expected.map(|(key, value)| (key, value.to_owned())));
+        let tls = decode(&[("tls", "enable")]).expect("complete");
+        let tls = tls.tls().expect("TLS");
+        assert!(tls.ca.is_none() && tls.client.is_none() && tls.verify);
 
         let untidy = format!("my ca\n\n{KEY}{}", CERTIFICATE.replace('\n', " \r\n\r\n"));
-        let all = settings(&[
-            ("tlsFromEnv", "enable"),
+        let all = decode(&[
+            ("tls", "enable"),
             ("brokerUnsafeSsl", "true"),
             ("caFromEnv", &untidy),
             ("certFromEnv", CERTIFICATE),
@@ -401,24 +337,26 @@ pub(super) mod tests {
             ("usernameFromEnv", "me\n"),
             ("passwordFromEnv", " hunter2\n"),
         ]);
-        let expected = [
-            servers,
-            ("security.protocol", "sasl_ssl"),
-            ("ssl.ca.pem", CERTIFICATE),
-            ("ssl.certificate.pem", CERTIFICATE),
-            ("ssl.key.pem", KEY),
-            ("enable.ssl.certificate.verification", "false"),
-            ("ssl.endpoint.identification.algorithm", "none"),
-            ("sasl.mechanisms", "SCRAM-SHA-512"),
-            ("sasl.username", "me"),
-            ("sasl.password", "hunter2"),
-        ];
-        assert_eq!(all, expected.map(|(key, value)| (key, value.to_owned())));
+        let all = all.expect("complete");
+        let tls = all.tls().expect("TLS");
+        let (ca, client) = (tls.ca.as_ref().expect("a ca"), tls.client.as_ref().expect("a client"));
+        assert!(!tls.verify);
+        let shown = [ca.to_pem(), client.chain().to_pem(), client.key().to_pem()];
+        assert_eq!(shown.each_ref().map(|pem| pem.expose_secret()), [CERTIFICATE, CERTIFICATE, KEY]);
 
-        for (word, mechanism) in [("plaintext", "PLAIN"), ("scram_sha256", "SCRAM-SHA-256")] {
-            let sasl = settings(&[("sasl", word), ("username", "me"), ("password", "hunter2")]);
-            assert!(sasl.contains(&("sasl.mechanisms", mechanism.to_owned())), "{word}");
-            assert!(sasl.contains(&("security.protocol", "sasl_plaintext".to_owned())), "{word}");
+        for (word, expected) in [
+            ("plaintext", PasswordMechanism::Plain),
+            ("scram_sha256", PasswordMechanism::ScramSha256),
+            ("scram_sha512", PasswordMechanism::ScramSha512),
+        ] {
+            let rows = [("sasl", word), ("username", "me\n"), ("password", " hunter2\n")];
+            let Some(Login::Password { mechanism, username, password }) =
+                decode(&rows).expect("complete").login(None)
+            else {
+                panic!("{word}: a password");
+            };
+            assert_eq!(mechanism, expected);
+            assert_eq!((username.expose(), password.expose()), ("me", "hunter2"), "{word}");
         }
     }
 
@@ -621,7 +559,7 @@ pub(super) mod tests {
             ("password", "hunter2"),
         ])
         .expect("complete");
-        let shown = format!("{cluster:?} {:?} {}", cluster.settings(), cluster.label());
+        let shown = format!("{cluster:?} {}", cluster.label());
         let data = KEY.lines().nth(1).expect("data");
         assert!(!shown.contains("hunter2") && !shown.contains(data), "{shown}");
         assert!(shown.contains("kafka:9092"), "{shown}");

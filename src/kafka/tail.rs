@@ -613,7 +613,7 @@ impl State {
             let epoch = last_epoch.advance();
             let ticket = ReadTicket::new(Arc::clone(topic_tail), need.partition, epoch);
             let position = need.from.max(need.end.saturating_sub(BACKFILL_SPAN)).min(need.end);
-            readings.push(Reading::tail(ticket, position));
+            readings.push(Reading::following(ticket, view.shape.id, position));
             PartitionTail {
                 epoch,
                 position,
@@ -659,6 +659,7 @@ impl State {
         topic_tail: &Arc<TopicTail>,
         partition: Partition,
     ) -> Option<Reading> {
+        let id = self.shape?.id;
         let State { selectors, partitions, last_epoch, .. } = self;
         let tail = partitions.get_mut(partition)?;
         let PartitionTail { wanted, matches, .. } = tail;
@@ -682,7 +683,7 @@ impl State {
         let by_key = selectors.iter().flatten().any(Selected::by_key);
         tail.backfill = Some(backfill);
         let ticket = ReadTicket::new(Arc::clone(topic_tail), partition, epoch);
-        Some(Reading::backfill(ticket, from, until, Judge::new(parts), by_key))
+        Some(Reading::backfill(ticket, id, from, until, Judge::new(parts), by_key))
     }
 }
 

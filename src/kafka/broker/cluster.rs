@@ -16,7 +16,7 @@ use futures_util::future::{Either, join, select};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::connections::Connections;
+use super::connections::{Connections, Lane};
 use super::groups::{CommittedOffsets, Groups};
 use super::health::ConnectionHealth;
 use super::offsets::{self, End, OfTopics, OffsetRange};
@@ -26,12 +26,11 @@ use crate::coalescer::{Coalescer, ENDED, Tasks};
 use crate::kafka::by_partition::ByPartition;
 use crate::kafka::error::Error;
 use crate::kafka::fault::{Fault, Kind};
-use crate::kafka::librdkafka::HandleConfig;
+use crate::kafka::judges::Judges;
 use crate::kafka::names::{Group, Offset, Topic};
-use crate::kafka::reader::{Reader, Reading};
+use crate::kafka::reader::{Parts, Reader, Reading};
 use crate::kafka::security::ClusterConfig;
 use crate::kafka::tail::{Selector, SubscriberId, TopicTail};
-use crate::kafka::threads::Threads;
 use crate::kafka::wire::tls::TlsClient;
 use crate::kafka::wire::{Dialer, Network};
 use crate::lock::lock;
@@ -107,7 +106,7 @@ impl Cluster {
         config: &ClusterConfig,
         timeout: Duration,
         network: &Network,
-        threads: &Arc<Threads>,
+        judges: &Arc<Judges>,
         bearer: Option<Arc<Bearer>>,
     ) -> Result<Arc<Cluster>, Error> {
         let health = Arc::new(ConnectionHealth::new());
@@ -122,12 +121,14 @@ impl Cluster {
             tasks.clone(),
             Arc::clone(&health),
         ));
-        let reading = HandleConfig::reading(config, bearer.clone());
-        let reader = |name| {
-            let (health, threads) = (Arc::clone(&health), Arc::clone(threads));
-            Reader::new(name, reading.clone(), health, threads)
+        let topics: Arc<Topics> = Arc::default();
+        let parts = Parts {
+            connections: Arc::clone(&connections),
+            topics: Arc::clone(&topics),
+            judges: Arc::clone(judges),
         };
-        let (tailing, backfill) = (reader("kafka-tail"), reader("kafka-backfill"));
+        let tailing = Reader::new(Lane::Tails, parts.clone(), tasks.clone());
+        let backfill = Reader::new(Lane::Backfills, parts, tasks.clone());
         if let Some(bearer) = bearer {
             tasks.spawn(bearer.keep());
         }
@@ -136,7 +137,7 @@ impl Cluster {
             timeout,
             health,
             connections,
-            topics: Arc::default(),
+            topics,
             groups: Groups::new(),
             turns: Semaphore::new(ASKING_AT_ONCE),
             tasks,
@@ -294,16 +295,11 @@ impl Cluster {
     }
 
     /// Has partitions read.
-    ///
-    /// # Errors
-    /// What keeps one from being read. What was not begun is asked for again by the next look.
-    pub(in crate::kafka) fn read(&self, readings: Vec<Reading>) -> Result<(), Error> {
+    pub(in crate::kafka) fn read(&self, readings: Vec<Reading>) {
         for reading in readings {
             let reader = if reading.is_backfill() { &self.backfill } else { &self.tailing };
-            let read = reader.read(reading);
-            read.map_err(|error| Error::of_open(&error, self.label.clone()))?;
+            reader.read(reading);
         }
-        Ok(())
     }
 
     /// Ends all that runs for this cluster, without waiting for it.
@@ -326,7 +322,12 @@ impl Cluster {
             Kind::Denied => Error::Denied { what, reason },
             Kind::Silent => Error::Unreachable { cluster, reason: self.why_silent(reason) },
             Kind::Foreign => Error::Unreachable { cluster, reason },
-            Kind::Passing | Kind::Missing | Kind::Gone | Kind::Unaskable | Kind::Other => {
+            Kind::Passing
+            | Kind::Missing
+            | Kind::Gone
+            | Kind::Unaskable
+            | Kind::Unreadable
+            | Kind::Other => {
                 Error::Broker { what, reason }
             }
         }
@@ -515,9 +516,9 @@ mod tests {
         // Its later versions have a byte too many.
         mock.apiversion(RDKafkaApiKey::Metadata, Some(0), Some(8)).expect("a version");
         let config = ClusterConfig::plain(&mock.bootstrap_servers()).expect("servers");
-        let (network, threads) = (Network::default(), Arc::default());
+        let (network, judges) = (Network::default(), Arc::default());
         let timeout = Duration::from_secs(5);
-        let cluster = Cluster::new(&config, timeout, &network, &threads, None).expect("no TLS");
+        let cluster = Cluster::new(&config, timeout, &network, &judges, None).expect("no TLS");
         let (topic, group) = (Topic::from("uploads"), Group::from("thumbnails"));
         let deadline = Instant::now() + timeout;
         for end in [End::LastStable, End::HighWatermark] {

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
@@ -25,7 +26,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use super::health::ConnectionHealth;
 use crate::coalescer::Tasks;
 use crate::kafka::fault::{Fault, Kind};
-use crate::kafka::wire::{Connection, ConnectionError, Dialer, Endpoint, Request};
+use crate::kafka::wire::requests::{Fetch, FetchReply};
+use crate::kafka::wire::{
+    Connection, ConnectionError, Dialer, Endpoint, Received, Request, Traffic,
+};
 use crate::lock::lock;
 
 /// How long a connection may owe an answer before the question is asked on a new one too.
@@ -74,6 +78,19 @@ pub(in crate::kafka) enum Lane {
     Ends,
     /// What groups have committed.
     Groups,
+    /// Records that are followed.
+    Tails,
+    /// Records of stretches before those.
+    Backfills,
+}
+
+impl Lane {
+    fn traffic(self) -> Traffic {
+        match self {
+            Lane::Describe | Lane::Starts | Lane::Ends | Lane::Groups => Traffic::Asking,
+            Lane::Tails | Lane::Backfills => Traffic::Reading,
+        }
+    }
 }
 
 /// All connections to one cluster.
@@ -99,6 +116,7 @@ struct Behind(HashMap<Endpoint, Option<Instant>>);
 /// The place of one connection.
 struct Slot {
     endpoint: Endpoint,
+    traffic: Traffic,
     state: Mutex<SlotState>,
 }
 
@@ -164,15 +182,41 @@ impl Connections {
         request: &R,
         deadline: Instant,
     ) -> Result<R::Reply, Fault> {
-        let slot = self.slot(broker, lane)?;
         let asked = Instant::now();
-        let answer = self.ask_in(&slot, request, deadline).await;
+        let answer = self.ask_whole(broker, lane, request, deadline).await;
         let now = Instant::now();
         match &answer {
             Ok(_) if now - asked < PROMPT => lock(&self.behind).answered(broker, now),
-            Ok(_) | Err(ConnectionError::Silent) => lock(&self.behind).silent(broker),
-            Err(_) => {}
+            Err(fault) if fault.kind != Kind::Silent => {}
+            Ok(_) | Err(_) => lock(&self.behind).silent(broker),
         }
+        answer.map(|(reply, _)| reply)
+    }
+
+    /// Fetches records from one broker; gives the payload that the reply was read from, too.
+    ///
+    /// # Errors
+    /// As [`ask`](Connections::ask).
+    pub(in crate::kafka) async fn fetch(
+        &self,
+        broker: &Endpoint,
+        lane: Lane,
+        request: &Fetch,
+        deadline: Instant,
+    ) -> Result<(FetchReply, Bytes), Fault> {
+        let (reply, payload) = self.ask_whole(broker, lane, request, deadline).await?;
+        Ok((reply, payload.into_bytes()))
+    }
+
+    async fn ask_whole<R: Request>(
+        &self,
+        broker: &Endpoint,
+        lane: Lane,
+        request: &R,
+        deadline: Instant,
+    ) -> Result<(R::Reply, Received), Fault> {
+        let slot = self.slot(broker, lane)?;
+        let answer = self.ask_in(&slot, request, deadline).await;
         match &answer {
             Ok(_) => {
                 lock(&slot.state).failures = 0;
@@ -287,7 +331,7 @@ impl Connections {
                 return Err(Fault::new(Kind::Passing, reason));
             }
         }
-        let slot = Arc::new(Slot::new(broker.clone()));
+        let slot = Arc::new(Slot::new(broker.clone(), lane.traffic()));
         slots.insert(key, Arc::clone(&slot));
         Ok(slot)
     }
@@ -297,7 +341,7 @@ impl Connections {
         slot: &Arc<Slot>,
         request: &R,
         deadline: Instant,
-    ) -> Result<R::Reply, ConnectionError> {
+    ) -> Result<(R::Reply, Received), ConnectionError> {
         let connection = self.connection(slot, None, deadline).await?;
         let mut first = Box::pin(self.call(slot, &connection, request, deadline));
         // A new connection is no way around what the broker has asked for.
@@ -333,7 +377,7 @@ impl Connections {
         connection: &Arc<Connection>,
         request: &R,
         deadline: Instant,
-    ) -> Result<R::Reply, ConnectionError> {
+    ) -> Result<(R::Reply, Received), ConnectionError> {
         let answer = connection.call(request, deadline).await;
         // A question that was given up says nothing against asking on another connection at once.
         if answer.as_ref().is_err_and(|error| !error.is_ours()) {
@@ -403,7 +447,8 @@ impl Connections {
         self.tasks.spawn(async move {
             // A cluster may name brokers by the thousand. The semaphore is never closed.
             let _turn = dials.acquire_owned().await;
-            let opened = dialer.open(&attempt.slot.endpoint, &tasks).await;
+            let slot = &attempt.slot;
+            let opened = dialer.open(&slot.endpoint, slot.traffic, &tasks).await;
             if let Err(error) = &opened {
                 health.note(Fault::from(error.clone()));
             }
@@ -469,10 +514,11 @@ impl Behind {
 }
 
 impl Slot {
-    fn new(endpoint: Endpoint) -> Slot {
+    fn new(endpoint: Endpoint, traffic: Traffic) -> Slot {
         let now = Instant::now();
         Slot {
             endpoint,
+            traffic,
             state: Mutex::new(SlotState {
                 now: Occupied::Empty,
                 failures: 0,

@@ -23,6 +23,5 @@ pub(super) use groups::CommittedOffsets;
 pub(super) use health::ConnectionHealth;
 pub(super) use offsets::{End, OffsetRange};
 pub(super) use registry::Clusters;
-pub(super) use token::Bearer;
 pub use token::Logins;
-pub(super) use topics::{TopicId, TopicShape};
+pub(super) use topics::{Leader, TopicId, TopicShape, Topics};

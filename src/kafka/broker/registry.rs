@@ -10,7 +10,7 @@ use super::cluster::Cluster;
 use super::token::{Bearer, Logins};
 use crate::kafka::error::Error;
 use crate::kafka::security::ClusterConfig;
-use crate::kafka::threads::Threads;
+use crate::kafka::judges::Judges;
 use crate::kafka::wire::Network;
 use crate::lock::lock;
 
@@ -20,15 +20,15 @@ pub(in crate::kafka) struct Clusters {
     timeout: Duration,
     logins: Option<Logins>,
     network: Network,
-    threads: Arc<Threads>,
+    judges: Arc<Judges>,
     known: Mutex<HashMap<ClusterConfig, Weak<Cluster>>>,
 }
 
 impl Clusters {
     /// No cluster yet; without `logins` there are none by token.
     pub(in crate::kafka) fn new(timeout: Duration, logins: Option<Logins>) -> Clusters {
-        let (network, threads) = (Network::default(), Arc::default());
-        Clusters { timeout, logins, network, threads, known: Mutex::default() }
+        let (network, judges) = (Network::default(), Arc::default());
+        Clusters { timeout, logins, network, judges, known: Mutex::default() }
     }
 
     /// The cluster of these settings: the one there is, if it is of use, or a new one, for whose token
@@ -48,21 +48,17 @@ impl Clusters {
         if let Some(cluster) = of_use(&known, config) {
             return Ok(cluster);
         }
-        let cluster = Cluster::new(config, self.timeout, &self.network, &self.threads, bearer)?;
+        let cluster = Cluster::new(config, self.timeout, &self.network, &self.judges, bearer)?;
         known.insert(config.clone(), Arc::downgrade(&cluster));
         Ok(cluster)
     }
 
-    /// Ends every connection, task and thread of all clusters, and waits for it.
+    /// Ends every connection and task of all clusters, and waits for it.
     pub(in crate::kafka) async fn shutdown(&self) {
         let clusters: Vec<_> = self.lock().drain().map(|(_, cluster)| cluster).collect();
         for cluster in clusters.iter().filter_map(Weak::upgrade) {
             cluster.end();
             cluster.tasks_ended().await;
-        }
-        let threads = Arc::clone(&self.threads);
-        if tokio::task::spawn_blocking(move || threads.join()).await.is_err() {
-            tracing::error!("kafka's threads could not be waited for");
         }
     }
 

@@ -6,7 +6,6 @@
 //! A token of the scaler's own goes to trusted hosts alone, so each bootstrap server must be one. What
 //! these say of other brokers is believed, as everything else they say.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,8 +40,6 @@ pub(in crate::kafka) struct Bearer {
     login: Login,
     extensions: Vec<(String, String)>,
     token: Mutex<Token>,
-    /// Grows with each new token.
-    version: AtomicU64,
 }
 
 /// Whose token, and what for, once it is known that it may go there.
@@ -73,8 +70,7 @@ impl Bearer {
         };
         let identities = Arc::clone(&logins.identities);
         let token = Mutex::new(login.token(&identities, deadline).await?);
-        let version = AtomicU64::new(1);
-        Ok(Some(Arc::new(Bearer { identities, login, extensions, token, version })))
+        Ok(Some(Arc::new(Bearer { identities, login, extensions, token })))
     }
 
     /// Has a good token at hand until it is dropped. A token that cannot be had is complained of elsewhere: `identity`
@@ -86,31 +82,14 @@ impl Bearer {
             let Ok(new) = self.login.token(&self.identities, deadline).await else {
                 continue;
             };
-            let mut token = lock(&self.token);
-            if new.expires != token.expires {
-                *token = new;
-                self.version.fetch_add(1, Ordering::Release);
-            }
+            *lock(&self.token) = new;
         }
-    }
-
-    pub(in crate::kafka) fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
-    }
-
-    pub(in crate::kafka) fn token(&self) -> Token {
-        lock(&self.token).clone()
-    }
-
-    /// What is said besides the token, by name.
-    pub(in crate::kafka) fn extensions(&self) -> &[(String, String)] {
-        &self.extensions
     }
 }
 
 impl Credentials for Bearer {
     fn login(&self) -> sasl::Login {
-        let token = Secret(self.token().secret.clone());
+        let token = Secret(lock(&self.token).secret.clone());
         sasl::Login::Token { token, extensions: self.extensions.clone() }
     }
 }

@@ -42,6 +42,13 @@ const MAX_KEPT: usize = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::kafka) struct TopicId(pub(in crate::kafka) [u8; 16]);
 
+impl TopicId {
+    /// The id, unless the broker has none.
+    pub(in crate::kafka) fn given(self) -> Option<[u8; 16]> {
+        Some(self.0).filter(|id| *id != [0; 16])
+    }
+}
+
 #[cfg(test)]
 impl TopicId {
     /// An id that differs from those of other numbers.
@@ -69,10 +76,10 @@ pub(super) struct Description {
 
 /// Who leads a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Leader {
-    pub(super) broker: Endpoint,
+pub(in crate::kafka) struct Leader {
+    pub(in crate::kafka) broker: Endpoint,
     /// Grows with each election; absent from a broker that is too old.
-    pub(super) epoch: Option<i32>,
+    pub(in crate::kafka) epoch: Option<i32>,
 }
 
 impl Description {
@@ -86,7 +93,7 @@ impl Description {
 
 /// What was last said of each topic.
 #[derive(Default)]
-pub(super) struct Topics {
+pub(in crate::kafka) struct Topics {
     /// Those of which the offsets could be had.
     known: Mutex<HashMap<Topic, Arc<Description>>>,
     /// Whether each is compacted, and when to ask again.
@@ -107,6 +114,34 @@ impl Topics {
     /// How many partitions a topic had.
     pub(super) fn partitions(&self, topic: &Topic) -> Option<Partition> {
         lock(&self.known).get(topic).map(|description| description.shape.partitions)
+    }
+
+    /// A topic's id, and who leads a partition of it, as far as anybody has heard.
+    pub(in crate::kafka) fn leader(
+        &self,
+        topic: &Topic,
+        partition: Partition,
+    ) -> Option<(TopicId, Option<Leader>)> {
+        let known = lock(&self.known);
+        let description = known.get(topic)?;
+        let leader = usize::try_from(partition).ok().and_then(|at| description.leaders.get(at));
+        Some((description.shape.id, leader.and_then(|leader| leader.clone().ok())))
+    }
+
+    /// Learns what topics look like now. Without an answer, what is known of them stands.
+    pub(in crate::kafka) async fn look_up(
+        &self,
+        connections: &Connections,
+        topics: &BTreeSet<Topic>,
+        deadline: Instant,
+    ) {
+        if let Ok(described) = self.describe(connections, topics, deadline).await {
+            for (topic, description) in described {
+                if let Ok(description) = description {
+                    self.keep(&topic, Some(&description));
+                }
+            }
+        }
     }
 
     /// Keeps what a topic looks like, or forgets it.

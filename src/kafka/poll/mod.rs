@@ -397,7 +397,7 @@ impl TriggerPoller {
             tokio::pin!(moved);
             moved.as_mut().enable();
             let seen = tail.look(*id, needs, view);
-            cluster.read(seen.readings)?;
+            cluster.read(seen.readings);
             let known = total(seen.counts.iter().copied());
             let waits = matches!(seen.state, Progress::Reading { .. });
             if !waits
@@ -515,7 +515,7 @@ async fn both<A, B>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::threads::Threads;
+    use crate::kafka::judges::Judges;
     use crate::kafka::wire::Network;
     use crate::kafka::{Kafka, Options};
     use crate::metadata::Reader;
@@ -533,9 +533,9 @@ mod tests {
     fn a_measurement_on_a_cluster_held_no_more_follows_nothing() {
         let trigger = trigger();
         let cluster = || {
-            let (threads, timeout) = (Arc::new(Threads::default()), Duration::from_secs(1));
+            let (judges, timeout) = (Arc::new(Judges::default()), Duration::from_secs(1));
             let network = Network::default();
-            Cluster::new(&trigger.cluster, timeout, &network, &threads, None).unwrap()
+            Cluster::new(&trigger.cluster, timeout, &network, &judges, None).unwrap()
         };
         let (rejected, held, topic) = (cluster(), cluster(), Topic::from("t"));
         let poller = Kafka::new(Options::default()).follow(Arc::new(trigger.clone()));

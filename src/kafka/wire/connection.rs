@@ -163,17 +163,13 @@ impl Connection {
         Self { jobs, shared }
     }
 
-    /// The version in which the broker is asked this.
-    pub(in crate::kafka) fn version(&self, key: ApiKey) -> Option<i16> {
-        self.shared.versions.choose(key)
-    }
-
     /// Whether nothing more can be asked on it.
     pub(in crate::kafka) fn has_ended(&self) -> bool {
         self.jobs.is_closed()
     }
 
-    /// Asks, and waits for the reply until the deadline. Dropping the future gives up the wait alone.
+    /// Asks, and waits for the reply until the deadline; gives the payload that it was read from, too. Dropping the future gives up the
+    /// wait alone.
     ///
     /// # Errors
     /// [`ConnectionError`]; after any but [`ConnectionError::is_ours`] the connection is over. What the broker itself answers with
@@ -182,9 +178,10 @@ impl Connection {
         &self,
         request: &R,
         deadline: Instant,
-    ) -> Result<R::Reply, ConnectionError> {
+    ) -> Result<(R::Reply, Received), ConnectionError> {
         let api = R::KEY.name();
-        let version = self.version(R::KEY).ok_or(ConnectionError::Unsupported { api })?;
+        let version = self.shared.versions.choose_up_to(R::KEY, request.highest());
+        let version = version.ok_or(ConnectionError::Unsupported { api })?;
         self.unthrottled(deadline).await?;
         let correlation = self.shared.correlation.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let frame = frame::request_frame(request, version, correlation, CLIENT_ID)
@@ -203,7 +200,7 @@ impl Connection {
         match frame::decode_frame(request, version, frame.bytes()) {
             Ok(Decoded { reply, throttle }) => {
                 self.shared.throttle(throttle);
-                Ok(reply)
+                Ok((reply, frame))
             }
             Err(reason) => {
                 let error = ConnectionError::Reply { api, reason };

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::Endpoint;
 use super::connection::{Connection, Credentials, Exchange, Stream};
 use super::connection_error::{ConnectionError, system_text};
-use super::frames::FrameBudget;
+use super::frames::{FrameBudget, Traffic};
 use super::resolve::Resolver;
 use super::tls::TlsClient;
 use crate::coalescer::Tasks;
@@ -43,13 +43,22 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from
 #[derive(Clone, Default)]
 pub(in crate::kafka) struct Network {
     pub(super) resolver: Arc<Resolver>,
-    pub(super) budget: FrameBudget,
+    asking: FrameBudget,
+    reading: FrameBudget,
 }
 
 impl Network {
     /// As one cluster has it.
     pub(in crate::kafka) fn of_cluster(&self) -> Self {
-        Self { resolver: Arc::clone(&self.resolver), budget: self.budget.of_cluster() }
+        let (asking, reading) = (self.asking.of_cluster(), self.reading.of_cluster());
+        Self { resolver: Arc::clone(&self.resolver), asking, reading }
+    }
+
+    fn budget(&self, traffic: Traffic) -> FrameBudget {
+        match traffic {
+            Traffic::Asking => self.asking.clone(),
+            Traffic::Reading => self.reading.clone(),
+        }
     }
 }
 
@@ -71,6 +80,7 @@ impl Dialer {
     pub(in crate::kafka) async fn open(
         &self,
         endpoint: &Endpoint,
+        traffic: Traffic,
         tasks: &Tasks,
     ) -> Result<Connection, ConnectionError> {
         let unanswered = |_| ConnectionError::Connect {
@@ -80,7 +90,7 @@ impl Dialer {
         let tcp = timeout(REACH_TIMEOUT, self.connect(endpoint)).await.map_err(unanswered)??;
         let opened = async {
             let stream = self.encrypt(tcp, endpoint).await?;
-            let mut exchange = Exchange::new(stream, self.network.budget.clone());
+            let mut exchange = Exchange::new(stream, self.network.budget(traffic));
             exchange.agree_on_versions().await?;
             if let Some(credentials) = &self.credentials {
                 exchange.log_in(&**credentials).await?;

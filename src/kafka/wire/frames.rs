@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -35,6 +35,15 @@ const BUDGET: usize = 64 * 1024 * 1024;
 /// Bytes that those of one cluster may hold: one of the largest replies.
 const CLUSTER_BUDGET: usize = 16 * 1024 * 1024;
 
+/// What a connection is for: what is asked is not to wait for room that records take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::kafka) enum Traffic {
+    /// Questions of polls.
+    Asking,
+    /// Records.
+    Reading,
+}
+
 /// What large frames may hold, of one cluster and of all together. Clones share it.
 #[derive(Debug, Clone)]
 pub(in crate::kafka) struct FrameBudget {
@@ -47,7 +56,7 @@ type Share = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// A frame without its size; gives back its share of the budget when it is dropped.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(in crate::kafka) struct Received {
     bytes: BytesMut,
     _share: Option<Share>,
 }
@@ -86,6 +95,17 @@ impl FrameBudget {
 
 impl Received {
     pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The same bytes, shared; the share of the budget goes back with the last of them.
+    pub(in crate::kafka) fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Received {
+    fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }

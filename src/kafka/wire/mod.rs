@@ -43,6 +43,7 @@ pub mod writer;
 pub(in crate::kafka) use connection::{Connection, Credentials};
 pub(in crate::kafka) use connection_error::ConnectionError;
 pub(in crate::kafka) use dial::{Dialer, Network};
+pub(in crate::kafka) use frames::{Received, Traffic};
 pub(in crate::kafka) use endpoint::Endpoint;
 pub use error_code::{ErrorCode, ErrorKind};
 pub use frame::{Decoded, Frame, correlation_id, decode_frame, request_frame};

@@ -25,6 +25,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The length of a line of data.
+#[cfg(test)]
 const LINE: usize = 64;
 
 /// What is looked for.
@@ -107,6 +108,7 @@ impl Label {
     }
 
     /// The word for it in a BEGIN line.
+    #[cfg(test)]
     fn name(self) -> &'static str {
         Self::ALL.iter().find_map(|(name, label)| (*label == self).then_some(*name)).unwrap_or("")
     }
@@ -159,6 +161,7 @@ fn block<'a>(
 }
 
 /// The block that holds `der`, with a line break at its end.
+#[cfg(test)]
 pub(in crate::kafka) fn encode(label: Label, der: &[u8]) -> SecretString {
     let name = label.name();
     let data = Zeroizing::new(BASE64_STANDARD.encode(der));

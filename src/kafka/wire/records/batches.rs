@@ -28,6 +28,9 @@ const BEFORE_MAGIC: usize = 16;
 /// The highest offset that is taken for one.
 const MAX_OFFSET: i64 = i64::MAX / 2;
 
+/// Bytes between the format of a batch and its last offset.
+const CHECKSUM_AND_ATTRIBUTES: usize = 6;
+
 const TIMESTAMP_TYPE: i16 = 0x08;
 const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
@@ -76,6 +79,53 @@ pub struct Batch<'a> {
 enum Content<'a> {
     Current(Frame, &'a [u8]),
     Legacy(LegacyBatch<'a>),
+}
+
+/// What the heads of one partition's batches say, without a look at what is in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// The offset after the last batch.
+    pub next: Offset,
+    /// The epoch of the leader that took that, if known.
+    pub leader_epoch: Option<i32>,
+}
+
+impl Heads {
+    /// Of all batches that are whole, as far as their heads make sense.
+    ///
+    /// # Errors
+    /// There is none; gives how many bytes the first one states.
+    pub fn of(bytes: &[u8]) -> Result<Self, usize> {
+        let mut from = Cursor(bytes);
+        let mut last = None;
+        loop {
+            let Some(head) = Self::next(&mut from) else { return last.ok_or(bytes.len()) };
+            match head {
+                Ok(head) => last = Some(head),
+                Err(size) => return last.ok_or(size),
+            }
+        }
+    }
+
+    /// The next one; `None` at the end, and where it is none.
+    fn next(from: &mut Cursor<'_>) -> Option<Result<Self, usize>> {
+        let base = from.array().map(i64::from_be_bytes)?;
+        let size = usize::try_from(i32::from_be_bytes(from.array()?)).ok()?;
+        let Some(body) = from.take(size) else {
+            return Some(Err(PREFIX_BYTES.saturating_add(size)));
+        };
+        let base = u64::try_from(base).ok().filter(|base| *base <= MAX_OFFSET.cast_unsigned())?;
+        let mut body = Cursor(body);
+        let epoch = i32::from_be_bytes(body.array()?);
+        let magic = body.array().map(i8::from_be_bytes)?;
+        if magic < 2 {
+            return Some(Ok(Self { next: base.saturating_add(1), leader_epoch: None }));
+        }
+        body.take(CHECKSUM_AND_ATTRIBUTES)?;
+        let last = u64::try_from(i32::from_be_bytes(body.array()?)).ok()?;
+        let next = base.saturating_add(last).saturating_add(1);
+        Some(Ok(Self { next, leader_epoch: (epoch >= 0).then_some(epoch) }))
+    }
 }
 
 impl<'a> Batches<'a> {

@@ -171,6 +171,7 @@ pub(in crate::kafka) fn mechanism(login: &Login) -> Box<dyn Mechanism> {
     }
 }
 
+#[cfg(test)]
 impl PasswordMechanism {
     /// Its name, as a broker lists it.
     pub(in crate::kafka) fn name(self) -> &'static str {

@@ -24,6 +24,7 @@ use rustls::pki_types::{
     alg_id,
 };
 use rustls::sign::{CertifiedKey, SigningKey};
+#[cfg(test)]
 use secrecy::{ExposeSecret as _, SecretString};
 use x509_cert::der::asn1::OctetStringRef;
 use x509_cert::der::oid::ObjectIdentifier;
@@ -154,6 +155,7 @@ impl Authorities {
     }
 
     /// All of them as PEM.
+    #[cfg(test)]
     pub(in crate::kafka) fn to_pem(&self) -> SecretString {
         to_pem(&self.0)
     }
@@ -173,6 +175,7 @@ impl CertificateChain {
     }
 
     /// All of them as PEM.
+    #[cfg(test)]
     pub(in crate::kafka) fn to_pem(&self) -> SecretString {
         to_pem(&self.0)
     }
@@ -202,6 +205,7 @@ impl ClientKey {
     }
 
     /// The key as PEM, not encrypted.
+    #[cfg(test)]
     pub(in crate::kafka) fn to_pem(&self) -> SecretString {
         pem::encode(self.label, &self.der)
     }
@@ -289,11 +293,13 @@ impl ClientIdentity {
     }
 
     /// The certificate, and those that vouch for it.
+    #[cfg(test)]
     pub(in crate::kafka) fn chain(&self) -> &CertificateChain {
         &self.chain
     }
 
     /// Its key.
+    #[cfg(test)]
     pub(in crate::kafka) fn key(&self) -> &ClientKey {
         &self.key
     }
@@ -355,6 +361,7 @@ fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, TlsConfigErr
     Ok(blocks.iter().map(|block| CertificateDer::from(der(block))).collect())
 }
 
+#[cfg(test)]
 fn to_pem(certificates: &[CertificateDer<'static>]) -> SecretString {
     let texts = certificates.iter().map(|der| pem::encode(Label::Certificate, der));
     let text: String = texts.map(|text| text.expose_secret().to_owned()).collect();
