@@ -12,7 +12,9 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+#[cfg(test)]
 use base64::prelude::BASE64_STANDARD;
+#[cfg(test)]
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
