@@ -1,4 +1,5 @@
-//! The two broker calls that no poll can do without, bare: the yardstick of the `poll` benchmark.
+//! The broker calls of a poll, bare: the two that no poll can do without, and all four that ours makes. They
+//! are the yardsticks of the `poll` benchmark.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use super::broker::{ConnectionHealth, Connections, Lane};
 use super::names::{Group, Partition, Topic};
 use super::security::ClusterConfig;
 use super::wire::requests::{
-    GroupQuestion, Isolation, ListOffsets, OffsetFetch, PartitionPosition, Position,
+    GroupQuestion, Isolation, ListOffsets, Metadata, OffsetFetch, PartitionPosition, Position,
 };
 use super::wire::{Dialer, Endpoint, Network};
 use crate::coalescer::Tasks;
@@ -21,6 +22,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Pair {
     connections: Connections,
     broker: Endpoint,
+    shape: Metadata,
+    starts: ListOffsets,
     ends: ListOffsets,
     committed: OffsetFetch,
     /// Ends when the pair does.
@@ -39,21 +42,22 @@ impl Pair {
         let (tasks, health) = (Tasks::default(), Arc::new(ConnectionHealth::new()));
         let dialer = Arc::new(dialer);
         let connections = Connections::new(dialer, vec![broker.clone()], tasks.clone(), health);
-        let position = |partition| PartitionPosition {
-            partition,
-            leader_epoch: None,
-            position: Position::Latest,
-        };
         let topic = Topic::from(topic);
-        let positions = (0..partitions).map(position).collect();
-        let ends = ListOffsets {
-            isolation: Isolation::ReadCommitted,
-            topics: vec![(topic.clone(), positions)],
+        let list = |isolation, position| {
+            let each = (0..partitions).map(|partition| PartitionPosition {
+                partition,
+                leader_epoch: None,
+                position,
+            });
+            ListOffsets { isolation, topics: vec![(topic.clone(), each.collect())] }
         };
+        let starts = list(Isolation::ReadUncommitted, Position::Earliest);
+        let ends = list(Isolation::ReadCommitted, Position::Latest);
+        let shape = Metadata { topics: vec![topic.clone()] };
         let topics = Some(vec![(topic, (0..partitions).collect())]);
         let question = GroupQuestion { group: Group::from(group), topics };
         let committed = OffsetFetch { groups: vec![question], require_stable: false };
-        Pair { connections, broker, ends, committed, tasks }
+        Pair { connections, broker, shape, starts, ends, committed, tasks }
     }
 
     /// Both calls, side by side in flight.
@@ -67,6 +71,20 @@ impl Pair {
         let (ends, committed) = tokio::join!(ends, committed);
         ends.expect("the ends");
         committed.expect("the committed offsets");
+    }
+
+    /// The pair, and beside it what tells that the topic is still the same, and where it begins, on a
+    /// connection each.
+    ///
+    /// # Panics
+    /// Where any gets no answer.
+    pub async fn ask_all(&self) {
+        let deadline = Instant::now() + TIMEOUT;
+        let shape = self.connections.ask(&self.broker, Lane::Describe, &self.shape, deadline);
+        let starts = self.connections.ask(&self.broker, Lane::Starts, &self.starts, deadline);
+        let (shape, starts, ()) = tokio::join!(shape, starts, self.ask());
+        shape.expect("the topic");
+        starts.expect("the starts");
     }
 }
 

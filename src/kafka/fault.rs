@@ -82,6 +82,8 @@ impl Fault {
         let fault = Fault::of_broker(code, None);
         match code {
             ErrorCode::OFFSET_OUT_OF_RANGE => Fault { kind: Kind::Gone, ..fault },
+            // Such as damaged records: whoever waits for them is to know.
+            _ if fault.kind == Kind::Other => Fault { kind: Kind::Unreadable, ..fault },
             _ => fault,
         }
     }

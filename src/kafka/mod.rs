@@ -4,7 +4,7 @@
 //! - `poll`: the way of a poll, and its arithmetic
 //! - `broker`: what is asked of a cluster, through a client of our own, `wire`
 //! - `tail`: a topic as it has been read · `index`: what was found, `record`: what a selection sees of it
-//!   · `reader`, `threads`: the reading · `librdkafka`: what rust-rdkafka does not wrap
+//!   · `reader`, `judges`: what fetches records, and where they are judged · `by_partition`: a map
 //! - `baseline`: a yardstick for benchmarks · `fault`, `error`: what can go wrong
 //!
 //! A message is a record that a consumer under `read_committed` is given: commit markers, aborted,

@@ -76,6 +76,9 @@ const LARGEST_BATCH: usize = 15 * 1024 * 1024;
 /// Partitions in a fetch.
 const MAX_PARTITIONS: usize = 10_000;
 
+/// Portions that wait to be judged before nothing more is fetched.
+const MAX_PORTIONS: usize = 256;
+
 /// The first pause after a failure; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -148,10 +151,15 @@ struct Work {
     looking_up: Option<BoxFuture<'static, BTreeSet<Topic>>>,
     /// When the next such question may be asked.
     look_up_at: Instant,
+    /// How many partitions have been followed.
+    count: u64,
 }
 
 /// A partition that is read.
 struct Followed {
+    /// Tells it from what the partition was read for before. What is under way does not hold the
+    /// reading, whose tail is to hear at once of its end.
+    number: u64,
     reading: Arc<Reading>,
     /// Where the next fetch begins.
     position: Offset,
@@ -199,14 +207,14 @@ struct Fetched {
 
 struct Asked {
     place: Place,
-    reading: Arc<Reading>,
+    number: u64,
     from: Offset,
 }
 
 /// What became of judging a portion.
 struct Judged {
     place: Place,
-    reading: Arc<Reading>,
+    number: u64,
     /// `None` where judging panicked, or the task ends.
     outcome: Option<Outcome>,
 }
@@ -271,6 +279,11 @@ impl Reading {
             Some((_, judging)) => Arc::clone(judging),
             None => Arc::new(self.ticket.tail.judging()),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn from(&self) -> Offset {
+        self.from
     }
 
     fn place(&self) -> Place {
@@ -353,13 +366,14 @@ impl Work {
             judging: FuturesUnordered::new(),
             looking_up: None,
             look_up_at: Instant::now(),
+            count: 0,
         }
     }
 
     async fn run(mut self) {
         let mut idle_since = Instant::now();
         loop {
-            let Some(changes) = self.take_changes(idle_since) else { return };
+            let Some(changes) = self.take_changes(idle_since) else { break };
             for (place, change) in changes {
                 self.change(place, change);
             }
@@ -390,6 +404,7 @@ impl Work {
                 Event::LookedUp(topics) => self.looked_up(&topics),
             }
         }
+        self.parts.connections.close(self.lane);
     }
 
     /// What has changed since last time; `None` when the task is to end.
@@ -406,8 +421,9 @@ impl Work {
     fn change(&mut self, place: Place, change: Change) {
         self.forget(&place);
         if let Change::Read(reading) = change {
+            self.count += 1;
             self.leaderless.insert(place.clone());
-            self.partitions.insert(place, Followed::new(reading));
+            self.partitions.insert(place, Followed::new(self.count, reading));
         }
     }
 
@@ -482,6 +498,9 @@ impl Work {
     /// Asks each broker that is not being asked for what can be fetched from it now. Gives when
     /// something more can be, by the time alone.
     fn fetch(&mut self) -> Option<Instant> {
+        if self.judging.len() >= MAX_PORTIONS {
+            return None;
+        }
         let now = Instant::now();
         let mut due: Option<Instant> = None;
         let Work { partitions, brokers, fetching, parts, lane, .. } = self;
@@ -497,9 +516,13 @@ impl Work {
                     due = Some(due.map_or(followed.not_before, |due| due.min(followed.not_before)));
                 } else if asked.len() < MAX_PARTITIONS {
                     followed.ask(place, &mut topics);
-                    let (reading, from) = (Arc::clone(&followed.reading), followed.position);
-                    asked.push(Asked { place: place.clone(), reading, from });
+                    let (number, from) = (followed.number, followed.position);
+                    asked.push(Asked { place: place.clone(), number, from });
                 }
+            }
+            if asked.len() == MAX_PARTITIONS {
+                // The others come next.
+                broker.last = asked.last().map(|asked| asked.place.clone());
             }
             if asked.is_empty() {
                 continue;
@@ -621,18 +644,18 @@ impl Work {
         let Some(portion) = followed.next.take() else { return };
         followed.is_judged = true;
         let (judges, place) = (Arc::clone(&self.parts.judges), place.clone());
-        let reading = Arc::clone(&followed.reading);
+        let (number, reading) = (followed.number, Arc::clone(&followed.reading));
         let judging = async move {
-            let outcome = judges.judge(Arc::clone(&reading), portion).await;
-            Judged { place, reading, outcome }
+            let outcome = judges.judge(reading, portion).await;
+            Judged { place, number, outcome }
         };
         self.judging.push(judging.boxed());
     }
 
     fn judged(&mut self, judged: Judged) {
-        let Judged { place, reading, outcome } = judged;
+        let Judged { place, number, outcome } = judged;
         let followed = self.partitions.get_mut(&place);
-        let Some(followed) = followed.filter(|now| Arc::ptr_eq(&now.reading, &reading)) else {
+        let Some(followed) = followed.filter(|now| now.number == number) else {
             return;
         };
         followed.is_judged = false;
@@ -647,6 +670,7 @@ impl Work {
             None => {
                 // Filters are of tenants, and what judges them is not ours: where it panics, the
                 // other partitions must go on.
+                let reading = &followed.reading;
                 reading.tail().break_off(reading.ticket(), Fault::panicked());
                 self.forget(&place);
             }
@@ -675,8 +699,9 @@ impl Work {
 }
 
 impl Followed {
-    fn new(reading: Reading) -> Followed {
+    fn new(number: u64, reading: Reading) -> Followed {
         Followed {
+            number,
             position: reading.from,
             reading: Arc::new(reading),
             last_epoch: None,
@@ -709,7 +734,7 @@ impl Followed {
 
     /// Whether this is what was asked for.
     fn is_as_asked(&self, asked: &Asked) -> bool {
-        Arc::ptr_eq(&self.reading, &asked.reading) && self.position == asked.from
+        self.number == asked.number && self.position == asked.from
     }
 }
 
@@ -730,5 +755,56 @@ impl Broker {
         };
         let topics = after.into_iter().flatten().chain(before.into_iter().flatten());
         topics.chain(own.into_iter().flatten())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(topic: &str, partition: Partition) -> Place {
+        (Topic::from(topic), partition)
+    }
+
+    #[test]
+    fn what_gave_records_last_comes_last() {
+        let leads: BTreeSet<Place> = [("a", 0), ("b", 0), ("b", 1), ("b", 2), ("c", 0), ("c", 7)]
+            .map(|(topic, partition)| place(topic, partition))
+            .into();
+        let rows = [
+            (None, "a0 b0 b1 b2 c0 c7"),
+            (Some(place("a", 0)), "b0 b1 b2 c0 c7 a0"),
+            (Some(place("b", 1)), "c0 c7 a0 b2 b0 b1"),
+            (Some(place("c", 7)), "a0 b0 b1 b2 c0 c7"),
+            (Some(place("bb", 3)), "c0 c7 a0 b0 b1 b2"),
+        ];
+        for (last, expected) in rows {
+            let broker = Broker { is_asked: false, leads: leads.clone(), last: last.clone() };
+            let order = broker.in_turn().map(|(topic, partition)| format!("{topic}{partition}"));
+            assert_eq!(order.collect::<Vec<_>>().join(" "), expected, "{last:?}");
+        }
+    }
+
+    /// A reading and whether the next poll has its partition read.
+    fn reading() -> (Reading, impl Fn() -> bool) {
+        use crate::kafka::tail::tests::{every_record, need, view};
+        let tail = Arc::new(TopicTail::new(Topic::from("t")));
+        let subscriber = tail.follow(&[every_record()]);
+        let mut readings = tail.look(subscriber, &[need(0, 10)], view()).readings;
+        let reading = readings.pop().expect("a tail");
+        (reading, move || tail.look(subscriber, &[need(0, 10)], view()).readings.len() == 1)
+    }
+
+    #[test]
+    fn a_reading_is_not_lost_with_a_task_that_ends() {
+        let (posted, posted_again) = reading();
+        let (replaced, replaced_again) = reading();
+        let desk = Desk { changes: Mutex::new(Some(HashMap::new())), posted: Notify::new() };
+        assert!(desk.put(place("t", 0), Change::Read(replaced)).is_ok());
+        assert!(desk.put(place("t", 0), Change::Read(posted)).is_ok());
+        assert!(replaced_again() && !posted_again());
+        desk.close();
+        assert!(posted_again());
+        assert!(desk.put(place("t", 0), Change::Read(reading().0)).is_err(), "a closed desk");
     }
 }

@@ -130,6 +130,8 @@ pub(super) struct Epoch(u64);
 pub(super) type Match = (Slot, Offset, KeyHash);
 
 struct State {
+    /// How many offsets a backfill spans.
+    span: Offset,
     shape: Option<TopicShape>,
     /// By slot.
     selectors: Vec<Option<Selected>>,
@@ -198,9 +200,14 @@ struct Backfill {
 
 impl TopicTail {
     pub(super) fn new(topic: Topic) -> TopicTail {
+        TopicTail::spanning(BACKFILL_SPAN, topic)
+    }
+
+    fn spanning(span: Offset, topic: Topic) -> TopicTail {
         TopicTail {
             topic,
             state: Mutex::new(State {
+                span,
                 shape: None,
                 selectors: Vec::new(),
                 slots: HashMap::new(),
@@ -608,11 +615,11 @@ impl State {
                 self.partitions.remove(need.partition);
             }
         }
-        let State { selectors, partitions, last_epoch, .. } = self;
+        let State { selectors, partitions, last_epoch, span, .. } = self;
         let tail = partitions.or_insert_with(need.partition, || {
             let epoch = last_epoch.advance();
             let ticket = ReadTicket::new(Arc::clone(topic_tail), need.partition, epoch);
-            let position = need.from.max(need.end.saturating_sub(BACKFILL_SPAN)).min(need.end);
+            let position = need.from.max(need.end.saturating_sub(*span)).min(need.end);
             readings.push(Reading::following(ticket, view.shape.id, position));
             PartitionTail {
                 epoch,
@@ -660,13 +667,13 @@ impl State {
         partition: Partition,
     ) -> Option<Reading> {
         let id = self.shape?.id;
-        let State { selectors, partitions, last_epoch, .. } = self;
+        let State { selectors, partitions, last_epoch, span, .. } = self;
         let tail = partitions.get_mut(partition)?;
         let PartitionTail { wanted, matches, .. } = tail;
         wanted.retain(|slot, from| matches.get(slot).is_some_and(|known| known.from() > *from));
         let until = wanted.keys().map(|slot| matches[slot].from()).max()?;
         let first = wanted.values().min().copied()?;
-        let from = first.max(until.saturating_sub(BACKFILL_SPAN));
+        let from = first.max(until.saturating_sub(*span));
         let epoch = last_epoch.advance();
         let mut parts = Vec::new();
         let mut backfill = Backfill { epoch, until, slots: HashMap::new() };
@@ -740,6 +747,9 @@ impl Selected {
         }
     }
 }
+
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 pub(super) mod tests {

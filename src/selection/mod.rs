@@ -21,5 +21,7 @@ pub use body::BodyPath;
 pub use event_type::{EventTypeFrom, EventTypeFromError, EventTypes, EventTypesError};
 pub use filter::{Filter, FilterError, Place};
 pub use judge::{Judge, Slot, Verdicts};
+#[cfg(test)]
+pub(crate) use message::tests::Sample;
 pub use message::{Message, Variable};
 pub use part::{Part, Selection};

@@ -208,6 +208,11 @@ impl Connections {
         Ok((reply, payload.into_bytes()))
     }
 
+    /// Closes the connections of a lane, once nothing is asked on them.
+    pub(in crate::kafka) fn close(&self, lane: Lane) {
+        lock(&self.slots).retain(|(_, of), _| *of != lane);
+    }
+
     async fn ask_whole<R: Request>(
         &self,
         broker: &Endpoint,

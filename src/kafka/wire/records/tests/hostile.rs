@@ -38,8 +38,15 @@ fn legacy_samples() -> Vec<(i8, Option<i64>, Vec<u8>)> {
 
 fn holds_little(bytes: &[u8]) -> Result<(), TestCaseError> {
     let mut scratch = Scratch::default();
+    let (mut last, mut all) = (None, true);
+    let heads = Heads::of(bytes);
     for batch in Batches::new(bytes) {
-        let Ok(batch) = batch else { break };
+        let Ok(batch) = batch else {
+            all = false;
+            break;
+        };
+        let (next, leader_epoch) = (batch.last_offset + 1, batch.leader_epoch);
+        last = Some(Heads { next, leader_epoch });
         let mut before = None;
         let read = batch.for_each(&mut scratch, |record| {
             assert!(before.is_none_or(|before| before < record.offset));
@@ -55,6 +62,9 @@ fn holds_little(bytes: &[u8]) -> Result<(), TestCaseError> {
         prop_assert!(scratch.held() <= HELD_BYTES, "{}", scratch.held());
         let marker = batch.marker(&mut scratch);
         prop_assert!(marker != Ok(Some(Marker::Other)) || batch.is_control());
+    }
+    if all {
+        prop_assert_eq!(heads.ok(), last, "the heads say what the batches say");
     }
     Ok(())
 }
