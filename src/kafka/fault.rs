@@ -1,7 +1,7 @@
 //! What came in place of an answer: from a broker, from the way to it, or from us; and what to make of it.
 
 use super::names::{Offset, Partition};
-use super::wire::records::BatchError;
+use super::wire::records::{BatchError, HeadsError};
 use super::wire::{ConnectionError, ErrorCode, ErrorKind};
 use crate::metadata::one_line;
 
@@ -94,9 +94,9 @@ impl Fault {
         Fault::new(Kind::Unreadable, reason)
     }
 
-    /// What is said of a batch that is larger than any that is read.
-    pub(super) fn too_large(partition: Partition, from: Offset, size: usize) -> Fault {
-        let reason = format!("from offset {from} of partition {partition} on: a batch of {size} bytes");
+    /// What is said where a broker sends something else in place of records.
+    pub(super) fn no_records(partition: Partition, from: Offset, error: &HeadsError) -> Fault {
+        let reason = format!("from offset {from} of partition {partition} on: {error}");
         Fault::new(Kind::Unreadable, reason)
     }
 

@@ -1,7 +1,8 @@
 //! Where records are judged: off the threads that answer polls, as many at a time as there are cores.
 //!
-//! Portions wait in the order in which they came, whosever they are. Each is bounded, and so is what a
-//! reader has waiting, so that a topic that floods takes its turn and no more.
+//! Portions wait in the order in which they came, whosever they are. One that takes long gives up its
+//! turn, and waits for the next one with what is left of it, so that whatever a filter costs, and whatever
+//! a batch holds, others are judged meanwhile.
 //!
 //! A portion is judged batch by batch, where the records lie. What was found is handed in every few
 //! thousand records: a batch may hold more than memory should.
@@ -10,11 +11,13 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use super::fault::Fault;
 use super::index::KeyHash;
@@ -23,12 +26,20 @@ use super::reader::Reading;
 use super::record::KafkaMessage;
 use super::tail::{Judging, Match};
 use super::wire::records::{Aborted, Batch, BatchError, Batches, Record, Scratch};
-use super::wire::requests::AbortedTransaction;
 use crate::lock::lock;
 use crate::selection::{Slot, Verdicts};
 
-/// How many records are judged between two looks at whether they are still wanted.
-const LOOK_EVERY: usize = 4_096;
+/// How long a portion is judged before others have their turn.
+const TURN: Duration = Duration::from_millis(100);
+
+/// How many records are judged between two looks at the time.
+const LOOK_EVERY: usize = 16;
+
+/// How many records are judged before what was found is handed in, and it is asked whether more is wanted.
+const HAND_IN_EVERY: usize = 4_096;
+
+/// How many matches are found before that.
+const MOST_FOUND: usize = 65_536;
 
 /// The threads that judge, as a number.
 pub(super) struct Judges {
@@ -39,7 +50,7 @@ pub(super) struct Judges {
 /// Records of one partition that were fetched together.
 pub(super) struct Portion {
     pub(super) bytes: Bytes,
-    pub(super) aborted: Vec<AbortedTransaction>,
+    pub(super) aborted: Aborted,
     /// Records before this were asked for by nobody.
     pub(super) from: Offset,
 }
@@ -63,8 +74,21 @@ struct Bench {
     verdicts: Verdicts,
     found: Vec<Match>,
     indeterminate: Vec<Slot>,
-    /// Records judged since the last look.
+    /// Records judged since they were last handed in.
     judged: usize,
+}
+
+/// How far the judging of a portion has come.
+struct Walk<'a> {
+    reading: &'a Reading,
+    judging: Arc<Judging>,
+    /// Everything before this has been judged.
+    reached: Offset,
+    turn_ends: Instant,
+    /// What becomes of the reading, where it does not go on.
+    over: Option<Outcome>,
+    /// Whether the turn ended before the portion did.
+    is_left: bool,
 }
 
 impl Default for Judges {
@@ -83,88 +107,99 @@ impl Judges {
         reading: Arc<Reading>,
         mut portion: Portion,
     ) -> Option<Outcome> {
-        let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
-        let judged = spawn_blocking(move || {
-            let _turn = turn;
-            let mut bench = lock(&self.benches).pop().unwrap_or_default();
-            let outcome = bench.judge(&reading, &mut portion);
-            lock(&self.benches).push(bench);
-            outcome
-        });
-        judged.await.ok()
+        loop {
+            let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+            let (judges, of) = (Arc::clone(&self), Arc::clone(&reading));
+            let judged = spawn_blocking(move || {
+                let _turn = turn;
+                let mut bench = lock(&judges.benches).pop().unwrap_or_default();
+                let outcome = bench.judge(&of, &mut portion);
+                lock(&judges.benches).push(bench);
+                (outcome, portion)
+            });
+            match judged.await.ok()? {
+                (Some(outcome), _) => return Some(outcome),
+                (None, rest) => portion = rest,
+            }
+        }
     }
 }
 
 impl Bench {
-    fn judge(&mut self, reading: &Reading, portion: &mut Portion) -> Outcome {
-        let (mut reached, mut last) = (portion.from, Outcome::Going);
-        let mut judging = reading.judging();
+    /// Judges a portion for as long as a turn is; `None` where something of it is left.
+    fn judge(&mut self, reading: &Reading, portion: &mut Portion) -> Option<Outcome> {
+        let mut walk = Walk {
+            reading,
+            judging: reading.judging(),
+            reached: portion.from,
+            turn_ends: Instant::now() + TURN,
+            over: None,
+            is_left: false,
+        };
         self.clear();
-        match self.walk(reading, portion, &mut judging, &mut reached, &mut last) {
-            Ok(()) if !matches!(last, Outcome::Going) => last,
-            Ok(()) => self.hand_in(reading, &judging, reached),
-            Err(error) => {
-                // What lies before it counts all the same.
-                self.hand_in(reading, &judging, reached);
-                let fault = Fault::unreadable(reading.partition(), reached, &error);
+        let walked = self.walk(&mut walk, portion);
+        if walk.over.is_none() {
+            // What lies before something that cannot be read counts all the same.
+            walk.over = over(self.hand_in(&walk));
+        }
+        portion.from = walk.reached;
+        match (walk.over, walked) {
+            (Some(over), _) => Some(over),
+            (None, Ok(())) if walk.is_left => None,
+            (None, Ok(())) => Some(Outcome::Going),
+            (None, Err(error)) => {
+                let fault = Fault::unreadable(reading.partition(), walk.reached, &error);
                 reading.tail().fail(reading.ticket(), fault);
-                Outcome::Failed(reached)
+                Some(Outcome::Failed(walk.reached))
             }
         }
     }
 
-    /// Judges batch by batch, and hands in what was found. `reached` is how far that came, `last` what
-    /// followed.
-    fn walk(
-        &mut self,
-        reading: &Reading,
-        portion: &mut Portion,
-        judging: &mut Arc<Judging>,
-        reached: &mut Offset,
-        last: &mut Outcome,
-    ) -> Result<(), BatchError> {
-        let mut aborted = Aborted::new(std::mem::take(&mut portion.aborted));
-        for batch in Batches::new(&portion.bytes) {
+    /// Judges batch by batch, and hands in what was found, until the turn is over.
+    fn walk(&mut self, walk: &mut Walk<'_>, portion: &mut Portion) -> Result<(), BatchError> {
+        let bytes = portion.bytes.clone();
+        let mut batches = Batches::new(&bytes);
+        loop {
+            let before = bytes.len() - batches.left();
+            let Some(batch) = batches.next() else { return Ok(()) };
             let batch = batch?;
-            let shown = !aborted.is_aborted(&batch, &mut self.scratch)? && !batch.is_control();
-            if shown && batch.last_offset >= *reached {
-                self.batch(reading, &batch, reached, judging, last)?;
-                if !matches!(last, Outcome::Going) {
+            let is_aborted = portion.aborted.is_aborted(&batch, &mut self.scratch)?;
+            let is_shown = !is_aborted && !batch.is_control();
+            if is_shown && batch.last_offset >= walk.reached {
+                self.batch(walk, &batch)?;
+                if walk.over.is_some() || walk.is_left {
+                    portion.bytes = bytes.slice(before..);
                     return Ok(());
                 }
             }
-            *reached = (*reached).max(batch.last_offset.saturating_add(1));
+            walk.reached = walk.reached.max(batch.last_offset.saturating_add(1));
         }
-        Ok(())
     }
 
-    fn batch(
-        &mut self,
-        reading: &Reading,
-        batch: &Batch<'_>,
-        reached: &mut Offset,
-        judging: &mut Arc<Judging>,
-        last: &mut Outcome,
-    ) -> Result<(), BatchError> {
+    fn batch(&mut self, walk: &mut Walk<'_>, batch: &Batch<'_>) -> Result<(), BatchError> {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut wrong = None;
         let walked = batch.for_each(&mut scratch, |record| {
-            if record.offset < *reached {
+            if record.offset < walk.reached {
                 return ControlFlow::Continue(());
             }
-            if let Err(error) = self.record(reading, judging, record) {
+            if let Err(error) = self.record(walk, record) {
                 wrong = Some(error);
                 return ControlFlow::Break(());
             }
-            *reached = record.offset.saturating_add(1);
-            if self.judged < LOOK_EVERY {
+            walk.reached = record.offset.saturating_add(1);
+            if self.judged.is_multiple_of(LOOK_EVERY) && Instant::now() >= walk.turn_ends {
+                walk.is_left = true;
+                return ControlFlow::Break(());
+            }
+            if self.judged < HAND_IN_EVERY && self.found.len() < MOST_FOUND {
                 return ControlFlow::Continue(());
             }
-            *last = self.hand_in(reading, judging, *reached);
-            *judging = reading.judging();
-            match last {
-                Outcome::Going => ControlFlow::Continue(()),
-                _ => ControlFlow::Break(()),
+            walk.over = over(self.hand_in(walk));
+            walk.judging = walk.reading.judging();
+            match walk.over {
+                None => ControlFlow::Continue(()),
+                Some(_) => ControlFlow::Break(()),
             }
         });
         self.scratch = scratch;
@@ -173,10 +208,10 @@ impl Bench {
 
     fn record(
         &mut self,
-        reading: &Reading,
-        judging: &Judging,
+        walk: &Walk<'_>,
         record: &Record<'_>,
     ) -> Result<(), BatchError> {
+        let Walk { reading, judging, .. } = walk;
         let message = KafkaMessage::new(reading.topic(), reading.partition(), *record);
         judging.judge.judge(&message, &mut self.verdicts);
         message.check()?;
@@ -191,8 +226,9 @@ impl Bench {
     }
 
     /// Tells the tail of everything before `reached`.
-    fn hand_in(&mut self, reading: &Reading, judging: &Judging, reached: Offset) -> Outcome {
-        let (tail, ticket) = (reading.tail(), reading.ticket());
+    fn hand_in(&mut self, walk: &Walk<'_>) -> Outcome {
+        let Walk { reading, judging, reached, .. } = walk;
+        let (reached, tail, ticket) = (*reached, reading.tail(), reading.ticket());
         let (found, indeterminate) = (&self.found, &self.indeterminate);
         let outcome = if reading.is_backfill() {
             match tail.append_backfill(ticket, reached, found, indeterminate) {
@@ -211,8 +247,16 @@ impl Bench {
     fn clear(&mut self) {
         self.found.clear();
         self.indeterminate.clear();
+        // What one portion took is not kept for all that come.
+        self.found.shrink_to(MOST_FOUND);
+        self.indeterminate.shrink_to(MOST_FOUND);
         self.judged = 0;
     }
+}
+
+/// The outcome, where a reading does not go on.
+fn over(outcome: Outcome) -> Option<Outcome> {
+    (!matches!(outcome, Outcome::Going)).then_some(outcome)
 }
 
 /// A key as it is told apart from others. Records without a key share one.

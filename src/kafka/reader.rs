@@ -26,7 +26,6 @@
 //! - KIP-98 (read_committed), KIP-320 (leader epochs, and logs that were cut), KIP-516 (topic ids)
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,7 +42,7 @@ use super::judges::{Judges, Outcome, Portion};
 use super::names::{Offset, Partition, Topic};
 use super::tail::{Epoch, Judging, TopicTail};
 use super::wire::Endpoint;
-use super::wire::records::Heads;
+use super::wire::records::{Aborted, Heads, HeadsError};
 use super::wire::requests::{
     Fetch, FetchPartition, FetchReply, FetchSession, FetchTopic, FetchedPartition, Isolation,
 };
@@ -62,16 +61,25 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 const PARTITION_BYTES: u32 = 1024 * 1024;
 
 /// Bytes of a fetch.
-const FETCH_BYTES: u32 = 8 * 1024 * 1024;
+const FETCH_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Bytes of a fetch from a broker that is slow, or where there is hardly any room.
+const LEAST_BYTES: u32 = 64 * 1024;
+
+/// Bytes that may wait to be judged before nothing more is fetched.
+const MOST_WAITING: usize = 8 * 1024 * 1024;
+
+/// Brokers of which it is remembered that they are slow.
+const MAX_SIZES: usize = 1_000;
 
 /// How long it waits where a partition that it leads can be fetched from again any moment.
-const SHORT_WAIT: Duration = Duration::from_millis(5);
+const SHORT_WAIT: Duration = Duration::from_millis(20);
 
-/// How often leaders are asked for.
-const LOOK_UP_EVERY: Duration = Duration::from_millis(250);
+/// After how long without an answer it is looked whether others have taken over.
+const LATE_AFTER: Duration = Duration::from_secs(1);
 
-/// Bytes of the largest batch that a reply can hold beside all else.
-const LARGEST_BATCH: usize = 15 * 1024 * 1024;
+/// The first pause between two questions about leaders; it doubles while they change nothing.
+const FIRST_LOOK_UP: Duration = Duration::from_millis(250);
 
 /// Partitions in a fetch.
 const MAX_PARTITIONS: usize = 10_000;
@@ -151,6 +159,12 @@ struct Work {
     looking_up: Option<BoxFuture<'static, BTreeSet<Topic>>>,
     /// When the next such question may be asked.
     look_up_at: Instant,
+    /// How many of them have changed nothing.
+    vain_look_ups: u32,
+    /// Bytes of what is being judged, or waits for it.
+    waiting: usize,
+    /// Bytes of a fetch from a broker that could not send more in time.
+    sizes: HashMap<Endpoint, u32>,
     /// How many partitions have been followed.
     count: u64,
 }
@@ -169,6 +183,10 @@ struct Followed {
     leader: Option<Leader>,
     /// Whether what is known of its leader is no longer believed.
     is_in_doubt: bool,
+    /// How often the topic was seen with another id.
+    other_ids: u8,
+    /// Whether it is fetched by itself: something could not be read of a reply with others.
+    is_alone: bool,
     is_judged: bool,
     /// Fetched, and not being judged yet.
     next: Option<Portion>,
@@ -180,11 +198,21 @@ struct Followed {
 /// A broker that leads something.
 #[derive(Default)]
 struct Broker {
-    is_asked: bool,
     leads: BTreeSet<Place>,
-    /// The partition that the last fetch gave records of last.
-    last: Option<Place>,
+    /// When the fetch under way was sent, and how long the broker may wait with the answer.
+    asked: Option<(Instant, Duration)>,
+    /// When the next one may be.
+    not_before: Option<Instant>,
+    /// The topic that gave records last, and of each topic the partition that did.
+    last: Option<Topic>,
+    within: HashMap<Topic, Partition>,
+    /// A partition that has records and gave none: what came before it was enough, or its first
+    /// batch is larger than its share.
+    starved: Option<Place>,
 }
+
+/// When something can be done next.
+struct Due(Option<Instant>);
 
 /// What the task wakes for.
 enum Event {
@@ -215,6 +243,8 @@ struct Asked {
 struct Judged {
     place: Place,
     number: u64,
+    /// Bytes of the portion.
+    size: usize,
     /// `None` where judging panicked, or the task ends.
     outcome: Option<Outcome>,
 }
@@ -366,6 +396,9 @@ impl Work {
             judging: FuturesUnordered::new(),
             looking_up: None,
             look_up_at: Instant::now(),
+            vain_look_ups: 0,
+            waiting: 0,
+            sizes: HashMap::new(),
             count: 0,
         }
     }
@@ -382,7 +415,8 @@ impl Work {
             }
             self.find_leaders();
             let due = self.fetch().unwrap_or(idle_since + LINGER);
-            let due = if self.leaderless.is_empty() { due } else { due.min(self.look_up_at) };
+            let looks_up = !self.leaderless.is_empty() && self.looking_up.is_none();
+            let due = if looks_up { due.min(self.look_up_at) } else { due };
             let Work { fetching, judging, looking_up, desk, .. } = &mut self;
             let looked_up = async {
                 match looking_up {
@@ -430,7 +464,9 @@ impl Work {
     fn forget(&mut self, place: &Place) {
         self.unlead(place);
         self.leaderless.remove(place);
-        self.partitions.remove(place);
+        if let Some(followed) = self.partitions.remove(place) {
+            self.waiting -= followed.next.map_or(0, |portion| portion.bytes.len());
+        }
     }
 
     /// Forgets who leads a partition.
@@ -441,7 +477,7 @@ impl Work {
             && let Some(broker) = self.brokers.get_mut(&leader.broker)
         {
             broker.leads.remove(place);
-            if broker.leads.is_empty() && !broker.is_asked {
+            if broker.leads.is_empty() && broker.asked.is_none() {
                 self.brokers.remove(&leader.broker);
             }
         }
@@ -456,8 +492,10 @@ impl Work {
             let Some(followed) = self.partitions.get(place) else { continue };
             let (topic, partition) = place;
             match self.parts.topics.leader(topic, *partition) {
-                Some((id, _)) if id != followed.reading.id => remade.push(place.clone()),
-                Some((_, Some(leader))) if !followed.is_in_doubt => {
+                Some((id, _)) if id != followed.reading.id && followed.other_ids > 1 => {
+                    remade.push(place.clone());
+                }
+                Some((id, Some(leader))) if id == followed.reading.id && !followed.is_in_doubt => {
                     led.push((place.clone(), leader));
                 }
                 _ => drop(unknown.insert(topic.clone())),
@@ -470,11 +508,14 @@ impl Work {
             if let Some(followed) = self.partitions.get_mut(&place) {
                 followed.leader = Some(leader);
             }
+            self.vain_look_ups = 0;
         }
         // The next poll knows what is to be read of the new topic.
         remade.iter().for_each(|place| self.forget(place));
         if !unknown.is_empty() && self.looking_up.is_none() && self.look_up_at <= now {
-            self.look_up_at = now + LOOK_UP_EVERY;
+            let pause = FIRST_LOOK_UP.saturating_mul(1 << self.vain_look_ups.min(4));
+            self.look_up_at = now + pause.min(LONGEST_PAUSE);
+            self.vain_look_ups = self.vain_look_ups.saturating_add(1);
             let Parts { connections, topics, .. } = self.parts.clone();
             let question = async move {
                 topics.look_up(&connections, &unknown, now + FETCH_TIMEOUT).await;
@@ -486,55 +527,103 @@ impl Work {
 
     fn looked_up(&mut self, topics: &BTreeSet<Topic>) {
         self.looking_up = None;
-        for place in &self.leaderless {
-            if topics.contains(&place.0)
-                && let Some(followed) = self.partitions.get_mut(place)
-            {
-                followed.is_in_doubt = false;
+        let mut unwanted = Vec::new();
+        for place in self.leaderless.iter().filter(|place| topics.contains(&place.0)) {
+            let Some(followed) = self.partitions.get_mut(place) else { continue };
+            followed.is_in_doubt = false;
+            let now = self.parts.topics.leader(&place.0, place.1);
+            if now.is_some_and(|(id, _)| id != followed.reading.id) {
+                // One broker that lags is no proof.
+                followed.other_ids = followed.other_ids.saturating_add(1);
+            }
+            if !followed.is_wanted() {
+                unwanted.push(place.clone());
             }
         }
+        unwanted.iter().for_each(|place| self.forget(place));
     }
 
     /// Asks each broker that is not being asked for what can be fetched from it now. Gives when
-    /// something more can be, by the time alone.
+    /// something more can be done, by the time alone.
     fn fetch(&mut self) -> Option<Instant> {
-        if self.judging.len() >= MAX_PORTIONS {
-            return None;
-        }
         let now = Instant::now();
-        let mut due: Option<Instant> = None;
-        let Work { partitions, brokers, fetching, parts, lane, .. } = self;
-        for (endpoint, broker) in brokers.iter_mut().filter(|(_, broker)| !broker.is_asked) {
+        let mut due = Due(None);
+        let mut moved = Vec::new();
+        for broker in self.brokers.values() {
+            if let Some((asked, _)) = broker.asked {
+                // It may be gone without a word, and others have taken over.
+                let late = asked + LATE_AFTER;
+                due.at(if late > now { late } else { now + LATE_AFTER });
+                if late <= now {
+                    let is_moved = |place: &&Place| self.has_moved(place);
+                    moved.extend(broker.leads.iter().filter(is_moved).cloned());
+                }
+            }
+        }
+        moved.iter().for_each(|place| self.unlead(place));
+        if !moved.is_empty() {
+            due.at(now);
+        }
+        let room = MOST_WAITING.saturating_sub(self.waiting);
+        if room == 0 || self.judging.len() >= MAX_PORTIONS {
+            return due.0;
+        }
+        let Work { partitions, brokers, fetching, parts, lane, sizes, .. } = self;
+        for (endpoint, broker) in brokers.iter_mut().filter(|(_, broker)| broker.asked.is_none()) {
+            if let Some(not_before) = broker.not_before.filter(|not_before| *not_before > now) {
+                due.at(not_before);
+                continue;
+            }
+            let size = sizes.get(endpoint).copied().unwrap_or(FETCH_BYTES);
+            let max_bytes = size.min(u32::try_from(room).unwrap_or(u32::MAX)).max(LEAST_BYTES);
             let (mut topics, mut asked): (Vec<FetchTopic>, Vec<Asked>) = (Vec::new(), Vec::new());
             let mut wait = WAIT;
+            let mut alone = None;
             for place in broker.in_turn() {
                 let Some(followed) = partitions.get_mut(place) else { continue };
                 if followed.next.is_some() {
                     // It can be fetched again as soon as that is judged.
                     wait = SHORT_WAIT;
-                } else if followed.not_before > now {
-                    due = Some(due.map_or(followed.not_before, |due| due.min(followed.not_before)));
-                } else if asked.len() < MAX_PARTITIONS {
-                    followed.ask(place, &mut topics);
+                    continue;
+                }
+                if followed.not_before > now {
+                    due.at(followed.not_before);
+                    continue;
+                }
+                if followed.is_alone && !asked.is_empty() {
+                    alone.get_or_insert_with(|| place.clone());
+                    continue;
+                }
+                if followed.ask(place, max_bytes, &mut topics) {
                     let (number, from) = (followed.number, followed.position);
                     asked.push(Asked { place: place.clone(), number, from });
                 }
-            }
-            if asked.len() == MAX_PARTITIONS {
-                // The others come next.
-                broker.last = asked.last().map(|asked| asked.place.clone());
+                if followed.is_alone {
+                    wait = Duration::ZERO;
+                    break;
+                }
+                if asked.len() == MAX_PARTITIONS {
+                    break;
+                }
             }
             if asked.is_empty() {
                 continue;
             }
-            broker.is_asked = true;
+            if asked.len() == MAX_PARTITIONS
+                && let Some(last) = asked.last()
+            {
+                // The others come next.
+                broker.gave(&last.place);
+            }
+            broker.starved = alone;
+            broker.asked = Some((now, wait));
             let (connections, lane) = (Arc::clone(&parts.connections), *lane);
             let broker = endpoint.clone();
             let fetch = async move {
                 let request = Fetch {
                     max_wait: wait,
                     min_bytes: 1,
-                    max_bytes: FETCH_BYTES,
+                    max_bytes,
                     isolation: Isolation::ReadCommitted,
                     session: FetchSession::NONE,
                     topics,
@@ -548,91 +637,161 @@ impl Work {
             };
             fetching.push(fetch.boxed());
         }
-        due
+        due.0
+    }
+
+    /// Whether a partition is known to be led by another election than the one that is asked.
+    fn has_moved(&self, (topic, partition): &Place) -> bool {
+        let followed = self.partitions.get(&(topic.clone(), *partition));
+        let asked = followed.and_then(|followed| followed.leader.as_ref());
+        let known = self.parts.topics.leader(topic, *partition).and_then(|(_, leader)| leader);
+        asked.zip(known).is_some_and(|(asked, known)| known.epoch > asked.epoch)
     }
 
     fn fetched(&mut self, fetched: Fetched) {
         let Fetched { broker: endpoint, topics, asked, answer } = fetched;
+        let mut sent = None;
         if let Some(broker) = self.brokers.get_mut(&endpoint) {
-            broker.is_asked = false;
+            sent = broker.asked.take();
             if broker.leads.is_empty() {
                 self.brokers.remove(&endpoint);
             }
         }
+        let first = asked.first().map(|asked| asked.place.clone());
+        let is_alone = asked.len() == 1;
         // Not what has been replaced meanwhile, or set back.
         let mut asked: HashMap<Place, Asked> =
             asked.into_iter().map(|asked| (asked.place.clone(), asked)).collect();
         asked.retain(|place, asked| {
             let followed = self.partitions.get(place);
-            followed.is_some_and(|followed| followed.is_as_asked(asked))
+            followed.is_some_and(|followed| followed.is_as_asked(asked, &endpoint))
         });
         let answer = answer.and_then(|(reply, payload)| match reply.error {
             Some(code) => Err(Fault::of_broker(code, None)),
             None => Ok((reply, payload)),
         });
+        self.note_size(&endpoint, answer.as_ref().err());
         let (reply, payload) = match answer {
             Ok(answer) => answer,
+            // It may be one partition alone of which something cannot be read.
+            Err(fault) if fault.kind == Kind::Foreign => {
+                let fault = Fault { kind: Kind::Unreadable, ..fault };
+                for place in asked.keys() {
+                    self.single_out(place, is_alone.then_some(&fault));
+                }
+                return;
+            }
             Err(fault) => {
                 asked.keys().for_each(|place| self.fail(place, &fault));
                 return;
             }
         };
+        let mut gave = false;
+        let is_throttled = reply.partitions.is_empty();
         for fetched in reply.partitions {
             let Some(topic) = topics.get(fetched.topic) else { continue };
             let place = (topic.clone(), fetched.partition);
             if asked.remove(&place).is_some() {
-                self.take(&endpoint, &place, fetched, &payload);
+                let is_first = first.as_ref() == Some(&place);
+                gave |= self.take(&endpoint, &place, fetched, &payload, is_first);
             }
         }
-        let left_out = Fault::left_out("a partition");
-        asked.keys().for_each(|place| self.fail(place, &left_out));
+        // A broker that has had enough of us answers without any (KIP-219).
+        if !is_throttled {
+            let left_out = Fault::left_out("a partition");
+            asked.keys().for_each(|place| self.fail(place, &left_out));
+        }
+        if !gave
+            && let Some(broker) = self.brokers.get_mut(&endpoint)
+            && let Some((sent, wait)) = sent
+        {
+            // One that answers at once without anything is not asked without a pause.
+            broker.not_before = Some(sent + wait);
+        }
     }
 
-    /// Takes what a broker has of a partition.
+    /// Notes how much a broker can send in time.
+    fn note_size(&mut self, endpoint: &Endpoint, fault: Option<&Fault>) {
+        let size = self.sizes.get(endpoint).copied();
+        match fault {
+            None => match size.map(|size| size.saturating_mul(2)) {
+                Some(size) if size < FETCH_BYTES => drop(self.sizes.insert(endpoint.clone(), size)),
+                _ => drop(self.sizes.remove(endpoint)),
+            },
+            Some(fault) if fault.kind == Kind::Silent && self.sizes.len() < MAX_SIZES => {
+                let size = (size.unwrap_or(FETCH_BYTES) / 2).max(LEAST_BYTES);
+                self.sizes.insert(endpoint.clone(), size);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Takes what a broker has of a partition; whether that was records.
     fn take(
         &mut self,
         endpoint: &Endpoint,
         place: &Place,
         fetched: FetchedPartition,
         payload: &Bytes,
-    ) {
+        is_first: bool,
+    ) -> bool {
         if let Some(code) = fetched.error {
             self.fail(place, &Fault::of_fetch(code));
-            return;
+            return false;
         }
         if fetched.diverging.is_some() {
             self.fail(place, &Fault::new(Kind::Gone, "the log was cut"));
-            return;
+            return false;
         }
-        let Some(followed) = self.partitions.get_mut(place) else { return };
-        followed.failures = 0;
-        if fetched.records.is_empty() {
-            return;
+        let Some(followed) = self.partitions.get_mut(place) else { return false };
+        followed.is_alone = false;
+        let bytes = payload.get(fetched.records.clone()).unwrap_or_default();
+        if bytes.is_empty() {
+            followed.failures = 0;
+            followed.reading.tail().heal(followed.reading.ticket());
+            let has_more = fetched.last_stable_offset.is_some_and(|end| end > followed.position);
+            if followed.reading.is_backfill() && !followed.is_wanted() {
+                self.forget(place);
+            } else if has_more {
+                self.starve(endpoint, place);
+            }
+            return false;
         }
-        let Some(bytes) = payload.get(fetched.records.clone()) else { return };
         let heads = match Heads::of(bytes) {
             Ok(heads) if heads.next > followed.position => heads,
             Ok(_) => {
                 let reason = "a broker sends records from before those that were asked for";
-                self.fail(place, &Fault::new(Kind::Foreign, reason));
-                return;
+                self.fail(place, &Fault::new(Kind::Unreadable, reason));
+                return false;
             }
-            // It is larger than the bytes of a partition, and comes whole where it comes first.
-            Err(size) if size <= LARGEST_BATCH => return,
-            Err(size) => {
-                let fault = Fault::too_large(place.1, followed.position, size);
+            Err(HeadsError::Cut(_)) if !is_first => {
+                // It comes whole where it comes first (KIP-74).
+                self.starve(endpoint, place);
+                return false;
+            }
+            Err(error) => {
+                let fault = Fault::no_records(place.1, followed.position, &error);
                 self.fail(place, &fault);
-                return;
+                return false;
             }
         };
-        let bytes = payload.slice(fetched.records);
-        let portion = Portion { bytes, aborted: fetched.aborted, from: followed.position };
+        followed.failures = 0;
+        let (bytes, aborted) = (payload.slice(fetched.records), Aborted::new(fetched.aborted));
+        self.waiting += bytes.len();
+        followed.next = Some(Portion { bytes, aborted, from: followed.position });
         (followed.position, followed.last_epoch) = (heads.next, heads.leader_epoch);
-        followed.next = Some(portion);
         if let Some(broker) = self.brokers.get_mut(endpoint) {
-            broker.last = Some(place.clone());
+            broker.gave(place);
         }
         self.judge(place);
+        true
+    }
+
+    /// A partition comes first next time.
+    fn starve(&mut self, endpoint: &Endpoint, place: &Place) {
+        if let Some(broker) = self.brokers.get_mut(endpoint) {
+            broker.starved.get_or_insert_with(|| place.clone());
+        }
     }
 
     /// Has judged what comes next of a partition, once what came before is.
@@ -645,15 +804,17 @@ impl Work {
         followed.is_judged = true;
         let (judges, place) = (Arc::clone(&self.parts.judges), place.clone());
         let (number, reading) = (followed.number, Arc::clone(&followed.reading));
+        let size = portion.bytes.len();
         let judging = async move {
             let outcome = judges.judge(reading, portion).await;
-            Judged { place, number, outcome }
+            Judged { place, number, size, outcome }
         };
         self.judging.push(judging.boxed());
     }
 
     fn judged(&mut self, judged: Judged) {
-        let Judged { place, number, outcome } = judged;
+        let Judged { place, number, size, outcome } = judged;
+        self.waiting -= size;
         let followed = self.partitions.get_mut(&place);
         let Some(followed) = followed.filter(|now| now.number == number) else {
             return;
@@ -664,8 +825,10 @@ impl Work {
             Some(Outcome::Next(next)) => self.change(place, Change::Read(next)),
             Some(Outcome::Over) => self.forget(&place),
             Some(Outcome::Failed(at)) => {
-                (followed.position, followed.last_epoch, followed.next) = (at, None, None);
+                let dropped = followed.next.take().map_or(0, |portion| portion.bytes.len());
+                (followed.position, followed.last_epoch) = (at, None);
                 followed.not_before = Instant::now() + LONGEST_PAUSE;
+                self.waiting -= dropped;
             }
             None => {
                 // Filters are of tenants, and what judges them is not ours: where it panics, the
@@ -681,20 +844,41 @@ impl Work {
     /// poll.
     fn fail(&mut self, place: &Place, fault: &Fault) {
         let Some(followed) = self.partitions.get_mut(place) else { return };
-        let reading = Arc::clone(&followed.reading);
-        if fault.loses_position() {
-            reading.tail().fail(reading.ticket(), fault.clone());
+        if fault.loses_position() || fault.is_lasting() {
+            followed.reading.tail().fail(followed.reading.ticket(), fault.clone());
+        }
+        if fault.loses_position() || !followed.is_wanted() {
             self.forget(place);
             return;
         }
-        if fault.is_lasting() {
-            reading.tail().fail(reading.ticket(), fault.clone());
+        followed.pause();
+        if !fault.is_lasting() {
+            followed.is_in_doubt = true;
+            self.unlead(place);
         }
-        followed.failures = followed.failures.saturating_add(1);
-        let pause = FIRST_PAUSE.saturating_mul(1 << followed.failures.min(6)).min(LONGEST_PAUSE);
-        followed.not_before = Instant::now() + pause;
-        followed.is_in_doubt = true;
-        self.unlead(place);
+    }
+
+    /// A fetch of several partitions could not be read, so each is fetched alone for once; what cannot
+    /// be read alone is its own fault.
+    fn single_out(&mut self, place: &Place, fault: Option<&Fault>) {
+        match (fault, self.partitions.get_mut(place)) {
+            (Some(fault), _) => self.fail(place, fault),
+            (None, Some(followed)) => followed.is_alone = true,
+            (None, None) => {}
+        }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // However the task ends, so that nothing is posted to a desk at which nobody sits.
+        self.desk.close();
+    }
+}
+
+impl Due {
+    fn at(&mut self, at: Instant) {
+        self.0 = Some(self.0.map_or(at, |due| due.min(at)));
     }
 }
 
@@ -707,6 +891,8 @@ impl Followed {
             last_epoch: None,
             leader: None,
             is_in_doubt: false,
+            other_ids: 0,
+            is_alone: false,
             is_judged: false,
             next: None,
             failures: 0,
@@ -714,47 +900,87 @@ impl Followed {
         }
     }
 
-    /// Adds this partition to a fetch.
-    fn ask(&self, (topic, partition): &Place, topics: &mut Vec<FetchTopic>) {
+    /// Adds this partition to a fetch; false where it does not fit in.
+    fn ask(
+        &self,
+        (topic, partition): &Place,
+        max_bytes: u32,
+        topics: &mut Vec<FetchTopic>,
+    ) -> bool {
+        let id = self.reading.id.given();
         let question = FetchPartition {
             partition: *partition,
             leader_epoch: self.leader.as_ref().and_then(|leader| leader.epoch),
             fetch_offset: self.position,
             last_fetched_epoch: self.last_epoch,
-            max_bytes: PARTITION_BYTES,
+            max_bytes: PARTITION_BYTES.min(max_bytes),
         };
         match topics.last_mut() {
-            Some(last) if last.name == *topic => last.partitions.push(question),
+            Some(last) if last.name == *topic => {
+                // One of them is of the topic as it was before it was made again.
+                if last.id != id {
+                    return false;
+                }
+                last.partitions.push(question);
+            }
             _ => {
-                let (name, id) = (topic.clone(), self.reading.id.given());
-                topics.push(FetchTopic { name, id, partitions: vec![question] });
+                topics.push(FetchTopic { name: topic.clone(), id, partitions: vec![question] });
             }
         }
+        true
     }
 
-    /// Whether this is what was asked for.
-    fn is_as_asked(&self, asked: &Asked) -> bool {
-        self.number == asked.number && self.position == asked.from
+    /// Whether this is what was asked for, of this broker.
+    fn is_as_asked(&self, asked: &Asked, broker: &Endpoint) -> bool {
+        let is_led = self.leader.as_ref().is_some_and(|leader| leader.broker == *broker);
+        is_led && self.number == asked.number && self.position == asked.from
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.reading.tail().wants(self.reading.ticket())
+    }
+
+    /// Puts off the next fetch.
+    fn pause(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(6)).min(LONGEST_PAUSE);
+        self.not_before = Instant::now() + pause;
     }
 }
 
 impl Broker {
-    /// What it leads: the topic that gave records last comes last, and of its partitions the one that
-    /// did.
+    /// A partition has given records: its turn is over.
+    fn gave(&mut self, (topic, partition): &Place) {
+        self.last = Some(topic.clone());
+        self.within.insert(topic.clone(), *partition);
+        if self.within.len() > 2 * self.leads.len().max(1_000) {
+            self.within.clear();
+        }
+    }
+
+    /// What it leads, topic by topic, from the one after that which gave records last on, and of each
+    /// topic from the partition after that on. Where a partition is starved, its topic and the
+    /// partition come first.
     fn in_turn(&self) -> impl Iterator<Item = &Place> {
-        let (after, before, own) = match &self.last {
-            None => (Some(self.leads.range::<Place, _>(..)), None, None),
-            Some(last) => {
-                let at = |partition| (last.0.clone(), partition);
-                let (first, end) = (at(Partition::MIN), at(Partition::MAX));
-                let after = self.leads.range((Bound::Excluded(&end), Bound::Unbounded));
-                let others = self.leads.range((Bound::Excluded(last), Bound::Included(&end)));
-                let own = others.chain(self.leads.range(&first..=last));
-                (Some(after), Some(self.leads.range(..&first)), Some(own))
-            }
+        let mut topics: Vec<&Topic> = self.leads.iter().map(|(topic, _)| topic).collect();
+        topics.dedup();
+        let first = match (&self.starved, &self.last) {
+            (Some((topic, _)), _) => topics.partition_point(|of| *of < topic),
+            (None, Some(last)) => topics.partition_point(|of| *of <= last),
+            (None, None) => 0,
         };
-        let topics = after.into_iter().flatten().chain(before.into_iter().flatten());
-        topics.chain(own.into_iter().flatten())
+        let first = first.min(topics.len());
+        topics.rotate_left(first);
+        topics.into_iter().flat_map(|topic| {
+            let at = |partition| (topic.clone(), partition);
+            let first = match (&self.starved, self.within.get(topic)) {
+                (Some((starved, partition)), _) if starved == topic => *partition,
+                (_, Some(last)) => last.saturating_add(1),
+                (_, None) => Partition::MIN,
+            };
+            let from = self.leads.range(at(first)..=at(Partition::MAX));
+            from.chain(self.leads.range(at(Partition::MIN)..at(first)))
+        })
     }
 }
 
@@ -767,21 +993,25 @@ mod tests {
     }
 
     #[test]
-    fn what_gave_records_last_comes_last() {
+    fn topics_and_their_partitions_take_turns() {
         let leads: BTreeSet<Place> = [("a", 0), ("b", 0), ("b", 1), ("b", 2), ("c", 0), ("c", 7)]
             .map(|(topic, partition)| place(topic, partition))
             .into();
-        let rows = [
-            (None, "a0 b0 b1 b2 c0 c7"),
-            (Some(place("a", 0)), "b0 b1 b2 c0 c7 a0"),
-            (Some(place("b", 1)), "c0 c7 a0 b2 b0 b1"),
-            (Some(place("c", 7)), "a0 b0 b1 b2 c0 c7"),
-            (Some(place("bb", 3)), "c0 c7 a0 b0 b1 b2"),
+        let rows: [(&[Place], Option<Place>, &str); 7] = [
+            (&[], None, "a0 b0 b1 b2 c0 c7"),
+            (&[place("a", 0)], None, "b0 b1 b2 c0 c7 a0"),
+            (&[place("b", 1)], None, "c0 c7 a0 b2 b0 b1"),
+            (&[place("b", 1), place("c", 0)], None, "a0 b2 b0 b1 c7 c0"),
+            (&[place("c", 7)], None, "a0 b0 b1 b2 c0 c7"),
+            (&[place("bb", 3)], None, "c0 c7 a0 b0 b1 b2"),
+            (&[place("a", 0)], Some(place("b", 2)), "b2 b0 b1 c0 c7 a0"),
         ];
-        for (last, expected) in rows {
-            let broker = Broker { is_asked: false, leads: leads.clone(), last: last.clone() };
+        for (gave, starved, expected) in rows {
+            let (leads, mut broker) = (leads.clone(), Broker { starved, ..Broker::default() });
+            broker.leads = leads;
+            gave.iter().for_each(|place| broker.gave(place));
             let order = broker.in_turn().map(|(topic, partition)| format!("{topic}{partition}"));
-            assert_eq!(order.collect::<Vec<_>>().join(" "), expected, "{last:?}");
+            assert_eq!(order.collect::<Vec<_>>().join(" "), expected, "{gave:?}");
         }
     }
 

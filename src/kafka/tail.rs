@@ -196,6 +196,7 @@ struct Backfill {
     until: Offset,
     /// With the version since which each is selected.
     slots: HashMap<Slot, u64>,
+    fault: Option<Fault>,
 }
 
 impl TopicTail {
@@ -320,7 +321,12 @@ impl TopicTail {
         if seen.state == Progress::Complete && behind > 0 {
             let fault = needs.iter().find_map(|need| {
                 let tail = state.partitions.get(need.partition)?;
-                tail.fault.clone().filter(Fault::is_lasting)
+                let of_backfill = || tail.backfill.as_ref().and_then(|of| of.fault.clone());
+                tail.fault.clone().filter(Fault::is_lasting).or_else(|| {
+                    // Whoever does not need the backfill is not told.
+                    let misses = |slot| tail.matches.get(slot).is_some_and(|of| of.from() > need.from);
+                    slots.iter().any(misses).then(of_backfill).flatten()
+                })
             });
             seen.state = match fault {
                 Some(fault) => Progress::Failed(fault),
@@ -420,6 +426,7 @@ impl TopicTail {
         let tail = partitions.get_mut(ticket.partition())?;
         let backfill =
             tail.backfill.as_mut().filter(|backfill| backfill.epoch == ticket.epoch())?;
+        backfill.fault = None;
         backfill.slots.retain(|slot, since| {
             let selected = selectors.get(slot.0 as usize).and_then(Option::as_ref);
             selected.is_some_and(|selected| selected.since == *since)
@@ -465,10 +472,23 @@ impl TopicTail {
             }
             if tail.epoch == ticket.epoch() {
                 tail.fault = Some(fault);
+            } else if let Some(backfill) = tail.backfill_of(ticket) {
+                backfill.fault = Some(fault);
             }
         }
         drop(state);
         self.moved.notify_waiters();
+    }
+
+    /// What kept a partition from being read is over, though there is nothing to read.
+    pub(super) fn heal(&self, ticket: &ReadTicket) {
+        if let Some(tail) = self.lock().partitions.get_mut(ticket.partition()) {
+            if tail.epoch == ticket.epoch() {
+                tail.fault = None;
+            } else if let Some(backfill) = tail.backfill_of(ticket) {
+                backfill.fault = None;
+            }
+        }
     }
 
     /// Reading cannot go on, and polls that wait for it fail; the next one has it begun anew.
@@ -676,7 +696,7 @@ impl State {
         let from = first.max(until.saturating_sub(*span));
         let epoch = last_epoch.advance();
         let mut parts = Vec::new();
-        let mut backfill = Backfill { epoch, until, slots: HashMap::new() };
+        let mut backfill = Backfill { epoch, until, slots: HashMap::new(), fault: None };
         for slot in wanted.keys() {
             if let Some(known) = matches.get_mut(slot)
                 && known.from() > from
@@ -695,6 +715,11 @@ impl State {
 }
 
 impl PartitionTail {
+    /// The backfill that a ticket is for.
+    fn backfill_of(&mut self, ticket: &ReadTicket) -> Option<&mut Backfill> {
+        self.backfill.as_mut().filter(|backfill| backfill.epoch == ticket.epoch())
+    }
+
     /// Ends what is read for this ticket, if it still is.
     fn break_off(&mut self, ticket: &ReadTicket, fault: Option<Fault>) {
         let at = Instant::now();

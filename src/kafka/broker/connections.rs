@@ -88,7 +88,8 @@ impl Lane {
     fn traffic(self) -> Traffic {
         match self {
             Lane::Describe | Lane::Starts | Lane::Ends | Lane::Groups => Traffic::Asking,
-            Lane::Tails | Lane::Backfills => Traffic::Reading,
+            Lane::Tails => Traffic::Following,
+            Lane::Backfills => Traffic::Backfilling,
         }
     }
 }

@@ -137,7 +137,16 @@ impl Topics {
     ) {
         if let Ok(described) = self.describe(connections, topics, deadline).await {
             for (topic, description) in described {
-                if let Ok(description) = description {
+                // A broker that lags knows less than what was heard before.
+                let known = lock(&self.known).get(&topic).cloned();
+                let is_older = |description: &Description| {
+                    known.is_some_and(|known| {
+                        known.shape == description.shape && description.is_superseded_by(&known)
+                    })
+                };
+                if let Ok(description) = description
+                    && !is_older(&description)
+                {
                     self.keep(&topic, Some(&description));
                 }
             }

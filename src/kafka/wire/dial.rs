@@ -44,20 +44,26 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from
 pub(in crate::kafka) struct Network {
     pub(super) resolver: Arc<Resolver>,
     asking: FrameBudget,
-    reading: FrameBudget,
+    following: FrameBudget,
+    backfilling: FrameBudget,
 }
 
 impl Network {
     /// As one cluster has it.
     pub(in crate::kafka) fn of_cluster(&self) -> Self {
-        let (asking, reading) = (self.asking.of_cluster(), self.reading.of_cluster());
-        Self { resolver: Arc::clone(&self.resolver), asking, reading }
+        Self {
+            resolver: Arc::clone(&self.resolver),
+            asking: self.asking.of_cluster(),
+            following: self.following.of_cluster(),
+            backfilling: self.backfilling.of_cluster(),
+        }
     }
 
     fn budget(&self, traffic: Traffic) -> FrameBudget {
         match traffic {
             Traffic::Asking => self.asking.clone(),
-            Traffic::Reading => self.reading.clone(),
+            Traffic::Following => self.following.clone(),
+            Traffic::Backfilling => self.backfilling.clone(),
         }
     }
 }

@@ -40,8 +40,10 @@ const CLUSTER_BUDGET: usize = 16 * 1024 * 1024;
 pub(in crate::kafka) enum Traffic {
     /// Questions of polls.
     Asking,
-    /// Records.
-    Reading,
+    /// Records that are followed.
+    Following,
+    /// Records of stretches before those.
+    Backfilling,
 }
 
 /// What large frames may hold, of one cluster and of all together. Clones share it.

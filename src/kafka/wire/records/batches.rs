@@ -90,41 +90,53 @@ pub struct Heads {
     pub leader_epoch: Option<i32>,
 }
 
+/// Why there is no batch among bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeadsError {
+    /// The first one is not whole; it states so many bytes, or 0 where it does not come to that.
+    #[error("a batch of {0} bytes, which is more than is read")]
+    Cut(usize),
+    /// They are none.
+    #[error("bytes that are no records")]
+    Nonsense,
+}
+
 impl Heads {
     /// Of all batches that are whole, as far as their heads make sense.
     ///
     /// # Errors
-    /// There is none; gives how many bytes the first one states.
-    pub fn of(bytes: &[u8]) -> Result<Self, usize> {
+    /// There is none.
+    pub fn of(bytes: &[u8]) -> Result<Self, HeadsError> {
         let mut from = Cursor(bytes);
         let mut last = None;
-        loop {
-            let Some(head) = Self::next(&mut from) else { return last.ok_or(bytes.len()) };
-            match head {
+        while !from.0.is_empty() {
+            match Self::next(&mut from) {
                 Ok(head) => last = Some(head),
-                Err(size) => return last.ok_or(size),
+                Err(error) => return last.ok_or(error),
             }
         }
+        last.ok_or(HeadsError::Cut(0))
     }
 
-    /// The next one; `None` at the end, and where it is none.
-    fn next(from: &mut Cursor<'_>) -> Option<Result<Self, usize>> {
-        let base = from.array().map(i64::from_be_bytes)?;
-        let size = usize::try_from(i32::from_be_bytes(from.array()?)).ok()?;
-        let Some(body) = from.take(size) else {
-            return Some(Err(PREFIX_BYTES.saturating_add(size)));
-        };
-        let base = u64::try_from(base).ok().filter(|base| *base <= MAX_OFFSET.cast_unsigned())?;
-        let mut body = Cursor(body);
-        let epoch = i32::from_be_bytes(body.array()?);
-        let magic = body.array().map(i8::from_be_bytes)?;
+    fn next(from: &mut Cursor<'_>) -> Result<Self, HeadsError> {
+        let nonsense = HeadsError::Nonsense;
+        let prefix = from.array().map(i64::from_be_bytes).zip(from.array().map(i32::from_be_bytes));
+        let (base, size) = prefix.ok_or(HeadsError::Cut(0))?;
+        let size = usize::try_from(size).map_err(|_| nonsense)?;
+        let cut = HeadsError::Cut(PREFIX_BYTES.saturating_add(size));
+        let mut body = from.take(size).map(Cursor).ok_or(cut)?;
+        let base = u64::try_from(base).ok().filter(|base| *base <= MAX_OFFSET.cast_unsigned());
+        let base = base.ok_or(nonsense)?;
+        let epoch = body.array().map(i32::from_be_bytes).ok_or(nonsense)?;
+        let magic = body.array().map(i8::from_be_bytes).ok_or(nonsense)?;
         if magic < 2 {
-            return Some(Ok(Self { next: base.saturating_add(1), leader_epoch: None }));
+            return Ok(Self { next: base.saturating_add(1), leader_epoch: None });
         }
-        body.take(CHECKSUM_AND_ATTRIBUTES)?;
-        let last = u64::try_from(i32::from_be_bytes(body.array()?)).ok()?;
+        body.take(CHECKSUM_AND_ATTRIBUTES).ok_or(nonsense)?;
+        let last = body.array().map(i32::from_be_bytes).ok_or(nonsense)?;
+        let last = u64::try_from(last).map_err(|_| nonsense)?;
         let next = base.saturating_add(last).saturating_add(1);
-        Some(Ok(Self { next, leader_epoch: (epoch >= 0).then_some(epoch) }))
+        Ok(Self { next, leader_epoch: (epoch >= 0).then_some(epoch) })
     }
 }
 
@@ -139,6 +151,11 @@ impl<'a> Batches<'a> {
     /// states, up to two gigabytes; where even that is cut, it is the size of the shortest batch.
     pub fn larger_than_asked(&self) -> Option<usize> {
         self.cut.filter(|_| !self.any)
+    }
+
+    /// Bytes that have not been looked at.
+    pub fn left(&self) -> usize {
+        self.rest.len()
     }
 
     fn read(&mut self) -> Option<Result<Batch<'a>, BatchError>> {

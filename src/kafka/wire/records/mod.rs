@@ -42,7 +42,7 @@ mod tests;
 mod walk;
 
 pub use aborted::{Aborted, Marker};
-pub use batches::{Batch, Batches, Heads};
+pub use batches::{Batch, Batches, Heads, HeadsError};
 pub use decompress::{Codec, MAX_BATCH, MAX_WINDOW, Scratch};
 pub use error::BatchError;
 pub use record::{Headers, MAX_RECORD, Record};
