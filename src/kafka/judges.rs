@@ -206,11 +206,7 @@ impl Bench {
         walked.and(wrong.map_or(Ok(()), Err))
     }
 
-    fn record(
-        &mut self,
-        walk: &Walk<'_>,
-        record: &Record<'_>,
-    ) -> Result<(), BatchError> {
+    fn record(&mut self, walk: &Walk<'_>, record: &Record<'_>) -> Result<(), BatchError> {
         let Walk { reading, judging, .. } = walk;
         let message = KafkaMessage::new(reading.topic(), reading.partition(), *record);
         judging.judge.judge(&message, &mut self.verdicts);

@@ -342,7 +342,10 @@ pub(super) mod tests {
         let (ca, client) = (tls.ca.as_ref().expect("a ca"), tls.client.as_ref().expect("a client"));
         assert!(!tls.verify);
         let shown = [ca.to_pem(), client.chain().to_pem(), client.key().to_pem()];
-        assert_eq!(shown.each_ref().map(|pem| pem.expose_secret()), [CERTIFICATE, CERTIFICATE, KEY]);
+        assert_eq!(
+            shown.each_ref().map(|pem| pem.expose_secret()),
+            [CERTIFICATE, CERTIFICATE, KEY]
+        );
 
         for (word, expected) in [
             ("plaintext", PasswordMechanism::Plain),

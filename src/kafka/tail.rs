@@ -324,7 +324,8 @@ impl TopicTail {
                 let of_backfill = || tail.backfill.as_ref().and_then(|of| of.fault.clone());
                 tail.fault.clone().filter(Fault::is_lasting).or_else(|| {
                     // Whoever does not need the backfill is not told.
-                    let misses = |slot| tail.matches.get(slot).is_some_and(|of| of.from() > need.from);
+                    let misses =
+                        |slot| tail.matches.get(slot).is_some_and(|of| of.from() > need.from);
                     slots.iter().any(misses).then(of_backfill).flatten()
                 })
             });

@@ -231,10 +231,7 @@ async fn keys_and_partitions_are_counted_once_each() {
     broker.commit(TOPIC, TOPIC, [(0, 4), (1, 6), (2, 3)]).await;
     let counted = keys.count().await;
     let committed = broker.committed(TOPIC, TOPIC).await;
-    assert_eq!(
-        counted, 3,
-        "c and b of partition 0, a of partition 3: {committed:?}, {written:?}"
-    );
+    assert_eq!(counted, 3, "c and b of partition 0, a of partition 3: {committed:?}, {written:?}");
     assert_eq!(keys.clone().with("eventType", "x").count().await, 2);
     assert_eq!(partitions.count().await, 2);
     broker.commit(TOPIC, TOPIC, [(0, 6), (3, 1)]).await;

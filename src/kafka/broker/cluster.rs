@@ -327,9 +327,7 @@ impl Cluster {
             | Kind::Gone
             | Kind::Unaskable
             | Kind::Unreadable
-            | Kind::Other => {
-                Error::Broker { what, reason }
-            }
+            | Kind::Other => Error::Broker { what, reason },
         }
     }
 

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::cluster::Cluster;
 use super::token::{Bearer, Logins};
 use crate::kafka::error::Error;
-use crate::kafka::security::ClusterConfig;
 use crate::kafka::judges::Judges;
+use crate::kafka::security::ClusterConfig;
 use crate::kafka::wire::Network;
 use crate::lock::lock;
 

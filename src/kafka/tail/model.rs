@@ -63,8 +63,12 @@ fn selectors(bits: u8) -> Vec<Selector> {
         Selector { part: Part::Type { from, name: name.into() }, by_key }
     };
     let all = [named("0", false), named("1", false), named("0", true), every_record()];
-    let mut chosen: Vec<Selector> =
-        all.into_iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, s)| s).collect();
+    let mut chosen: Vec<Selector> = all
+        .into_iter()
+        .enumerate()
+        .filter(|(bit, _)| bits >> bit & 1 == 1)
+        .map(|(_, s)| s)
+        .collect();
     if chosen.is_empty() {
         chosen.push(every_record());
     }

@@ -1,54 +1,45 @@
-//! What fetches partitions and has their records judged.
-//!
-//! A cluster has two readers: one for the tails, which follows the ends, and one for backfills, which
-//! reads stretches that lie before. Each is one task, with a connection of its own to every broker that
-//! leads something it reads, so that asking is never behind it. Polls post what is to be read as a
-//! desired state, one entry a partition, so that nothing queues up. A reader that has had nothing to
-//! read for a while ends.
+//! The task of a reader.
 //!
 //! - To each broker one fetch is under way, for all that it leads and that can take more. It waits a
 //!   moment for records where there are none, so that a tail is where its partition ends without
 //!   being asked.
-//! - Where the next fetch begins is told by the heads of the batches. So a partition fetches on while
-//!   what it fetched last is judged; with two such portions it waits. What a broker sends faster than it can be judged stays with
-//!   the broker.
-//! - Each fetch begins after the partition that the one before gave records of last, so that a topic
-//!   that floods takes its turn and no more.
+//! - Where the next fetch begins is told by the heads of the batches. So a partition is fetched on
+//!   while what came before is judged; with two such portions it waits, and so does everything once
+//!   [`MOST_WAITING`] bytes wait. What a broker has faster than it can be judged stays with the broker.
 //! - A partition whose leader has moved, or does not answer, is looked up anew, and fetched again
-//!   after a moment. One of which the log no longer holds the position is told to its tail, which has
+//!   after a pause. One of which the log no longer holds the position is told to its tail, which has
 //!   it read anew.
-//!
-//! A [`Reading`] that is dropped before it is over, for whatever reason, says so to its tail, and the
-//! next poll has the partition read anew.
+//! - Where a reply cannot be read, each of its partitions is fetched alone for once. What cannot be
+//!   read alone is told to who waits for it, and tried again each second.
+//! - There is no state without a next attempt, and none without a pause before it.
 //!
 //! # References
 //! - KIP-74: a fetch has a first batch whole, however large
 //! - KIP-98 (read_committed), KIP-320 (leader epochs, and logs that were cut), KIP-516 (topic ids)
+//! - KIP-219: a broker that has had enough of a client answers without partitions
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::broker::{Connections, Lane, Leader, TopicId, Topics};
-use super::fault::{Fault, Kind};
-use super::judges::{Judges, Outcome, Portion};
-use super::names::{Offset, Partition, Topic};
-use super::tail::{Epoch, Judging, TopicTail};
-use super::wire::Endpoint;
-use super::wire::records::{Aborted, Heads, HeadsError};
-use super::wire::requests::{
+use super::turns::Broker;
+use super::{Change, Desk, Parts, Place, Reading};
+use crate::kafka::broker::{Lane, Leader};
+use crate::kafka::fault::{Fault, Kind};
+use crate::kafka::judges::{Outcome, Portion};
+use crate::kafka::names::{Offset, Topic};
+use crate::kafka::wire::Endpoint;
+use crate::kafka::wire::records::{Aborted, Heads, HeadsError};
+use crate::kafka::wire::requests::{
     Fetch, FetchPartition, FetchReply, FetchSession, FetchTopic, FetchedPartition, Isolation,
 };
-use crate::coalescer::Tasks;
 use crate::lock::lock;
-use crate::selection::Judge;
 
 /// How long a broker waits for records where there are none. A partition that is begun meanwhile waits
 /// as long.
@@ -96,56 +87,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A reader without partitions ends after this time.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// What a partition is read for: its topic's tail, and the epoch that the reading belongs to.
-#[derive(Clone)]
-pub(super) struct ReadTicket {
-    tail: Arc<TopicTail>,
-    partition: Partition,
-    epoch: Epoch,
-}
-
-/// Something to read. Its tail hears of it when it is dropped.
-pub(super) struct Reading {
-    ticket: ReadTicket,
-    /// Whose records: a topic that is made again has another id.
-    id: TopicId,
-    from: Offset,
-    /// For a backfill where it ends and what it is judged with; the tail has no end.
-    backfill: Option<(Offset, Arc<Judging>)>,
-}
-
-/// Where readings are posted, and the task that reads them while there are any.
-pub(super) struct Reader {
-    lane: Lane,
-    parts: Parts,
-    tasks: Tasks,
-    desk: Mutex<Option<Arc<Desk>>>,
-}
-
-/// What reading takes.
-#[derive(Clone)]
-pub(super) struct Parts {
-    pub(super) connections: Arc<Connections>,
-    pub(super) topics: Arc<Topics>,
-    pub(super) judges: Arc<Judges>,
-}
-
-/// What polls and the task share.
-struct Desk {
-    /// `None` once the task takes nothing more.
-    changes: Mutex<Option<HashMap<Place, Change>>>,
-    posted: Notify,
-}
-
-enum Change {
-    Read(Reading),
-    Stop,
-}
-
-type Place = (Topic, Partition);
-
 /// The task's own state.
-struct Work {
+pub(super) struct Work {
     lane: Lane,
     parts: Parts,
     desk: Arc<Desk>,
@@ -195,22 +138,6 @@ struct Followed {
     not_before: Instant,
 }
 
-/// A broker that leads something.
-#[derive(Default)]
-struct Broker {
-    leads: BTreeSet<Place>,
-    /// When the fetch under way was sent, and how long the broker may wait with the answer.
-    asked: Option<(Instant, Duration)>,
-    /// When the next one may be.
-    not_before: Option<Instant>,
-    /// The topic that gave records last, and of each topic the partition that did.
-    last: Option<Topic>,
-    within: HashMap<Topic, Partition>,
-    /// A partition that has records and gave none: what came before it was enough, or its first
-    /// batch is larger than its share.
-    starved: Option<Place>,
-}
-
 /// When something can be done next.
 struct Due(Option<Instant>);
 
@@ -249,142 +176,8 @@ struct Judged {
     outcome: Option<Outcome>,
 }
 
-impl ReadTicket {
-    pub(super) fn new(tail: Arc<TopicTail>, partition: Partition, epoch: Epoch) -> ReadTicket {
-        ReadTicket { tail, partition, epoch }
-    }
-
-    pub(super) fn partition(&self) -> Partition {
-        self.partition
-    }
-
-    pub(super) fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-}
-
-impl Reading {
-    /// Reading on from an offset, without end.
-    pub(super) fn following(ticket: ReadTicket, id: TopicId, from: Offset) -> Reading {
-        Reading { ticket, id, from, backfill: None }
-    }
-
-    /// Reading a stretch once.
-    pub(super) fn backfill(
-        ticket: ReadTicket,
-        id: TopicId,
-        from: Offset,
-        until: Offset,
-        judge: Judge,
-        by_key: bool,
-    ) -> Reading {
-        let judging = Judging { judge: Arc::new(judge), by_key, version: 0 };
-        Reading { ticket, id, from, backfill: Some((until, Arc::new(judging))) }
-    }
-
-    /// Whether this is a stretch before the tail, for the reader of those.
-    pub(super) fn is_backfill(&self) -> bool {
-        self.backfill.is_some()
-    }
-
-    pub(super) fn tail(&self) -> &Arc<TopicTail> {
-        &self.ticket.tail
-    }
-
-    pub(super) fn ticket(&self) -> &ReadTicket {
-        &self.ticket
-    }
-
-    pub(super) fn topic(&self) -> &Topic {
-        self.ticket.tail.topic()
-    }
-
-    pub(super) fn partition(&self) -> Partition {
-        self.ticket.partition
-    }
-
-    /// What the next records are judged with.
-    pub(super) fn judging(&self) -> Arc<Judging> {
-        match &self.backfill {
-            Some((_, judging)) => Arc::clone(judging),
-            None => Arc::new(self.ticket.tail.judging()),
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn from(&self) -> Offset {
-        self.from
-    }
-
-    fn place(&self) -> Place {
-        (self.ticket.tail.topic().clone(), self.ticket.partition)
-    }
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.ticket.tail.let_go(&self.ticket);
-    }
-}
-
-impl Reader {
-    /// A reader that has yet to read anything: no connection, no task.
-    pub(super) fn new(lane: Lane, parts: Parts, tasks: Tasks) -> Reader {
-        Reader { lane, parts, tasks, desk: Mutex::default() }
-    }
-
-    /// Has a partition read, in place of what it was read for before.
-    pub(super) fn read(&self, reading: Reading) {
-        let mut desk = lock(&self.desk);
-        let (place, mut change) = (reading.place(), Change::Read(reading));
-        if let Some(desk) = &*desk {
-            match desk.put(place.clone(), change) {
-                Ok(()) => return,
-                Err(refused) => change = refused,
-            }
-        }
-        let changes = HashMap::from([(place, change)]);
-        let new = Arc::new(Desk { changes: Mutex::new(Some(changes)), posted: Notify::new() });
-        let work = Work::new(self.lane, self.parts.clone(), Arc::clone(&new));
-        *desk = Some(new);
-        self.tasks.spawn(work.run());
-    }
-
-    /// Ends the task, without waiting for it.
-    pub(super) fn end(&self) {
-        if let Some(desk) = lock(&self.desk).take() {
-            desk.close();
-        }
-    }
-
-    /// Ends the reading of a partition.
-    pub(super) fn stop(&self, topic: &Topic, partition: Partition) {
-        if let Some(desk) = &*lock(&self.desk) {
-            // A desk that takes nothing more reads nothing either.
-            let _taken = desk.put((topic.clone(), partition), Change::Stop);
-        }
-    }
-}
-
-impl Desk {
-    fn put(&self, place: Place, change: Change) -> Result<(), Change> {
-        // Dropped outside the lock: a reading that is replaced tells its tail.
-        let _replaced = match &mut *lock(&self.changes) {
-            Some(changes) => changes.insert(place, change),
-            None => return Err(change),
-        };
-        self.posted.notify_one();
-        Ok(())
-    }
-
-    fn close(&self) {
-        let _left = lock(&self.changes).take();
-        self.posted.notify_one();
-    }
-}
-
 impl Work {
-    fn new(lane: Lane, parts: Parts, desk: Arc<Desk>) -> Work {
+    pub(super) fn new(lane: Lane, parts: Parts, desk: Arc<Desk>) -> Work {
         Work {
             lane,
             parts,
@@ -403,7 +196,7 @@ impl Work {
         }
     }
 
-    async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let mut idle_since = Instant::now();
         loop {
             let Some(changes) = self.take_changes(idle_since) else { break };
@@ -945,96 +738,5 @@ impl Followed {
         self.failures = self.failures.saturating_add(1);
         let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(6)).min(LONGEST_PAUSE);
         self.not_before = Instant::now() + pause;
-    }
-}
-
-impl Broker {
-    /// A partition has given records: its turn is over.
-    fn gave(&mut self, (topic, partition): &Place) {
-        self.last = Some(topic.clone());
-        self.within.insert(topic.clone(), *partition);
-        if self.within.len() > 2 * self.leads.len().max(1_000) {
-            self.within.clear();
-        }
-    }
-
-    /// What it leads, topic by topic, from the one after that which gave records last on, and of each
-    /// topic from the partition after that on. Where a partition is starved, its topic and the
-    /// partition come first.
-    fn in_turn(&self) -> impl Iterator<Item = &Place> {
-        let mut topics: Vec<&Topic> = self.leads.iter().map(|(topic, _)| topic).collect();
-        topics.dedup();
-        let first = match (&self.starved, &self.last) {
-            (Some((topic, _)), _) => topics.partition_point(|of| *of < topic),
-            (None, Some(last)) => topics.partition_point(|of| *of <= last),
-            (None, None) => 0,
-        };
-        let first = first.min(topics.len());
-        topics.rotate_left(first);
-        topics.into_iter().flat_map(|topic| {
-            let at = |partition| (topic.clone(), partition);
-            let first = match (&self.starved, self.within.get(topic)) {
-                (Some((starved, partition)), _) if starved == topic => *partition,
-                (_, Some(last)) => last.saturating_add(1),
-                (_, None) => Partition::MIN,
-            };
-            let from = self.leads.range(at(first)..=at(Partition::MAX));
-            from.chain(self.leads.range(at(Partition::MIN)..at(first)))
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place(topic: &str, partition: Partition) -> Place {
-        (Topic::from(topic), partition)
-    }
-
-    #[test]
-    fn topics_and_their_partitions_take_turns() {
-        let leads: BTreeSet<Place> = [("a", 0), ("b", 0), ("b", 1), ("b", 2), ("c", 0), ("c", 7)]
-            .map(|(topic, partition)| place(topic, partition))
-            .into();
-        let rows: [(&[Place], Option<Place>, &str); 7] = [
-            (&[], None, "a0 b0 b1 b2 c0 c7"),
-            (&[place("a", 0)], None, "b0 b1 b2 c0 c7 a0"),
-            (&[place("b", 1)], None, "c0 c7 a0 b2 b0 b1"),
-            (&[place("b", 1), place("c", 0)], None, "a0 b2 b0 b1 c7 c0"),
-            (&[place("c", 7)], None, "a0 b0 b1 b2 c0 c7"),
-            (&[place("bb", 3)], None, "c0 c7 a0 b0 b1 b2"),
-            (&[place("a", 0)], Some(place("b", 2)), "b2 b0 b1 c0 c7 a0"),
-        ];
-        for (gave, starved, expected) in rows {
-            let (leads, mut broker) = (leads.clone(), Broker { starved, ..Broker::default() });
-            broker.leads = leads;
-            gave.iter().for_each(|place| broker.gave(place));
-            let order = broker.in_turn().map(|(topic, partition)| format!("{topic}{partition}"));
-            assert_eq!(order.collect::<Vec<_>>().join(" "), expected, "{gave:?}");
-        }
-    }
-
-    /// A reading and whether the next poll has its partition read.
-    fn reading() -> (Reading, impl Fn() -> bool) {
-        use crate::kafka::tail::tests::{every_record, need, view};
-        let tail = Arc::new(TopicTail::new(Topic::from("t")));
-        let subscriber = tail.follow(&[every_record()]);
-        let mut readings = tail.look(subscriber, &[need(0, 10)], view()).readings;
-        let reading = readings.pop().expect("a tail");
-        (reading, move || tail.look(subscriber, &[need(0, 10)], view()).readings.len() == 1)
-    }
-
-    #[test]
-    fn a_reading_is_not_lost_with_a_task_that_ends() {
-        let (posted, posted_again) = reading();
-        let (replaced, replaced_again) = reading();
-        let desk = Desk { changes: Mutex::new(Some(HashMap::new())), posted: Notify::new() };
-        assert!(desk.put(place("t", 0), Change::Read(replaced)).is_ok());
-        assert!(desk.put(place("t", 0), Change::Read(posted)).is_ok());
-        assert!(replaced_again() && !posted_again());
-        desk.close();
-        assert!(posted_again());
-        assert!(desk.put(place("t", 0), Change::Read(reading().0)).is_err(), "a closed desk");
     }
 }

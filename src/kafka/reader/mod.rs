@@ -1,0 +1,243 @@
+//! What fetches partitions and has their records judged.
+//!
+//! A cluster has two readers: one for the tails, which follows the ends, and one for backfills, which
+//! reads stretches that lie before. Each is one task ([`Work`]), with a connection of its own to every
+//! broker that leads something it reads, so that asking is never behind it. Polls post what is to be
+//! read as a desired state, one entry a partition, so that nothing queues up. A reader that has had
+//! nothing to read for a while ends, and its connections with it.
+//!
+//! A [`Reading`] that is dropped before it is over, for whatever reason, says so to its tail, and the
+//! next poll has the partition read anew.
+//!
+//! - `work`: the task · `turns`: what a broker leads, and in which order that is fetched
+
+mod turns;
+mod work;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+
+use self::work::Work;
+use super::broker::{Connections, Lane, TopicId, Topics};
+use super::judges::Judges;
+use super::names::{Offset, Partition, Topic};
+use super::tail::{Epoch, Judging, TopicTail};
+use crate::coalescer::Tasks;
+use crate::lock::lock;
+use crate::selection::Judge;
+
+/// What a partition is read for: its topic's tail, and the epoch that the reading belongs to.
+#[derive(Clone)]
+pub(super) struct ReadTicket {
+    tail: Arc<TopicTail>,
+    partition: Partition,
+    epoch: Epoch,
+}
+
+/// Something to read. Its tail hears of it when it is dropped.
+pub(super) struct Reading {
+    ticket: ReadTicket,
+    /// Whose records: a topic that is made again has another id.
+    id: TopicId,
+    from: Offset,
+    /// For a backfill where it ends and what it is judged with; the tail has no end.
+    backfill: Option<(Offset, Arc<Judging>)>,
+}
+
+/// Where readings are posted, and the task that reads them while there are any.
+pub(super) struct Reader {
+    lane: Lane,
+    parts: Parts,
+    tasks: Tasks,
+    desk: Mutex<Option<Arc<Desk>>>,
+}
+
+/// What reading takes.
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) connections: Arc<Connections>,
+    pub(super) topics: Arc<Topics>,
+    pub(super) judges: Arc<Judges>,
+}
+
+/// What polls and the task share.
+struct Desk {
+    /// `None` once the task takes nothing more.
+    changes: Mutex<Option<HashMap<Place, Change>>>,
+    posted: Notify,
+}
+
+enum Change {
+    Read(Reading),
+    Stop,
+}
+
+type Place = (Topic, Partition);
+
+impl ReadTicket {
+    pub(super) fn new(tail: Arc<TopicTail>, partition: Partition, epoch: Epoch) -> ReadTicket {
+        ReadTicket { tail, partition, epoch }
+    }
+
+    pub(super) fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+}
+
+impl Reading {
+    /// Reading on from an offset, without end.
+    pub(super) fn following(ticket: ReadTicket, id: TopicId, from: Offset) -> Reading {
+        Reading { ticket, id, from, backfill: None }
+    }
+
+    /// Reading a stretch once.
+    pub(super) fn backfill(
+        ticket: ReadTicket,
+        id: TopicId,
+        from: Offset,
+        until: Offset,
+        judge: Judge,
+        by_key: bool,
+    ) -> Reading {
+        let judging = Judging { judge: Arc::new(judge), by_key, version: 0 };
+        Reading { ticket, id, from, backfill: Some((until, Arc::new(judging))) }
+    }
+
+    /// Whether this is a stretch before the tail, for the reader of those.
+    pub(super) fn is_backfill(&self) -> bool {
+        self.backfill.is_some()
+    }
+
+    pub(super) fn tail(&self) -> &Arc<TopicTail> {
+        &self.ticket.tail
+    }
+
+    pub(super) fn ticket(&self) -> &ReadTicket {
+        &self.ticket
+    }
+
+    pub(super) fn topic(&self) -> &Topic {
+        self.ticket.tail.topic()
+    }
+
+    pub(super) fn partition(&self) -> Partition {
+        self.ticket.partition
+    }
+
+    /// What the next records are judged with.
+    pub(super) fn judging(&self) -> Arc<Judging> {
+        match &self.backfill {
+            Some((_, judging)) => Arc::clone(judging),
+            None => Arc::new(self.ticket.tail.judging()),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn from(&self) -> Offset {
+        self.from
+    }
+
+    fn place(&self) -> Place {
+        (self.ticket.tail.topic().clone(), self.ticket.partition)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.ticket.tail.let_go(&self.ticket);
+    }
+}
+
+impl Reader {
+    /// A reader that has yet to read anything: no connection, no task.
+    pub(super) fn new(lane: Lane, parts: Parts, tasks: Tasks) -> Reader {
+        Reader { lane, parts, tasks, desk: Mutex::default() }
+    }
+
+    /// Has a partition read, in place of what it was read for before.
+    pub(super) fn read(&self, reading: Reading) {
+        let mut desk = lock(&self.desk);
+        let (place, mut change) = (reading.place(), Change::Read(reading));
+        if let Some(desk) = &*desk {
+            match desk.put(place.clone(), change) {
+                Ok(()) => return,
+                Err(refused) => change = refused,
+            }
+        }
+        let changes = HashMap::from([(place, change)]);
+        let new = Arc::new(Desk { changes: Mutex::new(Some(changes)), posted: Notify::new() });
+        let work = Work::new(self.lane, self.parts.clone(), Arc::clone(&new));
+        *desk = Some(new);
+        self.tasks.spawn(work.run());
+    }
+
+    /// Ends the task, without waiting for it.
+    pub(super) fn end(&self) {
+        if let Some(desk) = lock(&self.desk).take() {
+            desk.close();
+        }
+    }
+
+    /// Ends the reading of a partition.
+    pub(super) fn stop(&self, topic: &Topic, partition: Partition) {
+        if let Some(desk) = &*lock(&self.desk) {
+            // A desk that takes nothing more reads nothing either.
+            let _taken = desk.put((topic.clone(), partition), Change::Stop);
+        }
+    }
+}
+
+impl Desk {
+    fn put(&self, place: Place, change: Change) -> Result<(), Change> {
+        // Dropped outside the lock: a reading that is replaced tells its tail.
+        let _replaced = match &mut *lock(&self.changes) {
+            Some(changes) => changes.insert(place, change),
+            None => return Err(change),
+        };
+        self.posted.notify_one();
+        Ok(())
+    }
+
+    fn close(&self) {
+        let _left = lock(&self.changes).take();
+        self.posted.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(topic: &str, partition: Partition) -> Place {
+        (Topic::from(topic), partition)
+    }
+
+    /// A reading and whether the next poll has its partition read.
+    fn reading() -> (Reading, impl Fn() -> bool) {
+        use crate::kafka::tail::tests::{every_record, need, view};
+        let tail = Arc::new(TopicTail::new(Topic::from("t")));
+        let subscriber = tail.follow(&[every_record()]);
+        let mut readings = tail.look(subscriber, &[need(0, 10)], view()).readings;
+        let reading = readings.pop().expect("a tail");
+        (reading, move || tail.look(subscriber, &[need(0, 10)], view()).readings.len() == 1)
+    }
+
+    #[test]
+    fn a_reading_is_not_lost_with_a_task_that_ends() {
+        let (posted, posted_again) = reading();
+        let (replaced, replaced_again) = reading();
+        let desk = Desk { changes: Mutex::new(Some(HashMap::new())), posted: Notify::new() };
+        assert!(desk.put(place("t", 0), Change::Read(replaced)).is_ok());
+        assert!(desk.put(place("t", 0), Change::Read(posted)).is_ok());
+        assert!(replaced_again() && !posted_again());
+        desk.close();
+        assert!(posted_again());
+        assert!(desk.put(place("t", 0), Change::Read(reading().0)).is_err(), "a closed desk");
+    }
+}
