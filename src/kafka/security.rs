@@ -343,7 +343,7 @@ pub(super) mod tests {
         assert!(!tls.verify);
         let shown = [ca.to_pem(), client.chain().to_pem(), client.key().to_pem()];
         assert_eq!(
-            shown.each_ref().map(|pem| pem.expose_secret()),
+            shown.each_ref().map(ExposeSecret::expose_secret),
             [CERTIFICATE, CERTIFICATE, KEY]
         );
 

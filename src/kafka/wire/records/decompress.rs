@@ -28,7 +28,7 @@ pub const MAX_BATCH: usize = 256 * 1024 * 1024;
 pub const MAX_WINDOW: u64 = 8 * 1024 * 1024;
 
 /// Bytes that may come out of any batch, however small.
-const FREE_BYTES: usize = 1024 * 1024;
+const FREE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Bytes that may come out for each byte that went in: gzip reaches 1,032.
 const PER_BYTE: usize = 1_100;
