@@ -49,7 +49,7 @@ const WAIT: Duration = Duration::from_millis(100);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of one partition in a fetch.
-const PARTITION_BYTES: u32 = 1024 * 1024;
+const PARTITION_BYTES: u32 = 2 * 1024 * 1024;
 
 /// Bytes of a fetch.
 const FETCH_BYTES: u32 = 4 * 1024 * 1024;
