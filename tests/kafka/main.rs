@@ -16,6 +16,7 @@ mod keda_rows;
 mod log;
 mod motion;
 mod oauth;
+mod reading;
 mod replicas;
 mod security;
 mod selection;

@@ -24,6 +24,7 @@
 //! | `certificates.rs` | authorities and certificates as PEM |
 //! | `client.rs` | the harness's own clients of a cluster |
 //! | `topics.rs`, `messages.rs`, `groups.rs` | what a test does through them |
+//! | `writer.rs` | records of every form, by two producers |
 //! | `wire.rs` | Kafka's protocol, where librdkafka is too slow |
 //! | `requests.rs` | which requests a broker has answered |
 //! | `program.rs` | the program itself, as a process |
@@ -59,6 +60,7 @@ mod sift;
 mod topics;
 mod version;
 mod wire;
+mod writer;
 
 pub use broker::{Broker, Listener, Security, User};
 pub use certificates::{Authority, Identity, Locked};
@@ -74,3 +76,4 @@ pub use requests::{Request, Requests};
 pub use rights::{Operation, Resource};
 pub use sift::{Poll, Settings, Sift, Trigger};
 pub use version::KafkaVersion;
+pub use writer::Target;
