@@ -35,7 +35,7 @@ use crate::kafka::fault::{Fault, Kind};
 use crate::kafka::judges::{Outcome, Portion};
 use crate::kafka::names::{Offset, Topic};
 use crate::kafka::wire::Endpoint;
-use crate::kafka::wire::records::{Aborted, Heads, HeadsError};
+use crate::kafka::wire::records::{Aborted, Batches, Heads, HeadsError};
 use crate::kafka::wire::requests::{
     Fetch, FetchPartition, FetchReply, FetchSession, FetchTopic, FetchedPartition, Isolation,
 };
@@ -563,7 +563,11 @@ impl Work {
                 return false;
             }
             Err(error) => {
-                let fault = Fault::no_records(place.1, followed.position, &error);
+                let from = followed.position;
+                let fault = match Batches::new(bytes).next() {
+                    Some(Err(error)) => Fault::unreadable(place.1, from, &error),
+                    _ => Fault::no_records(place.1, from, &error),
+                };
                 self.fail(place, &fault);
                 return false;
             }
