@@ -3,18 +3,30 @@
 //! of others notice.
 //!
 //! The scaler is a process of its own here, so that it is seen to live, and its memory and threads
-//! are its own. All triggers count by offsets: these tests are about asking. What is read from
-//! topics is read by another client, whose tests are elsewhere.
+//! are its own. Lies about what is asked are told to triggers that count by offsets, lies about
+//! records to triggers that select a type.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::hostile::batches::{
+    ATTRIBUTES, Batch, CHECKSUM, COUNT, LAST_DELTA, PRODUCER, Packed, checked, record, varint,
+};
 use crate::support::hostile::{
-    Hostile, Login, NULL, PARTITIONS, PASSWORD, Scenario, TOPIC, TRUTH, USER,
+    COMMITTED, END, Hostile, Login, NULL, OF_TYPE, PARTITIONS, PASSWORD, Scenario, TOPIC, TRUTH,
+    TYPE, USER, log,
 };
 use crate::support::program::Program;
 use crate::support::{Authority, Broker, Message, Sift, Trigger};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_response::{
+    AbortedTransaction, EpochEndOffset, FetchResponse, LeaderIdAndEpoch, NodeEndpoint,
+    PartitionData,
+};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{
@@ -24,10 +36,10 @@ use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, ApiVersionsResponse, BrokerId, FindCoordinatorRequest,
-    FindCoordinatorResponse, GroupId, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
-    OffsetFetchRequest, OffsetFetchResponse, RequestHeader, SaslAuthenticateRequest,
-    SaslHandshakeRequest, TopicName,
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, BrokerId, FetchRequest,
+    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, ListOffsetsRequest,
+    ListOffsetsResponse, MetadataRequest, OffsetFetchRequest, OffsetFetchResponse, ProducerId,
+    RequestHeader, SaslAuthenticateRequest, SaslHandshakeRequest, TopicName,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -76,8 +88,20 @@ enum Must {
     Tell,
     /// It fails, or says a number above zero: the broker may say what its own numbers are.
     FailOrCount,
+    /// It says this number, as the broker does in its own way.
+    Say(i64),
+    /// It fails, and these words are in the error.
+    Name(&'static str),
     /// It ends in time: what was bent may be a number that means something else now.
     End,
+}
+
+/// What a trigger counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
+    Offsets,
+    /// Messages of [`TYPE`].
+    Type,
 }
 
 /// How a trigger is to be let in.
@@ -97,6 +121,7 @@ struct Lie {
     name: String,
     scenario: Scenario,
     way: Way,
+    counts: Counts,
     must: Must,
 }
 
@@ -105,12 +130,14 @@ struct Scaler {
     program: Program,
     sift: Sift,
     honest: Trigger,
+    /// Of a topic with this name, all of whose messages count.
+    read: (String, Trigger),
     /// One at a time: what is measured is not to be the other tests' work.
     _turn: MutexGuard<'static, ()>,
 }
 
-/// Polls the honest broker without a pause, until it is told to end. Returns how often, and the
-/// slowest.
+/// Polls the honest broker without a pause, or writes to it and polls for what was written, until it is
+/// told to end. Returns how often, and the slowest.
 struct Beside {
     polls: JoinSet<(usize, Duration)>,
     over: watch::Sender<bool>,
@@ -132,7 +159,11 @@ impl Scaler {
         let honest = sift.trigger(broker.bootstrap(), topic, topic);
         let honest = honest.with("countFrom", "offsets").named("honest");
         assert_eq!(honest.count().await, 7);
-        Self { program, sift, honest, _turn: turn }
+        let read = format!("{topic}-read");
+        broker.topic(&read).create().await;
+        let trigger = sift.trigger(broker.bootstrap(), topic, &read).with("eventType", TYPE);
+        let read = (read, trigger.named("read"));
+        Self { program, sift, honest, read, _turn: turn }
     }
 
     /// Tells all of these, some at once, and judges what comes of it.
@@ -140,6 +171,7 @@ impl Scaler {
         let authority = Authority::new("hostile");
         let identity = authority.issue("broker", &["127.0.0.1"]);
         let beside = Beside::poll(&self.honest);
+        let reading = Beside::read(&self.read);
         let (mut told, mut wrong) = (JoinSet::new(), Vec::new());
         let mut latest = VecDeque::new();
         for lie in lies {
@@ -158,7 +190,7 @@ impl Scaler {
                     _ => Hostile::start(lie.scenario.clone()).await,
                 };
                 let trigger = sift.trigger(&hostile.bootstrap(), "billing", TOPIC);
-                let trigger = lie.way.on(trigger, &ca).with("countFrom", "offsets");
+                let trigger = lie.counts.on(lie.way.on(trigger, &ca));
                 lie.judge(&trigger, &hostile).await.err()
             });
         }
@@ -167,8 +199,13 @@ impl Scaler {
         }
         assert!(self.program.is_running(), "the process has ended at one of {latest:?}");
         assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
-        let (polls, slowest) = beside.end().await;
-        assert!(polls > 0 && slowest < PROMPT, "the honest broker's slowest poll: {slowest:?}");
+        for (what, beside) in [("poll", beside), ("poll of new records", reading)] {
+            let (polls, slowest) = beside.end().await;
+            assert!(
+                polls > 0 && slowest < PROMPT,
+                "the honest broker's slowest {what}: {slowest:?}"
+            );
+        }
     }
 
     /// Waits until memory and threads are back where they were.
@@ -215,6 +252,28 @@ impl Beside {
         Self { polls, over }
     }
 
+    /// Each time there is a record to be read and judged.
+    fn read((topic, trigger): &(String, Trigger)) -> Self {
+        let over = watch::Sender::new(false);
+        let (topic, trigger, ended) = (topic.clone(), trigger.clone(), over.subscribe());
+        let mut polls = JoinSet::new();
+        polls.spawn(async move {
+            let (mut count, mut slowest) = (0, Duration::ZERO);
+            let mut held = trigger.count().await;
+            while count == 0 || !*ended.borrow() {
+                Broker::shared().produce(&topic, Message::of_type(TYPE)).await;
+                held += 1;
+                let asked = Instant::now();
+                assert_eq!(trigger.count().await, held, "the honest broker's");
+                slowest = slowest.max(asked.elapsed());
+                count += 1;
+                sleep(Duration::from_millis(20)).await;
+            }
+            (count, slowest)
+        });
+        Self { polls, over }
+    }
+
     async fn end(mut self) -> (usize, Duration) {
         self.over.send_replace(true);
         self.polls.join_next().await.expect("a task").expect("polls that held")
@@ -236,6 +295,28 @@ impl Way {
     }
 }
 
+impl Counts {
+    fn on(self, trigger: Trigger) -> Trigger {
+        match self {
+            Self::Offsets => trigger.with("countFrom", "offsets"),
+            Self::Type => trigger.with("eventType", TYPE),
+        }
+    }
+
+    /// What waits in truth.
+    fn truth(self) -> i64 {
+        match self {
+            Self::Offsets => TRUTH,
+            Self::Type => OF_TYPE * i64::from(PARTITIONS),
+        }
+    }
+
+    /// Whether this is the truth, or a lower bound of it where there may be one.
+    fn is_true(self, value: i64) -> bool {
+        value == self.truth() || self == Self::Type && (1..self.truth()).contains(&value)
+    }
+}
+
 impl Lie {
     /// Polls twice: an error is not to make the next poll believe what this one did not.
     async fn judge(&self, trigger: &Trigger, hostile: &Hostile) -> Result<(), String> {
@@ -254,10 +335,16 @@ impl Lie {
                 return wrong("late");
             }
             match (&answer, self.must) {
-                (Ok(TRUTH), Must::FailOrTell | Must::Tell) | (_, Must::End) => {}
+                (Ok(value), Must::Tell) if *value == self.counts.truth() => {}
+                (Ok(value), Must::FailOrTell) if self.counts.is_true(*value) => {}
+                (Ok(value), Must::Say(number)) if *value == number => {}
+                (_, Must::End) => {}
                 (Ok(value), Must::FailOrCount) if *value > 0 => {}
                 (Ok(value), _) => return wrong(&format!("counted {value}")),
-                (Err(status), Must::Tell) => return wrong(&status.to_string()),
+                (Err(status), Must::Tell | Must::Say(_)) => return wrong(&status.to_string()),
+                (Err(status), Must::Name(words)) if !status.message().contains(words) => {
+                    return wrong(&status.to_string());
+                }
                 (Err(_), _) => {}
             }
             if let Err(status) = answer {
@@ -290,7 +377,12 @@ fn lie(name: &str, must: Must, scenario: Scenario) -> Lie {
 }
 
 fn lie_on(way: Way, name: &str, must: Must, scenario: Scenario) -> Lie {
-    Lie { name: name.to_owned(), scenario, way, must }
+    Lie { name: name.to_owned(), scenario, way, counts: Counts::Offsets, must }
+}
+
+/// A lie to a trigger that selects by type.
+fn lie_to_reader(name: &str, must: Must, scenario: Scenario) -> Lie {
+    Lie { counts: Counts::Type, ..lie(name, must, scenario) }
 }
 
 fn text(text: &'static str) -> StrBytes {
@@ -660,15 +752,22 @@ fn of_versions() -> Vec<Lie> {
 
 /// What can be wrong with the replies of any kind.
 fn of_frames() -> Vec<Lie> {
+    KINDS.into_iter().flat_map(|(kind, api)| of_frames_of(kind, api, Counts::Offsets)).collect()
+}
+
+fn of_frames_of(kind: &str, api: ApiKey, counts: Counts) -> Vec<Lie> {
     use Must::{End, Fail, FailOrTell};
     let mut lies = Vec::new();
-    for (kind, api) in KINDS {
-        let mut of =
-            |name: &str, must, scenario| lies.push(lie(&format!("{kind}: {name}"), must, scenario));
+    {
+        let mut of = |name: &str, must, scenario| {
+            let lie = lie(&format!("{kind}: {name}"), must, scenario);
+            lies.push(Lie { counts, ..lie });
+        };
         let frames = |bend| Scenario::Frames(api, bend);
         of("silence", Fail, Scenario::SilentAt(api));
         of("the connection closed", Fail, Scenario::ClosedAt(api));
         of("a byte a second", Fail, Scenario::Trickled(api));
+        of("a reply that stalls", Fail, Scenario::Stalled(api, 15 << 20, 100_000));
         of("a length of 2^31−1", Fail, Scenario::Announced(api, i32::MAX as u32));
         of("a length of 1 GB", Fail, Scenario::Announced(api, 1 << 30));
         of("a negative length", Fail, Scenario::Announced(api, u32::MAX));
@@ -795,6 +894,487 @@ fn of_logins() -> Vec<Lie> {
     scram.into_iter().chain(plain).chain(steps).collect()
 }
 
+fn of_fetch_frames() -> Vec<Lie> {
+    of_frames_of("records", ApiKey::Fetch, Counts::Type)
+}
+
+/// Bends what is said of each partition.
+fn each(bend: impl Fn(&FetchPartition, &mut PartitionData) + Send + Sync + 'static) -> Scenario {
+    Scenario::Fetch(Arc::new(move |request, reply| {
+        for (asked, told) in request.topics.iter().zip(&mut reply.responses) {
+            for (asked, told) in asked.partitions.iter().zip(&mut told.partitions) {
+                bend(asked, told);
+            }
+        }
+    }))
+}
+
+/// Bends the records of each partition, where there are some.
+fn records(bend: impl Fn(Bytes) -> Bytes + Send + Sync + 'static) -> Scenario {
+    each(move |_, told| {
+        if let Some(bytes) = told.records.take_if(|bytes| !bytes.is_empty()) {
+            told.records = Some(bend(bytes));
+        }
+    })
+}
+
+/// Bends the reply as a whole.
+fn whole(bend: impl Fn(&mut FetchResponse) + Send + Sync + 'static) -> Scenario {
+    Scenario::Fetch(Arc::new(move |_, reply| bend(reply)))
+}
+
+/// Overwrites what is at a place of the first batch, whose checksum is made to fit again.
+fn overwritten(at: usize, with: &'static [u8]) -> Scenario {
+    records(move |bytes| {
+        let mut bytes = bytes.to_vec();
+        bytes[at..at + with.len()].copy_from_slice(with);
+        checked(bytes)
+    })
+}
+
+/// Says that the first partition holds these bytes from where the group has committed on, and then
+/// nothing.
+fn holding(bytes: &Bytes) -> Scenario {
+    let bytes = bytes.clone();
+    each(move |asked, told| {
+        if asked.partition == 0 {
+            let is_there = asked.fetch_offset <= COMMITTED;
+            told.records = Some(if is_there { bytes.clone() } else { Bytes::new() });
+        }
+    })
+}
+
+/// What can be wrong around the records.
+fn of_fetches() -> Vec<Lie> {
+    use Must::{Fail, FailOrTell, Name, Say, Tell};
+    fn partitions(reply: &mut FetchResponse) -> &mut Vec<PartitionData> {
+        &mut reply.responses[0].partitions
+    }
+    let of = |name: &str, must, scenario| lie_to_reader(&format!("fetch: {name}"), must, scenario);
+    let errors: [(i16, Must); 16] = [
+        (i16::MIN, Fail),
+        (-1, Fail),
+        (1, Fail),
+        (2, Fail),
+        (3, Fail),
+        (5, Fail),
+        (6, Fail),
+        (9, Fail),
+        (29, Name("TOPIC_AUTHORIZATION_FAILED")),
+        (56, Fail),
+        (74, Fail),
+        (76, Fail),
+        (78, Fail),
+        (100, Fail),
+        (103, Fail),
+        (999, Fail),
+    ];
+    let mut lies: Vec<Lie> = errors
+        .into_iter()
+        .flat_map(|(code, must)| {
+            let partition = each(move |_, told| told.error_code = code);
+            let empty = each(move |_, told| {
+                (told.error_code, told.records) = (code, None);
+                (told.high_watermark, told.last_stable_offset) = (-1, -1);
+            });
+            let all = whole(move |reply| reply.error_code = code);
+            let must_all = if code == 29 { Fail } else { must };
+            [
+                of(&format!("error {code} beside records"), must, partition),
+                of(&format!("error {code}"), must, empty),
+                of(&format!("error {code} of all"), must_all, all),
+            ]
+        })
+        .collect();
+    let epoch = |epoch, end| EpochEndOffset::default().with_epoch(epoch).with_end_offset(end);
+    lies.extend([
+        of(
+            "no records, at once, for ever",
+            Fail,
+            each(|_, told| told.records = Some(Bytes::new())),
+        ),
+        of("null for records, at once, for ever", Fail, each(|_, told| told.records = None)),
+        of("no topic", Fail, whole(|reply| reply.responses.clear())),
+        of("no partition", Fail, whole(|reply| partitions(reply).clear())),
+        // The others count.
+        of("a partition is missing", FailOrTell, whole(|reply| drop(partitions(reply).pop()))),
+        of(
+            "a partition that was not asked for",
+            Fail,
+            whole(|reply| {
+                partitions(reply)[0].partition_index = 77;
+            }),
+        ),
+        of("a partition of −1", Fail, whole(|reply| partitions(reply)[0].partition_index = -1)),
+        of(
+            "a partition twice",
+            Fail,
+            whole(|reply| {
+                let again = partitions(reply)[0].clone();
+                partitions(reply).push(again);
+            }),
+        ),
+        of(
+            "the topic in two parts",
+            Tell,
+            whole(|reply| {
+                let mut part = reply.responses[0].clone();
+                part.partitions = partitions(reply).split_off(1);
+                reply.responses.push(part);
+            }),
+        ),
+        of(
+            "another topic",
+            Fail,
+            whole(|reply| {
+                reply.responses[0].topic_id = uuid::Uuid::from_u128(7);
+            }),
+        ),
+        of("a session", Tell, whole(|reply| reply.session_id = 7)),
+        of("throttled for 24 days", FailOrTell, whole(|reply| reply.throttle_time_ms = i32::MAX)),
+        of(
+            "throttled for less than nothing",
+            FailOrTell,
+            whole(|reply| {
+                reply.throttle_time_ms = i32::MIN;
+            }),
+        ),
+        of(
+            "20,000 brokers",
+            FailOrTell,
+            whole(|reply| {
+                let broker = |id| {
+                    NodeEndpoint::default().with_node_id(BrokerId(id)).with_host(text(
+                        "a
+b",
+                    ))
+                };
+                reply.node_endpoints = (0..20_000).map(broker).collect();
+            }),
+        ),
+        of(
+            "another replica is preferred",
+            Tell,
+            each(|_, told| {
+                told.preferred_read_replica = BrokerId(99);
+            }),
+        ),
+        of(
+            "the leader is elsewhere",
+            Fail,
+            each(|_, told| {
+                let leader = LeaderIdAndEpoch::default().with_leader_id(BrokerId(99));
+                (told.error_code, told.current_leader) = (6, leader.with_leader_epoch(i32::MAX));
+            }),
+        ),
+        of("a log that was cut, beside records", Fail, {
+            each(move |_, told| told.diverging_epoch = epoch(0, 3))
+        }),
+        of("a log that was cut to i64::MAX", Fail, {
+            each(move |_, told| {
+                (told.diverging_epoch, told.records) = (epoch(i32::MAX, i64::MAX), None);
+            })
+        }),
+        of(
+            "watermarks of i64::MIN",
+            FailOrTell,
+            each(|_, told| {
+                (told.high_watermark, told.last_stable_offset) = (i64::MIN, i64::MIN);
+                told.log_start_offset = i64::MIN;
+            }),
+        ),
+        of(
+            "watermarks of i64::MAX",
+            FailOrTell,
+            each(|_, told| {
+                (told.high_watermark, told.last_stable_offset) = (i64::MAX, i64::MAX);
+                told.log_start_offset = i64::MAX;
+            }),
+        ),
+        of(
+            "nothing said of transactions",
+            Tell,
+            each(|_, told| {
+                told.aborted_transactions = None;
+            }),
+        ),
+        of(
+            "300,000 aborted transactions",
+            FailOrTell,
+            each(|_, told| {
+                let one = |n| {
+                    AbortedTransaction::default()
+                        .with_producer_id(ProducerId(n))
+                        .with_first_offset(n)
+                };
+                told.aborted_transactions = Some((0..300_000).map(one).collect());
+            }),
+        ),
+        of(
+            "an aborted transaction from −1 on",
+            Fail,
+            each(|_, told| {
+                let one = AbortedTransaction::default().with_first_offset(-1);
+                told.aborted_transactions = Some(vec![one]);
+            }),
+        ),
+        of(
+            "all was aborted",
+            Say(0),
+            each(|asked, told| {
+                let mut batch = Batch::of_types(COMMITTED, [TYPE; (END - COMMITTED) as usize]);
+                (batch.attributes, batch.producer) = (0x10, 7);
+                if asked.fetch_offset == COMMITTED {
+                    told.records = Some(batch.bytes());
+                }
+                let one = AbortedTransaction::default().with_producer_id(ProducerId(7));
+                told.aborted_transactions = Some(vec![one.with_first_offset(0)]);
+            }),
+        ),
+    ]);
+    lies
+}
+
+/// What can be wrong with a batch whose checksum fits, and with one whose does not.
+fn of_batches() -> Vec<Lie> {
+    use Must::{Fail, FailOrCount, FailOrTell, Name, Tell};
+    /// What an error about a batch says before what is wrong with it.
+    const HERE: Must = Name(": from offset ");
+    let of = |name: &str, must, scenario| lie_to_reader(&format!("batch: {name}"), must, scenario);
+    let at =
+        |name: &str, must, at: usize, with: &'static [u8]| of(name, must, overwritten(at, with));
+    let joined = |first: Bytes, second: Bytes| Bytes::from([first, second].concat());
+    let typed = |base| Batch::of_types(base, [TYPE, "b", TYPE, "b", TYPE, "b"]).bytes();
+    vec![
+        // Offset and length are not covered by the checksum.
+        at("from offset −1 on", HERE, 0, &[0xff; 8]),
+        at("from offset i64::MIN on", HERE, 0, &[0x80, 0, 0, 0, 0, 0, 0, 0]),
+        at("from offset i64::MAX on", HERE, 0, &[0x7f, 255, 255, 255, 255, 255, 255, 255]),
+        at("from offset 2^61 on", FailOrTell, 0, &[0x20, 0, 0, 0, 0, 0, 0, 0]),
+        at("from offset 100 on", FailOrTell, 0, &[0, 0, 0, 0, 0, 0, 0, 100]),
+        at("from offset 1 on, again and again", FailOrTell, 0, &[0, 0, 0, 0, 0, 0, 0, 1]),
+        at("a length of 0", HERE, 8, &[0; 4]),
+        at("a length of −1", HERE, 8, &[0xff; 4]),
+        at("a length of i32::MIN", HERE, 8, &[0x80, 0, 0, 0]),
+        at("a length of i32::MAX", HERE, 8, &[0x7f, 0xff, 0xff, 0xff]),
+        at("a length of 16 MiB", HERE, 8, &[1, 0, 0, 0]),
+        at("a length of 1 MB", Fail, 8, &[0, 0xf, 0, 0]),
+        at("a length of 48", HERE, 8, &[0, 0, 0, 48]),
+        at("an epoch of −5", Tell, 12, &[0xff, 0xff, 0xff, 0xfb]),
+        at("an epoch of i32::MAX", FailOrTell, 12, &[0x7f, 0xff, 0xff, 0xff]),
+        at("format 3", HERE, 16, &[3]),
+        at("format −1", HERE, 16, &[0xff]),
+        at("format 0", HERE, 16, &[0]),
+        at("format 1", HERE, 16, &[1]),
+        of(
+            "a wrong checksum",
+            HERE,
+            records(|bytes| {
+                let mut bytes = bytes.to_vec();
+                bytes[CHECKSUM] ^= 1;
+                bytes.into()
+            }),
+        ),
+        at("gzip that is none", HERE, ATTRIBUTES, &[0, 1]),
+        at("Snappy that is none", HERE, ATTRIBUTES, &[0, 2]),
+        at("LZ4 that is none", HERE, ATTRIBUTES, &[0, 3]),
+        at("zstd that is none", HERE, ATTRIBUTES, &[0, 4]),
+        at("codec 5", HERE, ATTRIBUTES, &[0, 5]),
+        at("codec 7", HERE, ATTRIBUTES, &[0, 7]),
+        at("the broker's time", Tell, ATTRIBUTES, &[0, 0x08]),
+        at("a transaction of nobody", Tell, ATTRIBUTES, &[0, 0x10]),
+        // Nobody's markers are passed over: the broker's own way of saying that nothing is there.
+        at("all are markers of nobody", Must::Say(0), ATTRIBUTES, &[0, 0x20]),
+        of(
+            "all are markers",
+            HERE,
+            records(|bytes| {
+                let mut bytes = bytes.to_vec();
+                bytes[ATTRIBUTES + 1] = 0x30;
+                bytes[PRODUCER..PRODUCER + 8].copy_from_slice(&7_i64.to_be_bytes());
+                checked(bytes)
+            }),
+        ),
+        at("flags to come", Tell, ATTRIBUTES, &[0xff, 0xc0]),
+        at("a last offset of −1", HERE, LAST_DELTA, &[0xff; 4]),
+        at("a last offset before the last one", HERE, LAST_DELTA, &[0, 0, 0, 4]),
+        at("a last offset as the first one's", HERE, LAST_DELTA, &[0; 4]),
+        at("a last offset past the end", FailOrTell, LAST_DELTA, &[0, 0, 0, 20]),
+        at("a last offset of i32::MAX", FailOrTell, LAST_DELTA, &[0x7f, 0xff, 0xff, 0xff]),
+        at("times of i64::MIN", Tell, LAST_DELTA + 4, &[0x80, 0, 0, 0, 0, 0, 0, 0]),
+        at("a producer of i64::MAX", Tell, PRODUCER, &[0x7f, 255, 255, 255, 255, 255, 255, 255]),
+        at("no records", HERE, COUNT, &[0; 4]),
+        at("a record less", HERE, COUNT, &[0, 0, 0, 5]),
+        at("a record more", FailOrTell, COUNT, &[0, 0, 0, 7]),
+        at("−1 records", HERE, COUNT, &[0xff; 4]),
+        at("i32::MAX records", FailOrTell, COUNT, &[0x7f, 0xff, 0xff, 0xff]),
+        of("half of it", Fail, records(|bytes| bytes.slice(..bytes.len() / 2))),
+        of("a byte of it", Fail, records(|bytes| bytes.slice(..1))),
+        of(
+            "and half of the next",
+            Tell,
+            records(move |bytes| {
+                let next = typed(END);
+                joined(bytes, next.slice(..next.len() / 2))
+            }),
+        ),
+        // What came before counts.
+        of(
+            "and garbage",
+            FailOrTell,
+            records(move |bytes| joined(bytes, Bytes::from_static(&[0xa5; 200]))),
+        ),
+        of("all of it twice", Tell, records(move |bytes| joined(bytes.clone(), bytes))),
+        of("and one that overlaps", FailOrCount, records(move |bytes| joined(bytes, typed(6)))),
+        of("and one from before", Tell, records(move |bytes| joined(bytes, log(0)))),
+        of(
+            "all from before",
+            Fail,
+            each(|asked, told| {
+                if asked.fetch_offset == COMMITTED {
+                    let before = Batch::of_types(0, [TYPE; COMMITTED as usize]);
+                    told.records = Some(before.bytes());
+                }
+            }),
+        ),
+        of(
+            "the same for ever",
+            FailOrTell,
+            each(|_, told| {
+                (told.error_code, told.records) = (0, Some(log(COMMITTED)));
+            }),
+        ),
+        of(
+            "offsets without end",
+            FailOrCount,
+            each(|asked, told| {
+                let batch = Batch::of_types(asked.fetch_offset, [TYPE; 6]);
+                (told.error_code, told.records) = (0, Some(batch.bytes()));
+            }),
+        ),
+        of(
+            "steps of 2^31 without end",
+            FailOrCount,
+            each(|asked, told| {
+                let mut batch = Batch::of_types(asked.fetch_offset, [TYPE]);
+                batch.last_delta = i32::MAX;
+                (told.error_code, told.records) = (0, Some(batch.bytes()));
+            }),
+        ),
+        of("4 MiB of nothing", HERE, holding(&vec![0; 4 << 20].into())),
+        of("16,000 batches without records", FailOrTell, {
+            let empty = |n| {
+                let batch = Batch::of_records(COMMITTED + n, 0, Bytes::new());
+                Batch { last_delta: 0, ..batch }.bytes()
+            };
+            let mut all: Vec<u8> = (0..16_000).flat_map(empty).collect();
+            all.extend_from_slice(&typed(COMMITTED + 16_000));
+            holding(&all.into())
+        }),
+    ]
+}
+
+/// What can be wrong with records in a batch that is right.
+fn of_records() -> Vec<Lie> {
+    use Must::{Fail, FailOrTell, Name};
+    const HERE: Must = Name("from offset 4 of partition 0 on");
+    let of = |name: &str, must, count, body: &[&[u8]]| {
+        let batch = Batch::of_records(COMMITTED, count, body.concat().into());
+        let batch = Batch { last_delta: 5, ..batch };
+        lie_to_reader(&format!("record: {name}"), must, holding(&batch.bytes()))
+    };
+    let a = |delta| record(delta, TYPE, b"{}");
+    let number = |value| {
+        let mut bytes = BytesMut::new();
+        varint(&mut bytes, value);
+        bytes.freeze()
+    };
+    // One that is right, but for what follows attributes, time and offset.
+    let with = |rest: &[u8]| {
+        let body = [&[0, 0, 0], rest].concat();
+        [&number(body.len() as i64)[..], &body].concat()
+    };
+    let headers = [
+        &[1, 1],
+        &number(400_001)[..],
+        &[2, b'a', 0].repeat(400_000),
+        &[14],
+        b"ce_type",
+        &[2],
+        TYPE.as_bytes(),
+    ]
+    .concat();
+    vec![
+        of("offsets that stand still", Name("from offset 5"), 2, &[&a(0), &a(0)]),
+        of("offsets that go back", Name("from offset 6"), 3, &[&a(0), &a(1), &a(0)]),
+        of("an offset past the last one", Name("from offset 5"), 2, &[&a(0), &a(6)]),
+        of("an offset of −1", HERE, 1, &[&a(-1)]),
+        of("an offset of i32::MAX", HERE, 1, &[&a(i32::MAX)]),
+        of("an offset of i32::MIN", HERE, 1, &[&a(i32::MIN)]),
+        of("a length of 0", HERE, 1, &[&[0]]),
+        of("a length of −1", HERE, 1, &[&number(-1), &a(0)]),
+        of("a length of i32::MAX", HERE, 1, &[&number(i32::MAX.into()), &a(0)]),
+        of("a length of 40 MB", HERE, 1, &[&number(40 << 20), &a(0)]),
+        of("a length of 20 MB", HERE, 1, &[&number(20 << 20), &a(0)]),
+        of("a number that does not end", HERE, 1, &[&[0xff; 40]]),
+        of("a key past the end", HERE, 1, &[&with(&[0x7e, 0, 0])]),
+        of("a key of −2", HERE, 1, &[&with(&[3, 0, 0])]),
+        of("a value of i32::MAX", HERE, 1, &[&with(&[1, 0xfe, 0xff, 0xff, 0xff, 0xf, 0])]),
+        of("−1 headers", HERE, 1, &[&with(&[1, 1, 1])]),
+        of("i32::MAX headers", HERE, 1, &[&with(&[1, 1, 0xfe, 0xff, 0xff, 0xff, 0xf])]),
+        of("a header without a name", HERE, 1, &[&with(&[1, 1, 2, 1, 0])]),
+        of("a header past the end", HERE, 1, &[&with(&[1, 1, 2, 2, b'a', 0x7e])]),
+        of("more after the headers", HERE, 1, &[&with(&[1, 1, 2, 2, b'a', 0, 9, 9])]),
+        // The last of them is the type.
+        of("400,000 headers", FailOrTell, 1, &[&with(&headers)]),
+        of("40,000 records where 1 is told", Fail, 1, &[&a(0).repeat(40_000)]),
+    ]
+}
+
+/// What comes to far more than it takes.
+fn of_bombs() -> Vec<Lie> {
+    use Must::{Fail, FailOrTell, Name};
+    const HERE: Must = Name("from offset 4 of partition 0 on");
+    // Each byte would be a record.
+    let nothing = vec![0; 300 << 20];
+    // As long as a record may be, and each of those that wait.
+    let value = vec![b'x'; 30 << 20];
+    let types = [TYPE, "b", TYPE, "b", TYPE, "b"];
+    let large = (0..).zip(types).map(|(delta, of)| record(delta, of, &value));
+    let large = large.collect::<Vec<_>>().concat();
+    let too_large = record(0, TYPE, &vec![b'x'; 40 << 20]);
+    let mut lies = Vec::new();
+    for codec in Packed::ALL {
+        let batch = |count, body: &[u8]| {
+            let batch = Batch::of_records(COMMITTED, count, codec.pack(body));
+            Batch { last_delta: 5, attributes: codec.attribute(), ..batch }.bytes()
+        };
+        let mut of = |name: &str, must, bytes: &Bytes| {
+            lies.push(lie_to_reader(&format!("{codec:?}: {name}"), must, holding(bytes)));
+        };
+        of("300 MB of nothing", HERE, &batch(6, &nothing));
+        of("records of 30 MB", FailOrTell, &batch(6, &large));
+        of("a record of 40 MB", HERE, &batch(1, &too_large));
+        of("nothing at all", HERE, &batch(6, &[]));
+        of("more than is told", Fail, &batch(1, &large[..value.len() + 4096]));
+        let whole = batch(6, &large[..100_000]);
+        of("half of it", HERE, &checked(with_size(whole.slice(..whole.len() / 2))));
+        let batch = Batch { count: 6, ..Batch::of_records(COMMITTED, 6, Bytes::new()) };
+        let twice = Batch { body: codec.pack(&codec.pack(&large[..value.len()])), ..batch };
+        let twice = Batch { attributes: codec.attribute(), ..twice };
+        of("packed twice", HERE, &twice.bytes());
+    }
+    lies
+}
+
+/// A batch that states how long it is.
+fn with_size(batch: Bytes) -> Vec<u8> {
+    let mut batch = batch.to_vec();
+    let length = batch.len() as u32 - 12;
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    batch
+}
+
 /// A request of each kind about the topic, in the newest version that is offered or an old one.
 fn requests(newest: bool) -> Vec<Vec<u8>> {
     let partitions = 0..PARTITIONS;
@@ -812,6 +1392,9 @@ fn requests(newest: bool) -> Vec<Vec<u8>> {
     let fetch = OffsetFetchRequest::default();
     let metadata = MetadataRequestTopic::default().with_name(Some(name()));
     let coordinator = FindCoordinatorRequest::default();
+    let records = (0..PARTITIONS)
+        .map(|n| FetchPartition::default().with_partition(n).with_fetch_offset(COMMITTED));
+    let records = FetchTopic::default().with_topic(name()).with_partitions(records.collect());
     let login = SaslAuthenticateRequest::default().with_auth_bytes("n,,n=alice,r=nonce".into());
     let scram = SaslHandshakeRequest::default().with_mechanism(text("SCRAM-SHA-256"));
     let plain = SaslHandshakeRequest::default().with_mechanism(text("PLAIN"));
@@ -828,6 +1411,11 @@ fn requests(newest: bool) -> Vec<Vec<u8>> {
             ApiKey::ListOffsets,
             if newest { 9 } else { 1 },
             &ListOffsetsRequest::default().with_topics(vec![listed]),
+        ),
+        request(
+            ApiKey::Fetch,
+            if newest { 16 } else { 4 },
+            &FetchRequest::default().with_topics(vec![records]),
         ),
         request(
             ApiKey::FindCoordinator,
@@ -876,6 +1464,11 @@ async fn every_lie_can_be_told() {
         of_frames(),
         of_connections(),
         of_logins(),
+        of_fetches(),
+        of_batches(),
+        of_records(),
+        of_bombs(),
+        of_frames_of("records", ApiKey::Fetch, Counts::Type),
     ];
     let mut told = JoinSet::new();
     for lie in tables.into_iter().flatten() {
@@ -933,6 +1526,11 @@ tables! {
     replies_that_are_none_are_errors: of_frames;
     connections_that_are_none_are_errors: of_connections;
     lies_told_at_login_are_errors: of_logins;
+    lies_about_what_was_fetched_are_errors: of_fetches;
+    lies_about_batches_are_errors: of_batches;
+    lies_about_records_are_errors: of_records;
+    what_decompresses_to_too_much_is_an_error: of_bombs;
+    fetches_that_are_none_are_errors: of_fetch_frames;
 }
 
 /// At each place of each reply, bytes that make any count there absurd.
@@ -957,6 +1555,163 @@ async fn no_byte_of_a_reply_is_trusted() {
     scaler.returns_to(before).await;
 }
 
+/// Likewise of a reply to a fetch, whose batches have a checksum, and a number that is no truth would
+/// be one that was made up.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_byte_of_a_fetch_is_trusted() {
+    const PATTERNS: [&[u8]; 4] =
+        [&[0xff], &[0; 4], &[0x7f, 0xff, 0xff, 0xff], &[0xff, 0xff, 0xff, 0xff, 0x0f]];
+    /// Up to the end of the first partition, and of the last one.
+    const LENGTHS: [usize; 2] = [250, 680];
+    let mut scaler = Scaler::start("hostile-fetched-bytes").await;
+    let before = scaler.figures();
+    let places = (0..LENGTHS[0]).step_by(2).chain((LENGTHS[0]..LENGTHS[1]).step_by(11));
+    let lies = places.enumerate().map(|(n, at)| {
+        let pattern = PATTERNS[n % PATTERNS.len()];
+        let name = format!("fetch: {pattern:02x?} at {at}");
+        let scenario = Scenario::Overwritten(ApiKey::Fetch, at, pattern);
+        lie_to_reader(&name, Must::FailOrTell, scenario)
+    });
+    scaler.hear(lies.collect()).await;
+    scaler.returns_to(before).await;
+}
+
+/// A broker that has nothing to say, and says so at once, or says the same nonsense again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_does_not_wait_is_not_asked_without_a_pause() {
+    /// How often a second.
+    const AT_MOST: f64 = 60.0;
+    let scaler = Scaler::start("hostile-hasty").await;
+    let rows = [
+        ("no records", each(|_, told| told.records = Some(Bytes::new()))),
+        ("half of a batch", records(|bytes| bytes.slice(..bytes.len() / 2))),
+        ("a batch that is none", overwritten(8, &[0; 4])),
+        (
+            "a batch from before",
+            each(|_, told| {
+                told.records = Some(Batch::of_types(0, [TYPE]).bytes());
+            }),
+        ),
+        ("an error", each(|_, told| told.error_code = 6)),
+        ("a damaged batch", overwritten(16, &[3])),
+        ("a log that was cut", each(|_, told| told.diverging_epoch.end_offset = 3)),
+        ("nothing that was asked for", whole(|reply| reply.responses.clear())),
+    ];
+    let rows = rows.map(async |(name, scenario)| {
+        let hostile = Hostile::start(scenario).await;
+        let trigger = sift_trigger(&scaler, &hostile);
+        let began = Instant::now();
+        drop(trigger.value().await);
+        // It is read on without anyone asking.
+        sleep(Duration::from_secs(1)).await;
+        let most = began.elapsed().as_secs_f64() * AT_MOST;
+        let asked = hostile.lies();
+        assert!(asked > 0 && (asked as f64) < most, "{name}: asked {asked} times, not {most}");
+    });
+    join_all(rows).await;
+}
+
+fn sift_trigger(scaler: &Scaler, hostile: &Hostile) -> Trigger {
+    Counts::Type.on(scaler.sift.trigger(&hostile.bootstrap(), "billing", TOPIC))
+}
+
+/// More than can be judged, and faster, for many partitions at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_faster_than_it_is_judged_costs_bounded_memory() {
+    const FLOODED: Duration = Duration::from_secs(8);
+    const RECORDS: i32 = 600_000;
+    let scaler = Scaler::start("hostile-fast").await;
+    let before = scaler.figures();
+    // Each takes longer to judge than to send: large ones, and ones that are small until they are
+    // decompressed.
+    let many = (0..RECORDS).map(|delta| record(delta, "b", &[])).collect::<Vec<_>>().concat();
+    let many = Batch::of_records(0, RECORDS, many.into());
+    let value = vec![b'x'; 30 << 20];
+    let packed = [record(0, "b", &value), record(1, "b", &value)].concat();
+    let packed = Batch::of_records(0, 2, packed.into()).packed(Packed::Gzip);
+    for (name, partitions, batch) in [("large", 48, many), ("small", 2_000, packed)] {
+        scaler.program.reset_highest_memory();
+        let hostile = Hostile::start(flood(partitions, batch)).await;
+        let trigger = sift_trigger(&scaler, &hostile);
+        let deadline = Instant::now() + FLOODED;
+        while Instant::now() < deadline {
+            drop(trigger.value().await);
+        }
+        let grown = scaler.program.figure("VmHWM").saturating_sub(before.0);
+        assert!(grown <= AT_MOST, "{name}: {grown} kB more, of {} replies", hostile.lies());
+    }
+    scaler.returns_to(before).await;
+}
+
+/// To each fetch the same batch, of the partition that is asked for first.
+fn flood(partitions: i32, batch: Batch) -> Scenario {
+    let bend = move |request: &FetchRequest, reply: &mut FetchResponse| {
+        let asked = request.topics.iter().flat_map(|topic| &topic.partitions);
+        let told = reply.responses.iter_mut().flat_map(|topic| &mut topic.partitions);
+        for (n, (asked, told)) in asked.zip(told).enumerate() {
+            (told.error_code, told.records) = (0, None);
+            if n == 0 {
+                told.records = Some(Batch { base: asked.fetch_offset, ..batch.clone() }.bytes());
+            }
+        }
+    };
+    Scenario::Wide(partitions, Arc::new(bend))
+}
+
+/// Replies that begin, take room that all clusters share, and do not end.
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_that_stall_do_not_hold_up_what_others_read() {
+    const TOPIC: &str = "hostile-stalled-large";
+    const MESSAGES: i64 = 40;
+    const LENGTH: u32 = 15 << 20;
+    let scaler = Scaler::start("hostile-stalled").await;
+    let broker = Broker::shared();
+    broker.topic(TOPIC).create().await;
+    let message = Message::of_type(TYPE).body(vec![b'x'; 100_000]);
+    broker.produce_all(TOPIC, (0..MESSAGES).map(|_| message.clone())).await;
+    let honest = scaler.sift.trigger(broker.bootstrap(), TOPIC, TOPIC);
+    let mut stalled = Vec::new();
+    for _ in 0..6 {
+        let hostile = Hostile::start(Scenario::Stalled(ApiKey::Fetch, LENGTH, 100_000)).await;
+        stalled.push((sift_trigger(&scaler, &hostile), hostile));
+    }
+    for round in 0..3 {
+        join_all(stalled.iter().map(async |(trigger, _)| trigger.error().await)).await;
+        // A selection that is new has all of it read again.
+        let filter = format!("size > {round}");
+        let asked = Instant::now();
+        assert_eq!(honest.clone().with("filter", &filter).count().await, MESSAGES);
+        let took = asked.elapsed();
+        assert!(took < PROMPT, "round {round}: {took:?}");
+    }
+    assert!(stalled.iter().all(|(_, hostile)| hostile.lies() > 0));
+}
+
+/// Records that can be read once, and not again when another trigger needs them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_again_is_told_to_those_who_need_it() {
+    let scaler = Scaler::start("hostile-again").await;
+    let damages = Arc::new(AtomicBool::new(false));
+    let damaged = Arc::clone(&damages);
+    let hostile = Hostile::start(records(move |bytes| {
+        let mut bytes = bytes.to_vec();
+        bytes[CHECKSUM] ^= u8::from(damaged.load(Ordering::Relaxed));
+        bytes.into()
+    }));
+    let hostile = hostile.await;
+    let first = sift_trigger(&scaler, &hostile);
+    assert_eq!(first.count().await, Counts::Type.truth());
+    damages.store(true, Ordering::Relaxed);
+    let second = first.clone().named("second").with("eventType", "b");
+    let asked = Instant::now();
+    let (_, text) = second.error().await;
+    assert!(text.contains("from offset 4 of partition"), "{text}");
+    assert!(asked.elapsed() < MEASURE_TIMEOUT, "told after {:?}", asked.elapsed());
+    assert_eq!(first.count().await, Counts::Type.truth(), "it needs nothing more");
+    damages.store(false, Ordering::Relaxed);
+    second.until(Counts::Type.truth(), |_| false).await;
+}
+
 /// What a client would have to keep whole.
 #[tokio::test(flavor = "multi_thread")]
 async fn giants_cost_bounded_memory() {
@@ -968,6 +1723,14 @@ async fn giants_cost_bounded_memory() {
             let name = format!("{kind}: {length} bytes");
             scaler.hear(vec![lie(&name, Must::Fail, Scenario::Giant(api, length))]).await;
         }
+    }
+    for length in [20 << 20, 200 << 20] {
+        let scenario = Scenario::Giant(ApiKey::Fetch, length);
+        let lie = lie_to_reader(&format!("records: {length} bytes"), Must::Fail, scenario);
+        scaler.hear(vec![lie]).await;
+    }
+    for lie in of_bombs() {
+        scaler.hear(vec![lie]).await;
     }
     let grown = scaler.program.figure("VmHWM").saturating_sub(before.0);
     assert!(grown <= AT_MOST, "{grown} kB more at one moment");

@@ -202,16 +202,19 @@ fn selections(topic: &Topic, random: &mut fastrand::Rng) -> Vec<Selection> {
 }
 
 /// That a topic holds what this is about, and that the random numbers did not leave it out.
-fn check_of(topic: &Topic) {
+fn check(topic: &Topic) {
     let held = topic.records.len() as i64;
     let ends: i64 = topic.ends.iter().sum();
     assert!(held < ends, "{}: nothing was aborted, and there are no markers", topic.name);
-    assert!(topic.has(|it| it.payload().is_none()), "{}: no null value", topic.name);
-    assert!(topic.has(|it| size(it) > 10_000), "{}: no large value", topic.name);
-    let null = |it: &OwnedMessage| {
+    let null_header = |it: &OwnedMessage| {
         it.headers().is_some_and(|all| all.iter().any(|header| header.value.is_none()))
     };
-    assert!(topic.has(null), "{}: no null header", topic.name);
+    // Of a compacted one a few are left.
+    if held > 500 {
+        assert!(topic.has(|it| it.payload().is_none()), "{}: no null value", topic.name);
+        assert!(topic.has(|it| size(it) > 10_000), "{}: no large value", topic.name);
+        assert!(topic.has(null_header), "{}: no null header", topic.name);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -258,7 +261,7 @@ async fn what_librdkafka_reads_is_what_counts() {
 
     for target in &targets {
         let topic = Topic::read(broker, &target.topic).await;
-        check_of(&topic);
+        check(&topic);
         let selections = selections(&topic, &mut random);
         let mut compared = 0;
         for number in 0..GROUPS {

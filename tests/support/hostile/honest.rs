@@ -1,5 +1,4 @@
-//! What a broker with one topic and no messages in it would answer. What it answers is bent
-//! afterwards.
+//! What a broker with one topic would answer. What it answers is bent afterwards.
 
 use std::iter;
 
@@ -8,6 +7,7 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult,
 };
+use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -21,14 +21,15 @@ use kafka_protocol::messages::offset_fetch_response::{
 };
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsResponse, BrokerId, DescribeConfigsRequest, DescribeConfigsResponse,
-    FindCoordinatorRequest, FindCoordinatorResponse, ListOffsetsRequest, ListOffsetsResponse,
-    MetadataRequest, MetadataResponse, OffsetFetchRequest, OffsetFetchResponse, RequestHeader,
-    SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
-    TopicName,
+    FetchRequest, FetchResponse, FindCoordinatorRequest, FindCoordinatorResponse,
+    ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest,
+    OffsetFetchResponse, RequestHeader, SaslAuthenticateRequest, SaslAuthenticateResponse,
+    SaslHandshakeRequest, SaslHandshakeResponse, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use uuid::Uuid;
 
+use super::batches::Batch;
 use super::login::Session;
 use super::{Asked, framed};
 
@@ -45,14 +46,24 @@ pub const TRUTH: i64 = (END - COMMITTED) * PARTITIONS as i64;
 pub const NULL: &str = "\u{1}null\u{1}";
 
 /// The end offset of each partition.
-const END: i64 = 10;
+pub const END: i64 = 10;
 
-/// What any group has committed in each.
-const COMMITTED: i64 = 4;
+/// What any group has committed in each, and where a batch begins.
+pub const COMMITTED: i64 = 4;
+
+/// The type of every second message, the first one's.
+pub const TYPE: &str = "a";
+
+/// The type of the others.
+const OTHER_TYPE: &str = "b";
+
+/// How many messages of [`TYPE`] wait in each partition for any group.
+pub const OF_TYPE: i64 = (END - COMMITTED) / 2;
 
 const EARLIEST: i64 = -2;
 const ID: Uuid = Uuid::from_u128(0x1234_5678_9abc_4def_8123_4567_89ab_cdef);
 const BROKER: BrokerId = BrokerId(1);
+const OUT_OF_RANGE: i16 = 1;
 const UNKNOWN_TOPIC: i16 = 3;
 const UNSUPPORTED_VERSION: i16 = 35;
 
@@ -83,6 +94,8 @@ pub enum Answer {
     Versions(ApiVersionsResponse),
     /// To Metadata.
     Metadata(MetadataResponse),
+    /// To Fetch.
+    Fetch(FetchResponse),
     /// To ListOffsets.
     ListOffsets(ListOffsetsResponse),
     /// To OffsetFetch.
@@ -111,6 +124,7 @@ impl Answer {
                 reply.encode(&mut body, version)
             }
             Self::Metadata(reply) => reply.encode(&mut body, version),
+            Self::Fetch(reply) => reply.encode(&mut body, version),
             Self::ListOffsets(reply) => reply.encode(&mut body, version),
             Self::OffsetFetch(reply) => reply.encode(&mut body, version),
             Self::Coordinator(reply) => reply.encode(&mut body, version),
@@ -129,6 +143,7 @@ impl Answer {
             Self::Metadata(reply) if version < 10 => {
                 reply.topics.iter_mut().for_each(|topic| topic.topic_id = Uuid::nil());
             }
+            Self::Fetch(reply) => fit_fetched(reply, version),
             Self::ListOffsets(reply) if version < 4 => {
                 let topics = reply.topics.iter_mut();
                 let partitions = topics.flat_map(|topic| &mut topic.partitions);
@@ -151,6 +166,28 @@ impl Answer {
     }
 }
 
+fn fit_fetched(reply: &mut FetchResponse, version: i16) {
+    if version < 7 {
+        (reply.error_code, reply.session_id) = (0, 0);
+    }
+    if version < 16 {
+        reply.node_endpoints.clear();
+    }
+    for partition in reply.responses.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        if version < 5 {
+            partition.log_start_offset = -1;
+        }
+        if version < 11 {
+            partition.preferred_read_replica = BrokerId(-1);
+        }
+        if version < 12 {
+            let known = PartitionData::default();
+            partition.diverging_epoch = known.diverging_epoch;
+            partition.current_leader = known.current_leader;
+        }
+    }
+}
+
 /// A request out of its frame; none if it is not one that is answered.
 pub(super) fn read(mut frame: Bytes) -> Option<Asked> {
     let api = ApiKey::try_from(i16::from_be_bytes(frame.get(..2)?.try_into().ok()?)).ok()?;
@@ -169,6 +206,7 @@ pub(super) fn answer(asked: &Asked, port: u16, login: &mut Session) -> Option<An
         ApiKey::Metadata => {
             Answer::Metadata(metadata(MetadataRequest::decode(&mut body, version).ok()?, port))
         }
+        ApiKey::Fetch => Answer::Fetch(fetch(&asked.fetch()?)),
         ApiKey::ListOffsets => {
             Answer::ListOffsets(list_offsets(ListOffsetsRequest::decode(&mut body, version).ok()?))
         }
@@ -236,6 +274,50 @@ fn metadata(request: MetadataRequest, port: u16) -> MetadataResponse {
         .with_cluster_id(Some(StrBytes::from_static_str("a2VkYS1zaWZ0LXRlc3RzLg")))
         .with_controller_id(BROKER)
         .with_topics(names.into_iter().map(topic).collect())
+}
+
+impl Asked {
+    /// The request, if it is a fetch.
+    pub(super) fn fetch(&self) -> Option<FetchRequest> {
+        let mut body = self.body.clone();
+        let is_fetch = self.api == ApiKey::Fetch;
+        is_fetch.then(|| FetchRequest::decode(&mut body, self.version).ok()).flatten()
+    }
+}
+
+/// What a partition holds from an offset on.
+pub fn log(from: i64) -> Bytes {
+    let types = |range: std::ops::Range<i64>| {
+        range.map(|offset| if offset % 2 == 0 { TYPE } else { OTHER_TYPE })
+    };
+    let mut bytes = BytesMut::new();
+    for range in [0..COMMITTED, COMMITTED..END].into_iter().filter(|range| range.end > from) {
+        bytes.extend_from_slice(&Batch::of_types(range.start, types(range)).bytes());
+    }
+    bytes.freeze()
+}
+
+fn fetch(request: &FetchRequest) -> FetchResponse {
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|asked| {
+            let partition = PartitionData::default()
+                .with_partition_index(asked.partition)
+                .with_high_watermark(END)
+                .with_last_stable_offset(END)
+                .with_log_start_offset(0)
+                .with_aborted_transactions(Some(Vec::new()))
+                .with_preferred_read_replica(BrokerId(-1));
+            match asked.fetch_offset {
+                0..=END => partition.with_records(Some(log(asked.fetch_offset))),
+                _ => partition.with_error_code(OUT_OF_RANGE).with_records(Some(Bytes::new())),
+            }
+        });
+        FetchableTopicResponse::default()
+            .with_topic(topic.topic.clone())
+            .with_topic_id(topic.topic_id)
+            .with_partitions(partitions.collect())
+    });
+    FetchResponse::default().with_responses(topics.collect())
 }
 
 fn list_offsets(request: ListOffsetsRequest) -> ListOffsetsResponse {
@@ -335,7 +417,8 @@ fn with_nulls(body: BytesMut) -> BytesMut {
     let plain: Vec<u8> =
         (null.len() as i16).to_be_bytes().into_iter().chain(null.iter().copied()).collect();
     let compact: Vec<u8> = iter::once(null.len() as u8 + 1).chain(null.iter().copied()).collect();
-    if !body.windows(null.len()).any(|window| window == null) {
+    // What is as large as this is made of records, and looking through it takes long.
+    if body.len() > 1 << 20 || !body.windows(null.len()).any(|window| window == null) {
         return body;
     }
     let mut with = BytesMut::with_capacity(body.len());

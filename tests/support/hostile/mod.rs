@@ -1,15 +1,17 @@
 //! A broker that lies: it speaks as much of Kafka's protocol as is asked of it, and bends what it
 //! says.
 //!
-//! It has one topic of three partitions, in each of which 6 messages wait for any group: see
-//! [`TRUTH`]. What a [`Scenario`] does not bend is honest, so that a client gets as far as the lie.
-//! Nothing can be read from it: give triggers `countFrom: offsets`.
+//! It has one topic of three partitions, in each of which 6 messages wait for any group, 3 of them of
+//! one [`TYPE`]. What a [`Scenario`] does not bend is honest, so that a client gets as far as the
+//! lie.
 //!
 //! | file | job |
 //! |---|---|
+//! | `batches.rs` | record batches |
 //! | `honest.rs` | the replies, before they are bent |
 //! | `login.rs` | SASL, from the broker's side |
 
+pub mod batches;
 mod honest;
 mod login;
 
@@ -21,8 +23,8 @@ use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsResponse, FindCoordinatorResponse, ListOffsetsResponse, MetadataResponse,
-    OffsetFetchResponse,
+    ApiKey, ApiVersionsResponse, FetchRequest, FetchResponse, FindCoordinatorResponse,
+    ListOffsetsResponse, MetadataResponse, OffsetFetchResponse,
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,7 +36,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::certificates::Identity;
-pub use honest::{Answer, NULL, PARTITIONS, TOPIC, TRUTH};
+pub use honest::{Answer, COMMITTED, END, NULL, OF_TYPE, PARTITIONS, TOPIC, TRUTH, TYPE, log};
 pub use login::{Login, PASSWORD, USER};
 
 /// What a giant is made of.
@@ -67,6 +69,9 @@ struct Told {
     faults: AtomicUsize,
 }
 
+/// What a reply to a fetch becomes.
+pub type Bend = Arc<dyn Fn(&FetchRequest, &mut FetchResponse) + Send + Sync>;
+
 /// How a broker lies. All but what a scenario names is honest.
 #[derive(Clone)]
 pub enum Scenario {
@@ -80,6 +85,10 @@ pub enum Scenario {
     ListOffsets(fn(&mut ListOffsetsResponse)),
     /// Likewise.
     OffsetFetch(fn(&mut OffsetFetchResponse)),
+    /// Likewise. Where there is something to fetch, it is told at once.
+    Fetch(Bend),
+    /// Likewise, and the topic has so many partitions.
+    Wide(i32, Bend),
     /// Likewise.
     Coordinator(fn(&mut FindCoordinatorResponse)),
     /// It bends the login.
@@ -93,6 +102,9 @@ pub enum Scenario {
     Trickled(ApiKey),
     /// A reply of a kind has this length before it; of its bytes one a second follows.
     Announced(ApiKey, u32),
+    /// A reply of a kind has this length before it; of its bytes so many are sent at once, and then
+    /// one a second.
+    Stalled(ApiKey, u32, usize),
     /// A reply of a kind is this long, and all of it is sent.
     Giant(ApiKey, usize),
     /// Two replies of a kind are answered in the wrong order.
@@ -198,12 +210,14 @@ impl Scenario {
             Self::Metadata(_) => api == ApiKey::Metadata,
             Self::ListOffsets(_) => api == ApiKey::ListOffsets,
             Self::OffsetFetch(_) => api == ApiKey::OffsetFetch,
+            Self::Fetch(_) | Self::Wide(..) => api == ApiKey::Fetch,
             Self::Coordinator(_) => api == ApiKey::FindCoordinator,
             Self::Login(login) => login.is_told_by(api),
             Self::Frames(of, _)
             | Self::Overwritten(of, ..)
             | Self::Trickled(of)
             | Self::Announced(of, _)
+            | Self::Stalled(of, ..)
             | Self::Giant(of, _)
             | Self::Swapped(of)
             | Self::SilentAt(of)
@@ -284,6 +298,12 @@ async fn converse(
         let asked = read_request(&mut stream).await?;
         let api = asked.api;
         let Some(mut answer) = honest::answer(&asked, port, &mut login) else { return Ok(()) };
+        if let Some((request, Answer::Fetch(reply))) = asked.fetch().zip(Some(&answer))
+            && !says_something(reply)
+        {
+            let wait = u64::try_from(request.max_wait_ms).unwrap_or_default();
+            sleep(Duration::from_millis(wait)).await;
+        }
         if scenario.is_about(api) {
             told.lie();
         }
@@ -295,6 +315,10 @@ async fn converse(
             (Scenario::ListOffsets(bend), Answer::ListOffsets(reply)) => bend(reply),
             (Scenario::OffsetFetch(bend), Answer::OffsetFetch(reply)) => bend(reply),
             (Scenario::Coordinator(bend), Answer::Coordinator(reply)) => bend(reply),
+            (Scenario::Fetch(bend) | Scenario::Wide(_, bend), Answer::Fetch(reply)) => {
+                bend(&asked.fetch().expect("it was answered"), reply);
+            }
+            (Scenario::Wide(partitions, _), Answer::Metadata(reply)) => widen(reply, *partitions),
             _ => {}
         }
         let mut frame = answer.frame(&asked);
@@ -313,9 +337,12 @@ async fn converse(
                 }
                 continue;
             }
-            Scenario::Announced(of, length) if *of == api => {
+            Scenario::Announced(of, length) | Scenario::Stalled(of, length, _) if *of == api => {
                 stream.write_all(&length.to_be_bytes()).await?;
                 stream.write_all(&asked.correlation.to_be_bytes()).await?;
+                if let Scenario::Stalled(.., at_once) = &scenario {
+                    stream.write_all(&vec![0; *at_once]).await?;
+                }
                 loop {
                     stream.write_all(&[0]).await?;
                     stream.flush().await?;
@@ -347,6 +374,21 @@ async fn converse(
         stream.flush().await?;
         if login.is_over() {
             return Ok(());
+        }
+    }
+}
+
+/// Whether there is something in a reply, so that a broker does not wait for it.
+fn says_something(reply: &FetchResponse) -> bool {
+    let mut partitions = reply.responses.iter().flat_map(|topic| &topic.partitions);
+    partitions.any(|it| it.error_code != 0 || it.records.as_ref().is_some_and(|it| !it.is_empty()))
+}
+
+/// Gives the topic so many partitions.
+fn widen(reply: &mut MetadataResponse, partitions: i32) {
+    for all in reply.topics.iter_mut().map(|topic| &mut topic.partitions) {
+        if let Some(first) = all.first().cloned() {
+            all.extend((PARTITIONS..partitions).map(|n| first.clone().with_partition_index(n)));
         }
     }
 }
