@@ -1,7 +1,8 @@
 //! What came in place of an answer: from a broker, from the way to it, or from us; and what to make of it.
 
+use std::fmt::Display;
+
 use super::names::{Offset, Partition};
-use super::wire::records::{BatchError, HeadsError};
 use super::wire::{ConnectionError, ErrorCode, ErrorKind};
 use crate::metadata::one_line;
 
@@ -89,14 +90,8 @@ impl Fault {
     }
 
     /// What is said of records that cannot be read, which begin at this offset.
-    pub(super) fn unreadable(partition: Partition, from: Offset, error: &BatchError) -> Fault {
-        let reason = format!("from offset {from} of partition {partition} on: {error}");
-        Fault::new(Kind::Unreadable, reason)
-    }
-
-    /// What is said where a broker sends something else in place of records.
-    pub(super) fn no_records(partition: Partition, from: Offset, error: &HeadsError) -> Fault {
-        let reason = format!("from offset {from} of partition {partition} on: {error}");
+    pub(super) fn unreadable(partition: Partition, from: Offset, why: impl Display) -> Fault {
+        let reason = format!("from offset {from} of partition {partition} on: {why}");
         Fault::new(Kind::Unreadable, reason)
     }
 

@@ -148,7 +148,7 @@ impl Bench {
             (None, Ok(())) if walk.is_left => None,
             (None, Ok(())) => Some(Outcome::Going),
             (None, Err(error)) => {
-                let fault = Fault::unreadable(reading.partition(), walk.reached, &error);
+                let fault = Fault::unreadable(reading.partition(), walk.reached, error);
                 reading.tail().fail(reading.ticket(), fault);
                 Some(Outcome::Failed(walk.reached))
             }

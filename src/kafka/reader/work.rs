@@ -84,6 +84,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// What is said of records that nobody asked for.
+const NOT_ASKED: &str = "records from before it";
+
 /// A reader without partitions ends after this time.
 const LINGER: Duration = Duration::from_secs(10);
 
@@ -553,8 +556,8 @@ impl Work {
         let heads = match Heads::of(bytes) {
             Ok(heads) if heads.next > followed.position => heads,
             Ok(_) => {
-                let reason = "a broker sends records from before those that were asked for";
-                self.fail(place, &Fault::new(Kind::Unreadable, reason));
+                let fault = Fault::unreadable(place.1, followed.position, NOT_ASKED);
+                self.fail(place, &fault);
                 return false;
             }
             Err(HeadsError::Cut(_)) if !is_first => {
@@ -565,8 +568,8 @@ impl Work {
             Err(error) => {
                 let from = followed.position;
                 let fault = match Batches::new(bytes).next() {
-                    Some(Err(error)) => Fault::unreadable(place.1, from, &error),
-                    _ => Fault::no_records(place.1, from, &error),
+                    Some(Err(error)) => Fault::unreadable(place.1, from, error),
+                    _ => Fault::unreadable(place.1, from, error),
                 };
                 self.fail(place, &fault);
                 return false;
