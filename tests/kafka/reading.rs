@@ -3,15 +3,16 @@
 //! Topics are written by two producers that share no code, in every form that Kafka has: see
 //! `support/writer.rs`. They are read by librdkafka into lists, and what a list gives is what a
 //! trigger must count. `READING_SEED` repeats what a run has written, but for the order in which the
-//! two come to a partition.
+//! two come to a partition. Then: a topic that is made again while nobody looks.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures_util::future::join_all;
 use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
 use tokio::join;
+use tokio::task::block_in_place;
 
-use crate::support::{Broker, Sift, Target, Trigger};
+use crate::support::{Broker, Message, Sift, Target, Trigger};
 
 /// How many bursts each producer writes to each topic, and about as many in transactions.
 const ROUNDS: usize = 10;
@@ -66,7 +67,7 @@ impl Topic {
             Counts::Records => matching().count(),
             Counts::Keys => matching().map(|record| record.key()).collect::<HashSet<_>>().len(),
             Counts::Partitions => {
-                matching().map(|record| record.partition()).collect::<BTreeSet<_>>().len()
+                matching().map(OwnedMessage::partition).collect::<BTreeSet<_>>().len()
             }
         };
         i64::try_from(count).expect("a count")
@@ -288,5 +289,42 @@ async fn what_librdkafka_reads_is_what_counts() {
         }
         let Topic { name, records, ends } = &topic;
         println!("{name}: {} records, ends at {ends:?}; {compared} counted", records.len());
+    }
+}
+
+/// Nobody asks between the broker's end and the first poll of the new topic, so that what was read of
+/// the old one is all that is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_again_after_its_broker_was_killed_counts_as_the_new_one_at_once() {
+    const HELD: usize = 10;
+    let broker = block_in_place(Broker::start);
+    let sift = Sift::start().await;
+    let of_type = |of: &'static str, count| (0..count).map(move |_| Message::of_type(of));
+    // Of other messages, and of those that count after them: fewer than the old one held, as many, more.
+    let rows = [("shorter", 2, 3), ("as-long", 6, 4), ("longer", 17, 8)];
+    let triggers = rows.map(|(topic, ..)| {
+        let trigger = sift.trigger(broker.bootstrap(), topic, topic);
+        [trigger.clone(), trigger.with("eventType", "a")]
+    });
+    for ((topic, ..), triggers) in rows.iter().zip(&triggers) {
+        broker.topic(topic).create().await;
+        broker.produce_all(topic, of_type("a", HELD)).await;
+        for trigger in triggers {
+            assert_eq!(trigger.count().await, HELD as i64, "{topic}, the old one");
+        }
+    }
+    block_in_place(|| {
+        broker.kill(0);
+        broker.restart(0);
+    });
+    for (topic, others, matching) in rows {
+        broker.delete_topic(topic).await;
+        broker.topic(topic).create().await;
+        broker.produce_all(topic, of_type("b", others).chain(of_type("a", matching))).await;
+    }
+    for ((topic, others, matching), [all, typed]) in rows.into_iter().zip(&triggers) {
+        let (others, matching) = (others as i64, matching as i64);
+        assert_eq!(typed.count().await, matching, "{topic}, of a type");
+        assert_eq!(all.count().await, others + matching, "{topic}");
     }
 }
