@@ -191,7 +191,7 @@ fn no_more_comes_out_than_may() {
         (Codec::Gzip, gzip, MAX_BATCH, 64 * 1024),
         (Codec::Snappy, framed, MAX_BATCH, zeros.len()),
         (Codec::Lz4, lz4, MAX_BATCH, zeros.len()),
-        (Codec::Zstd, blocks.clone(), 1024 * 1024 + 1_100 * blocks.len(), 64 * 1024),
+        (Codec::Zstd, blocks.clone(), 8 * 1024 * 1024 + 1_100 * blocks.len(), 64 * 1024),
     ];
     for (codec, body, max, most) in rows {
         let (read, held) = drained(codec, &body);
