@@ -151,6 +151,7 @@ async fn both_replies_of_a_poll_agree_and_tell_of_its_own_time_while_messages_co
 
     tasks.shutdown().await;
     // What was cut short may have reached the broker or not; from here on all is known.
+    traffic.broker.flush().await;
     let end = traffic.broker.offsets(traffic.topic)[0].1;
     traffic.produced.begin(end);
     traffic.produced.end(end);

@@ -132,6 +132,8 @@ struct Scaler {
     honest: Trigger,
     /// Of a topic with this name, all of whose messages count.
     read: (String, Trigger),
+    /// Those that have lied. They keep their ports, so that none is taken for one that was there before.
+    heard: Vec<Hostile>,
     /// One at a time: what is measured is not to be the other tests' work.
     _turn: MutexGuard<'static, ()>,
 }
@@ -163,7 +165,7 @@ impl Scaler {
         broker.topic(&read).create().await;
         let trigger = sift.trigger(broker.bootstrap(), topic, &read).with("eventType", TYPE);
         let read = (read, trigger.named("read"));
-        Self { program, sift, honest, read, _turn: turn }
+        Self { program, sift, honest, read, heard: Vec::new(), _turn: turn }
     }
 
     /// Tells all of these, some at once, and judges what comes of it.
@@ -176,7 +178,9 @@ impl Scaler {
         let mut latest = VecDeque::new();
         for lie in lies {
             while told.len() >= AT_ONCE {
-                wrong.extend(told.join_next().await.expect("a task").expect("no panic"));
+                let (hostile, why) = told.join_next().await.expect("a task").expect("no panic");
+                self.heard.push(hostile);
+                wrong.extend(why);
             }
             latest.push_back(lie.name.clone());
             if latest.len() > 2 * AT_ONCE {
@@ -191,11 +195,14 @@ impl Scaler {
                 };
                 let trigger = sift.trigger(&hostile.bootstrap(), "billing", TOPIC);
                 let trigger = lie.counts.on(lie.way.on(trigger, &ca));
-                lie.judge(&trigger, &hostile).await.err()
+                let why = lie.judge(&trigger, &hostile).await.err();
+                (hostile, why)
             });
         }
         while let Some(ended) = told.join_next().await {
-            wrong.extend(ended.expect("no panic"));
+            let (hostile, why) = ended.expect("no panic");
+            self.heard.push(hostile);
+            wrong.extend(why);
         }
         assert!(self.program.is_running(), "the process has ended at one of {latest:?}");
         assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
@@ -1333,7 +1340,7 @@ fn of_records() -> Vec<Lie> {
 
 /// What comes to far more than it takes.
 fn of_bombs() -> Vec<Lie> {
-    use Must::{Fail, FailOrTell, Name};
+    use Must::{FailOrCount, FailOrTell, Name};
     const HERE: Must = Name("from offset 4 of partition 0 on");
     // Each byte would be a record.
     let nothing = vec![0; 300 << 20];
@@ -1356,7 +1363,8 @@ fn of_bombs() -> Vec<Lie> {
         of("records of 30 MB", FailOrTell, &batch(6, &large));
         of("a record of 40 MB", HERE, &batch(1, &too_large));
         of("nothing at all", HERE, &batch(6, &[]));
-        of("more than is told", Fail, &batch(1, &large[..value.len() + 4096]));
+        // On a busy machine the first record may be all that is known in time.
+        of("more than is told", FailOrCount, &batch(1, &large[..value.len() + 4096]));
         let whole = batch(6, &large[..100_000]);
         of("half of it", HERE, &checked(with_size(&whole[..whole.len() / 2])));
         let batch = Batch { count: 6, ..Batch::of_records(COMMITTED, 6, Bytes::new()) };

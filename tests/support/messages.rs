@@ -95,6 +95,11 @@ impl Client {
         produce_all(&self.producer, topic, messages).await
     }
 
+    /// Waits until nothing is on its way, whoever has written it and no longer waits.
+    pub async fn flush(&self) {
+        drop(blocking(self.producer.clone(), |producer| producer.flush(PATIENCE)).await);
+    }
+
     /// Begins a transaction. A later one with the same id aborts it, if it is still open.
     pub async fn transaction(&self, id: &str) -> Transaction {
         let producer: FutureProducer = self
