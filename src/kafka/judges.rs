@@ -84,7 +84,9 @@ struct Walk<'a> {
     judging: Arc<Judging>,
     /// Everything before this has been judged.
     reached: Offset,
-    turn_ends: Instant,
+    began: Instant,
+    /// `None` until a record is judged.
+    turn_ends: Option<Instant>,
     /// What becomes of the reading, where it does not go on.
     over: Option<Outcome>,
     /// Whether the turn ended before the portion did.
@@ -132,7 +134,8 @@ impl Bench {
             reading,
             judging: reading.judging(),
             reached: portion.from,
-            turn_ends: Instant::now() + TURN,
+            began: Instant::now(),
+            turn_ends: None,
             over: None,
             is_left: false,
         };
@@ -188,7 +191,7 @@ impl Bench {
                 return ControlFlow::Break(());
             }
             walk.reached = record.offset.saturating_add(1);
-            if self.judged.is_multiple_of(LOOK_EVERY) && Instant::now() >= walk.turn_ends {
+            if self.judged.is_multiple_of(LOOK_EVERY) && walk.is_turn_over() {
                 walk.is_left = true;
                 return ControlFlow::Break(());
             }
@@ -247,6 +250,16 @@ impl Bench {
         self.found.shrink_to(MOST_FOUND);
         self.indeterminate.shrink_to(MOST_FOUND);
         self.judged = 0;
+    }
+}
+
+impl Walk<'_> {
+    /// Whether others have their turn now. A turn that begins within a batch has to get there first, past
+    /// what was judged before; it lasts as long as that took, so that judging is half of it at least.
+    fn is_turn_over(&mut self) -> bool {
+        let now = Instant::now();
+        let ends = self.turn_ends.get_or_insert_with(|| now + TURN.max(now - self.began));
+        now >= *ends
     }
 }
 
