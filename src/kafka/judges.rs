@@ -143,7 +143,7 @@ impl Bench {
         let walked = self.walk(&mut walk, portion);
         if walk.over.is_none() {
             // What lies before something that cannot be read counts all the same.
-            walk.over = over(self.hand_in(&walk));
+            walk.over = self.hand_in(&walk);
         }
         portion.from = walk.reached;
         match (walk.over, walked) {
@@ -198,7 +198,7 @@ impl Bench {
             if self.judged < HAND_IN_EVERY && self.found.len() < MOST_FOUND {
                 return ControlFlow::Continue(());
             }
-            walk.over = over(self.hand_in(walk));
+            walk.over = self.hand_in(walk);
             walk.judging = walk.reading.judging();
             match walk.over {
                 None => ControlFlow::Continue(()),
@@ -224,23 +224,19 @@ impl Bench {
         Ok(())
     }
 
-    /// Tells the tail of everything before `reached`.
-    fn hand_in(&mut self, walk: &Walk<'_>) -> Outcome {
+    /// Tells the tail of everything before `reached`; `None` where the reading goes on.
+    fn hand_in(&mut self, walk: &Walk<'_>) -> Option<Outcome> {
         let Walk { reading, judging, reached, .. } = walk;
         let (reached, tail, ticket) = (*reached, reading.tail(), reading.ticket());
         let (found, indeterminate) = (&self.found, &self.indeterminate);
-        let outcome = if reading.is_backfill() {
-            match tail.append_backfill(ticket, reached, found, indeterminate) {
-                Some(next) => Outcome::Next(next),
-                None if tail.wants(ticket) => Outcome::Going,
-                None => Outcome::Over,
-            }
+        let next = if reading.is_backfill() {
+            tail.append_backfill(ticket, reached, found, indeterminate)
         } else {
             tail.append(ticket, judging.version, reached, found, indeterminate);
-            if tail.wants(ticket) { Outcome::Going } else { Outcome::Over }
+            None
         };
         self.clear();
-        outcome
+        next.map(Outcome::Next).or_else(|| (!tail.wants(ticket)).then_some(Outcome::Over))
     }
 
     fn clear(&mut self) {
@@ -261,11 +257,6 @@ impl Walk<'_> {
         let ends = self.turn_ends.get_or_insert_with(|| now + TURN.max(now - self.began));
         now >= *ends
     }
-}
-
-/// The outcome, where a reading does not go on.
-fn over(outcome: Outcome) -> Option<Outcome> {
-    (!matches!(outcome, Outcome::Going)).then_some(outcome)
 }
 
 /// A key as it is told apart from others. Records without a key share one.

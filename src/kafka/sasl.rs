@@ -117,14 +117,19 @@ impl Sasl {
                 username: username.clone(),
                 password: password.clone(),
             }),
-            Self::Token(login) => Some(Login::Token {
-                token: Secret(token?.clone()),
-                extensions: match login {
-                    TokenLogin::Client { extensions, .. } => extensions.clone(),
-                    TokenLogin::Workload(_) => Vec::new(),
-                },
-            }),
+            Self::Token(login) => Some(login.with(token?)),
         }
+    }
+}
+
+impl TokenLogin {
+    /// What to log in with, once there is a token.
+    pub(super) fn with(&self, token: &SecretString) -> Login {
+        let extensions = match self {
+            Self::Client { extensions, .. } => extensions.clone(),
+            Self::Workload(_) => Vec::new(),
+        };
+        Login::Token { token: Secret(token.clone()), extensions }
     }
 }
 

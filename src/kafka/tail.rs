@@ -324,9 +324,8 @@ impl TopicTail {
                 let of_backfill = || tail.backfill.as_ref().and_then(|of| of.fault.clone());
                 tail.fault.clone().filter(Fault::is_lasting).or_else(|| {
                     // Whoever does not need the backfill is not told.
-                    let misses =
-                        |slot| tail.matches.get(slot).is_some_and(|of| of.from() > need.from);
-                    slots.iter().any(misses).then(of_backfill).flatten()
+                    let needs_it = slots.iter().any(|slot| !tail.knows(slot, need.from));
+                    needs_it.then(of_backfill).flatten()
                 })
             });
             seen.state = match fault {
@@ -711,7 +710,7 @@ impl State {
         let by_key = selectors.iter().flatten().any(Selected::by_key);
         tail.backfill = Some(backfill);
         let ticket = ReadTicket::new(Arc::clone(topic_tail), partition, epoch);
-        Some(Reading::backfill(ticket, id, from, until, Judge::new(parts), by_key))
+        Some(Reading::backfill(ticket, id, from, Judge::new(parts), by_key))
     }
 }
 
@@ -721,6 +720,11 @@ impl PartitionTail {
         self.backfill.as_mut().filter(|backfill| backfill.epoch == ticket.epoch())
     }
 
+    /// Whether a slot's matches reach back to an offset.
+    fn knows(&self, slot: &Slot, from: Offset) -> bool {
+        self.matches.get(slot).is_some_and(|known| known.from() <= from)
+    }
+
     /// Ends what is read for this ticket, if it still is.
     fn break_off(&mut self, ticket: &ReadTicket, fault: Option<Fault>) {
         let at = Instant::now();
@@ -728,7 +732,7 @@ impl PartitionTail {
             // Whoever fails is told first, and lets go afterwards.
             let fault = fault.or_else(|| self.lost.take().and_then(|lost| lost.fault));
             self.lost = Some(Break { at, fault });
-        } else if self.backfill.as_ref().is_some_and(|backfill| backfill.epoch == ticket.epoch()) {
+        } else if self.backfill_of(ticket).is_some() {
             self.cut = Some(Break { at, fault });
             self.backfill = None;
             self.wanted.clear();
@@ -740,7 +744,7 @@ impl PartitionTail {
         let of = |end: &Option<Break>| {
             end.as_ref().filter(|end| end.at >= view.asked).map(|end| end.fault.clone())
         };
-        let knows = |slot| self.matches.get(slot).is_some_and(|known| known.from() <= need.from);
+        let knows = |slot| self.knows(slot, need.from);
         let fault = match (of(&self.lost), of(&self.cut)) {
             (None, None) => return Ok(()),
             (Some(Some(fault)), _) => Some(fault),

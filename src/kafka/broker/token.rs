@@ -18,7 +18,6 @@ use crate::kafka::security::ClusterConfig;
 use crate::kafka::wire::Credentials;
 use crate::kafka::wire::sasl;
 use crate::lock::lock;
-use crate::secret::Secret;
 
 /// How often a token is looked at; fetching ahead is up to `identity`.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -37,8 +36,8 @@ pub struct Logins {
 /// A cluster's token, whichever it is now.
 pub(in crate::kafka) struct Bearer {
     identities: Arc<Identities>,
+    wanted: TokenLogin,
     login: Login,
-    extensions: Vec<(String, String)>,
     token: Mutex<Token>,
 }
 
@@ -62,15 +61,13 @@ impl Bearer {
             return Ok(None);
         };
         let logins = logins.ok_or(Error::NoTokens)?;
-        let (login, extensions) = match wanted {
-            TokenLogin::Client { client, extensions } => {
-                (client_login(logins, client)?, extensions.clone())
-            }
-            TokenLogin::Workload(who) => (workload_login(logins, config, who)?, Vec::new()),
+        let login = match wanted {
+            TokenLogin::Client { client, .. } => client_login(logins, client)?,
+            TokenLogin::Workload(who) => workload_login(logins, config, who)?,
         };
         let identities = Arc::clone(&logins.identities);
         let token = Mutex::new(login.token(&identities, deadline).await?);
-        Ok(Some(Arc::new(Bearer { identities, login, extensions, token })))
+        Ok(Some(Arc::new(Bearer { identities, wanted: wanted.clone(), login, token })))
     }
 
     /// Has a good token at hand until it is dropped. A token that cannot be had is complained of elsewhere: `identity`
@@ -89,8 +86,7 @@ impl Bearer {
 
 impl Credentials for Bearer {
     fn login(&self) -> sasl::Login {
-        let token = Secret(lock(&self.token).secret.clone());
-        sasl::Login::Token { token, extensions: self.extensions.clone() }
+        self.wanted.with(&lock(&self.token).secret)
     }
 }
 

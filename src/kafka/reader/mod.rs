@@ -42,8 +42,8 @@ pub(super) struct Reading {
     /// Whose records: a topic that is made again has another id.
     id: TopicId,
     from: Offset,
-    /// For a backfill where it ends and what it is judged with; the tail has no end.
-    backfill: Option<(Offset, Arc<Judging>)>,
+    /// For a backfill what it is judged with. Its tail knows where it ends.
+    backfill: Option<Arc<Judging>>,
 }
 
 /// Where readings are posted, and the task that reads them while there are any.
@@ -101,12 +101,11 @@ impl Reading {
         ticket: ReadTicket,
         id: TopicId,
         from: Offset,
-        until: Offset,
         judge: Judge,
         by_key: bool,
     ) -> Reading {
         let judging = Judging { judge: Arc::new(judge), by_key, version: 0 };
-        Reading { ticket, id, from, backfill: Some((until, Arc::new(judging))) }
+        Reading { ticket, id, from, backfill: Some(Arc::new(judging)) }
     }
 
     /// Whether this is a stretch before the tail, for the reader of those.
@@ -133,7 +132,7 @@ impl Reading {
     /// What the next records are judged with.
     pub(super) fn judging(&self) -> Arc<Judging> {
         match &self.backfill {
-            Some((_, judging)) => Arc::clone(judging),
+            Some(judging) => Arc::clone(judging),
             None => Arc::new(self.ticket.tail.judging()),
         }
     }

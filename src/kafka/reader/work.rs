@@ -344,22 +344,7 @@ impl Work {
     fn fetch(&mut self) -> Option<Instant> {
         let now = Instant::now();
         let mut due = Due(None);
-        let mut moved = Vec::new();
-        for broker in self.brokers.values() {
-            if let Some((asked, _)) = broker.asked {
-                // It may be gone without a word, and others have taken over.
-                let late = asked + LATE_AFTER;
-                due.at(if late > now { late } else { now + LATE_AFTER });
-                if late <= now {
-                    let is_moved = |place: &&Place| self.has_moved(place);
-                    moved.extend(broker.leads.iter().filter(is_moved).cloned());
-                }
-            }
-        }
-        moved.iter().for_each(|place| self.unlead(place));
-        if !moved.is_empty() {
-            due.at(now);
-        }
+        self.leave_the_late(now, &mut due);
         let room = MOST_WAITING.saturating_sub(self.waiting);
         if room == 0 || self.judging.len() >= MAX_PORTIONS {
             return due.0;
@@ -436,11 +421,30 @@ impl Work {
         due.0
     }
 
+    /// Leaves brokers that do not answer where others are known to have taken over: they may be gone
+    /// without a word.
+    fn leave_the_late(&mut self, now: Instant, due: &mut Due) {
+        let mut moved = Vec::new();
+        for broker in self.brokers.values() {
+            let Some((asked, _)) = broker.asked else { continue };
+            let late = asked + LATE_AFTER;
+            if late > now {
+                due.at(late);
+                continue;
+            }
+            due.at(now + LATE_AFTER);
+            moved.extend(broker.leads.iter().filter(|place| self.has_moved(place)).cloned());
+        }
+        moved.iter().for_each(|place| self.unlead(place));
+        if !moved.is_empty() {
+            due.at(now);
+        }
+    }
+
     /// Whether a partition is known to be led by another election than the one that is asked.
-    fn has_moved(&self, (topic, partition): &Place) -> bool {
-        let followed = self.partitions.get(&(topic.clone(), *partition));
-        let asked = followed.and_then(|followed| followed.leader.as_ref());
-        let known = self.parts.topics.leader(topic, *partition).and_then(|(_, leader)| leader);
+    fn has_moved(&self, place: &Place) -> bool {
+        let asked = self.partitions.get(place).and_then(|followed| followed.leader.as_ref());
+        let known = self.parts.topics.leader(&place.0, place.1).and_then(|(_, leader)| leader);
         asked.zip(known).is_some_and(|(asked, known)| known.epoch > asked.epoch)
     }
 

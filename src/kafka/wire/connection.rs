@@ -168,12 +168,12 @@ impl Connection {
         self.jobs.is_closed()
     }
 
-    /// Asks, and waits for the reply until the deadline; gives the payload that it was read from, too. Dropping the future gives up the
-    /// wait alone.
+    /// Asks, and waits for the reply until the deadline; gives the payload that it was read from, too.
+    /// Dropping the future gives up the wait alone.
     ///
     /// # Errors
-    /// [`ConnectionError`]; after any but [`ConnectionError::is_ours`] the connection is over. What the broker itself answers with
-    /// an error is a reply.
+    /// [`ConnectionError`]; after any but [`ConnectionError::is_ours`] the connection is over. What the
+    /// broker itself answers with an error is a reply.
     pub(in crate::kafka) async fn call<R: Request>(
         &self,
         request: &R,
