@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keda_sift::kafka::baseline::Pair;
+use keda_sift::ledger::DEFAULT_LIMIT;
 use keda_sift::scaler::proto::external_scaler_server::ExternalScaler as _;
 use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
 use keda_sift::scaler::{self, Scaler, Stop};
@@ -128,7 +129,11 @@ impl Librdkafka {
 pub(crate) fn scaler() -> Arc<Scaler> {
     let patience = Duration::from_secs(10);
     let sources = Settings { measure_timeout: patience, ..Settings::default() }.sources();
-    let options = scaler::Options { measure_timeout: patience, forget_after: 90 * patience };
+    let options = scaler::Options {
+        measure_timeout: patience,
+        forget_after: 90 * patience,
+        memory_limit: DEFAULT_LIMIT,
+    };
     Arc::new(Scaler::new(sources, options, Stop::default()))
 }
 

@@ -35,6 +35,7 @@ pub mod selection;
 
 pub mod backlog;
 mod coalescer;
+pub mod ledger;
 mod lock;
 pub mod metadata;
 mod re2;

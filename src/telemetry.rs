@@ -47,6 +47,10 @@ pub const WARM_UP_STATES: [&str; 3] = ["waiting", "ready", "unknown"];
 /// Measurements that gave no count, by `source` and gRPC `code`; on the page with `_total` behind it.
 pub const MEASUREMENT_FAILURES: &str = "keda_sift_measurement_failures";
 
+/// Memory that triggers make this hold, as far as it is counted, and how much of it there may be; on the page with
+/// `_bytes` behind it.
+pub const MEMORY: [&str; 2] = ["keda_sift_memory_held", "keda_sift_memory_limit"];
+
 /// 1, with the `version` that runs; on the page with `_info` behind it.
 pub const BUILD: &str = "keda_sift_build";
 
@@ -75,6 +79,8 @@ pub struct Metrics {
     triggers: Family<Source, Gauge<u64, AtomicU64>>,
     warm_up: Family<WarmUp, Gauge<u64, AtomicU64>>,
     measurement_failures: Family<Failed, Counter>,
+    /// Held, and the limit.
+    memory: [Gauge<u64, AtomicU64>; MEMORY.len()],
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -132,8 +138,9 @@ impl Metrics {
             triggers: Family::default(),
             warm_up: Family::default(),
             measurement_failures: Family::default(),
+            memory: Default::default(),
         };
-        let Self { registry, polls, durations, triggers, warm_up, measurement_failures } =
+        let Self { registry, polls, durations, triggers, warm_up, measurement_failures, memory } =
             &mut metrics;
         registry.register(POLLS, "Calls that have ended", polls.clone());
         registry.register_with_unit(
@@ -149,6 +156,10 @@ impl Metrics {
             "Measurements that gave no count",
             measurement_failures.clone(),
         );
+        let helps = ["Memory that triggers make this hold", "How much of it there may be"];
+        for ((name, help), gauge) in MEMORY.into_iter().zip(helps).zip(memory) {
+            registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
+        }
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register(BUILD, "What runs", build);
         metrics
@@ -169,6 +180,13 @@ impl Metrics {
     pub fn warm_up(&self, counts: [usize; WARM_UP_STATES.len()]) {
         for (state, count) in WARM_UP_STATES.into_iter().zip(counts) {
             self.warm_up.get_or_create(&WarmUp { state }).set(count as u64);
+        }
+    }
+
+    /// Triggers make this hold so many bytes, of so many that there may be.
+    pub fn memory(&self, held: usize, limit: usize) {
+        for (gauge, bytes) in self.memory.iter().zip([held, limit]) {
+            gauge.set(bytes as u64);
         }
     }
 

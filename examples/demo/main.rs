@@ -27,6 +27,7 @@ use clap::Parser as _;
 use keda_sift::identity::{self, Identities};
 use keda_sift::kafka::Kafka;
 use keda_sift::kubernetes::Kubernetes;
+use keda_sift::ledger::DEFAULT_LIMIT;
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
 use keda_sift::scaler::{self, Scaler, Sources};
@@ -109,6 +110,7 @@ async fn show(args: &Args) -> Result<(), Box<dyn Error>> {
     let options = scaler::Options {
         measure_timeout: Duration::from_secs(10),
         forget_after: Duration::from_secs(900),
+        memory_limit: DEFAULT_LIMIT,
     };
     let scaler = Arc::new(Scaler::new(sources()?, options, shutdown.stop()));
 

@@ -9,6 +9,7 @@
 
 mod cli;
 mod duration;
+mod memory;
 mod serve;
 mod signals;
 

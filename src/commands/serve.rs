@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use tracing_subscriber::filter::Targets;
 
 use super::duration::{parse, parse_positive};
+use super::memory;
 use super::signals::Signals;
 use crate::identity::{self, Hosts, Identities, TokenEndpoints};
 use crate::kafka::{self, Kafka};
@@ -73,6 +74,12 @@ pub(super) struct Args {
     #[arg(long, env = "SIFT_FORGET_AFTER", value_name = "TIME", default_value = "15m",
           value_parser = parse_positive)]
     forget_after: Duration,
+
+    /// How much memory triggers may make this hold, such as 128Mi: records under way, matches, what is kept of
+    /// each. A namespace may take as much of it as it leaves to the others. Without this half of what the container
+    /// may take, or 512Mi.
+    #[arg(long, env = "SIFT_MEMORY_LIMIT", value_name = "SIZE", value_parser = memory::parse)]
+    memory_limit: Option<usize>,
 
     /// More hosts that may have tokens of an Azure identity, by the suffix of their names, such as
     /// servicebus.cloudapi.de; Azure's own are allowed. A trigger says where its namespace is, and whoever
@@ -181,6 +188,7 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
 
     let shutdown = Shutdown::new();
     let request_timeout = args.measure_timeout;
+    let memory_limit = args.memory_limit.unwrap_or_else(memory::default_limit);
     let hosts = Hosts::new(&args.azure_allow_suffix)
         .map_err(|error| format!("--azure-allow-suffix: {error}"))?
         .listing(&args.azure_namespace);
@@ -196,8 +204,11 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
     let service_bus = service_bus::Options { request_timeout, hosts };
     let service_bus = ServiceBus::new(service_bus, web, Arc::clone(&identities));
     let sources = Sources::new(kafka, service_bus);
-    let options =
-        scaler::Options { measure_timeout: args.measure_timeout, forget_after: args.forget_after };
+    let options = scaler::Options {
+        measure_timeout: args.measure_timeout,
+        forget_after: args.forget_after,
+        memory_limit,
+    };
     let changes = watch(&args, &kubernetes);
     let events = match (&changes, args.events) {
         (Some(_), true) => Events::new(&kubernetes),

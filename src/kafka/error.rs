@@ -79,6 +79,14 @@ pub enum Error {
         /// How many have not.
         behind: Offset,
     },
+    /// What the count takes would be more than the namespace's share of memory.
+    #[error("there is no memory for {what}: {reason}")]
+    Memory {
+        /// What it is needed for.
+        what: String,
+        /// Who holds what.
+        reason: String,
+    },
     /// A broker answered with an error of its own.
     #[error("kafka cannot give {what}: {reason}")]
     Broker {

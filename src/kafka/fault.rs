@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use super::names::{Offset, Partition};
 use super::wire::{ConnectionError, ErrorCode, ErrorKind};
+use crate::ledger::Exhausted;
 use crate::metadata::one_line;
 
 /// Bytes of a broker's own text that are shown.
@@ -38,6 +39,8 @@ pub(super) enum Kind {
     Unaskable,
     /// Records that are none, or that take more than they may.
     Unreadable,
+    /// There is no memory for it now.
+    Exhausted,
     /// Anything else that a broker says.
     Other,
 }
@@ -93,6 +96,11 @@ impl Fault {
     pub(super) fn unreadable(partition: Partition, from: Offset, why: impl Display) -> Fault {
         let reason = format!("from offset {from} of partition {partition} on: {why}");
         Fault::new(Kind::Unreadable, reason)
+    }
+
+    /// What is said where memory is short.
+    pub(super) fn exhausted(why: &Exhausted) -> Fault {
+        Fault::new(Kind::Exhausted, why.to_string())
     }
 
     /// Whether reading cannot go on from where it was.

@@ -12,22 +12,33 @@
 //!        [ read by the backfill )   …   [ read by the tail )
 //! ```
 //!
-//! Of keys that are told apart the latest million is kept: a count that reaches further back is a lower
-//! bound.
+//! Of keys that are told apart the latest million is kept; and where memory is short, the earliest matches
+//! are let go of. A count that reaches further back than what is kept is a lower bound.
 //!
 //! Offsets count records, all ends are exclusive, and nothing here does I/O.
 
 use std::collections::{HashMap, HashSet};
 
-use roaring::RoaringTreemap;
+use roaring::{RoaringBitmap, RoaringTreemap};
 
 use super::names::Offset;
 
 /// A record key, as 128 bits of its hash: no two keys that ever meet have the same.
 pub type KeyHash = u128;
 
-/// How many keys are kept at most: some 50 MB.
+/// How many keys are kept at most: some 70 MB.
 pub(super) const MAX_KEYS: usize = 1_000_000;
+
+/// Bytes of matches without any, in the maps that they lie in.
+const EMPTY_BYTES: usize = 256;
+
+/// Bytes of a bitmap, of one of its containers, and of a key, besides what they hold.
+const BITMAP_BYTES: usize = 96;
+const CONTAINER_BYTES: usize = 64;
+const KEY_BYTES: usize = 38;
+
+/// Bytes of a container that has a bit for each of its 65,536 offsets.
+const BITSET_BYTES: u64 = 8_192;
 
 /// The matches of one selector in one partition.
 #[derive(Debug)]
@@ -44,6 +55,8 @@ pub struct Counted {
     pub count: u64,
     /// Whether every record from that offset on has been judged, as far as the tail has read.
     pub complete: bool,
+    /// Whether some of those that were found may have been let go of, so that this is a lower bound.
+    pub are_more: bool,
 }
 
 /// What a backfill has found so far, before `from`.
@@ -55,20 +68,18 @@ struct Backfill {
 }
 
 #[derive(Debug)]
-enum MatchSet {
-    /// Every match.
-    Offsets(RoaringTreemap),
-    Keys(Keys),
+struct MatchSet {
+    found: Found,
+    /// Matches that are not after this may have been let go of.
+    let_go: Option<Offset>,
 }
 
 #[derive(Debug)]
-struct Keys {
-    /// The last match of each key.
-    last: HashMap<KeyHash, Offset>,
-    /// How many are kept.
-    most: usize,
-    /// Keys whose last match is not after this may have been let go.
-    let_go: Option<Offset>,
+enum Found {
+    /// Every match.
+    Offsets(RoaringTreemap),
+    /// The last match of each key, of so many at most.
+    Keys { last: HashMap<KeyHash, Offset>, most: usize },
 }
 
 impl Matches {
@@ -79,12 +90,12 @@ impl Matches {
     }
 
     fn keeping(most: usize, from: Offset, by_key: bool) -> Matches {
-        let set = if by_key {
-            MatchSet::Keys(Keys::keeping(most))
+        let found = if by_key {
+            Found::Keys { last: HashMap::new(), most }
         } else {
-            MatchSet::Offsets(RoaringTreemap::new())
+            Found::Offsets(RoaringTreemap::new())
         };
-        Matches { from, set, backfill: None }
+        Matches { from, set: MatchSet { found, let_go: None }, backfill: None }
     }
 
     /// The first offset that this speaks for without a gap.
@@ -127,31 +138,30 @@ impl Matches {
     pub fn count(&self, offset: Offset) -> Counted {
         let mut count = self.set.count(offset);
         if let Some(backfill) = &self.backfill {
-            count += match (&self.set, &backfill.set) {
-                (MatchSet::Keys(later), MatchSet::Keys(keys)) => {
-                    keys.last
-                        .iter()
-                        .filter(|(key, last)| **last >= offset && !later.last.contains_key(*key))
+            count += match (&self.set.found, &backfill.set.found) {
+                (Found::Keys { last: later, .. }, Found::Keys { last, .. }) => {
+                    last.iter()
+                        .filter(|(key, last)| **last >= offset && !later.contains_key(*key))
                         .count() as u64
                 }
-                (_, set) => set.count(offset),
+                _ => backfill.set.count(offset),
             };
         }
-        Counted { count, complete: self.from <= offset }
+        let are_more = self.sets().any(|set| set.are_more(offset));
+        Counted { count, complete: self.from <= offset, are_more }
     }
 
-    /// Adds to `keys` those kept that have a match at or after `offset`; false where there may be more.
+    /// Adds to `keys` those kept that have a match at or after `offset`; true where there may be more.
     pub fn collect_keys(&self, offset: Offset, keys: &mut HashSet<KeyHash>) -> bool {
-        let backfill = self.backfill.as_ref().map(|backfill| &backfill.set);
-        let mut all = true;
-        for set in [Some(&self.set), backfill].into_iter().flatten() {
-            if let MatchSet::Keys(set) = set {
-                let last = set.last.iter().filter(|(_, at)| **at >= offset);
-                keys.extend(last.map(|(key, _)| key));
-                all &= set.let_go.is_none_or(|let_go| let_go < offset);
+        let mut are_more = false;
+        for set in self.sets() {
+            if let Found::Keys { last, .. } = &set.found {
+                let waiting = last.iter().filter(|(_, at)| **at >= offset);
+                keys.extend(waiting.map(|(key, _)| key));
+                are_more |= set.are_more(offset);
             }
         }
-        all
+        are_more
     }
 
     /// Drops what lies before `offset`, which nobody will ask for, and speaks for it no more.
@@ -163,85 +173,152 @@ impl Matches {
         self.backfill = None;
         self.set.drop_before(offset);
     }
+
+    /// Whether matches have been let go of that this speaks for.
+    pub fn has_let_go(&self) -> bool {
+        self.sets().any(|set| set.let_go.is_some())
+    }
+
+    /// About how many bytes of memory this takes.
+    pub fn bytes(&self) -> usize {
+        EMPTY_BYTES + self.sets().map(MatchSet::bytes).sum::<usize>()
+    }
+
+    /// Lets go of the earlier half of the matches; false where there are none.
+    pub fn let_half_go(&mut self) -> bool {
+        let earlier = self.backfill.as_mut().map(|backfill| &mut backfill.set);
+        let set = match earlier.filter(|set| set.len() > 0) {
+            Some(earlier) => earlier,
+            None => &mut self.set,
+        };
+        let half = set.len().div_ceil(2);
+        set.let_go_of(half);
+        half > 0
+    }
+
+    fn sets(&self) -> impl Iterator<Item = &MatchSet> {
+        let backfill = self.backfill.as_ref().map(|backfill| &backfill.set);
+        [Some(&self.set), backfill].into_iter().flatten()
+    }
 }
 
 impl MatchSet {
     fn empty(&self) -> MatchSet {
-        match self {
-            MatchSet::Offsets(_) => MatchSet::Offsets(RoaringTreemap::new()),
-            MatchSet::Keys(keys) => MatchSet::Keys(Keys::keeping(keys.most)),
-        }
+        let found = match self.found {
+            Found::Offsets(_) => Found::Offsets(RoaringTreemap::new()),
+            Found::Keys { most, .. } => Found::Keys { last: HashMap::new(), most },
+        };
+        MatchSet { found, let_go: None }
     }
 
     fn push(&mut self, offset: Offset, key: KeyHash) {
-        match self {
-            MatchSet::Offsets(offsets) => {
+        match &mut self.found {
+            Found::Offsets(offsets) => {
                 offsets.insert(offset);
             }
-            MatchSet::Keys(keys) => {
-                keys.last.insert(key, offset);
-                keys.let_some_go();
+            Found::Keys { last, .. } => {
+                last.insert(key, offset);
+                self.keep_no_more_than_may_be();
             }
+        }
+    }
+
+    fn len(&self) -> u64 {
+        match &self.found {
+            Found::Offsets(offsets) => offsets.len(),
+            Found::Keys { last, .. } => last.len() as u64,
         }
     }
 
     fn count(&self, from: Offset) -> u64 {
-        match self {
-            MatchSet::Offsets(offsets) => match from.checked_sub(1) {
+        match &self.found {
+            Found::Offsets(offsets) => match from.checked_sub(1) {
                 Some(before) => offsets.len() - offsets.rank(before),
                 None => offsets.len(),
             },
-            MatchSet::Keys(keys) => keys.last.values().filter(|at| **at >= from).count() as u64,
+            Found::Keys { last, .. } => last.values().filter(|at| **at >= from).count() as u64,
         }
+    }
+
+    /// Whether matches at or after `from` may have been let go of.
+    fn are_more(&self, from: Offset) -> bool {
+        self.let_go.is_some_and(|let_go| let_go >= from)
     }
 
     /// Joins what lies before: a key's last match is the later one.
     fn prepend(&mut self, backfill: MatchSet) {
-        match (self, backfill) {
-            (MatchSet::Offsets(offsets), MatchSet::Offsets(backfill)) => *offsets |= backfill,
-            (MatchSet::Keys(keys), MatchSet::Keys(backfill)) => {
-                for (key, at) in backfill.last {
-                    keys.last.entry(key).or_insert(at);
+        match (&mut self.found, backfill.found) {
+            (Found::Offsets(offsets), Found::Offsets(backfill)) => *offsets |= backfill,
+            (Found::Keys { last, .. }, Found::Keys { last: backfill, .. }) => {
+                for (key, at) in backfill {
+                    last.entry(key).or_insert(at);
                 }
-                keys.let_go = keys.let_go.max(backfill.let_go);
-                keys.let_some_go();
             }
-            (MatchSet::Offsets(_), MatchSet::Keys(_))
-            | (MatchSet::Keys(_), MatchSet::Offsets(_)) => {}
+            (Found::Offsets(_), Found::Keys { .. }) | (Found::Keys { .. }, Found::Offsets(_)) => {}
         }
+        self.let_go = self.let_go.max(backfill.let_go);
+        self.keep_no_more_than_may_be();
     }
 
     fn drop_before(&mut self, offset: Offset) {
-        match self {
-            MatchSet::Offsets(offsets) => {
+        match &mut self.found {
+            Found::Offsets(offsets) => {
                 offsets.remove_range(..offset);
             }
-            MatchSet::Keys(keys) => {
-                keys.last.retain(|_, at| *at >= offset);
-                keys.last.shrink_to_fit();
-                keys.let_go = keys.let_go.filter(|let_go| *let_go >= offset);
+            Found::Keys { last, .. } => {
+                last.retain(|_, at| *at >= offset);
+                last.shrink_to_fit();
             }
         }
-    }
-}
-
-impl Keys {
-    fn keeping(most: usize) -> Keys {
-        Keys { last: HashMap::new(), most, let_go: None }
+        self.let_go = self.let_go.filter(|let_go| *let_go >= offset);
     }
 
-    /// Lets go of the keys that were last seen longest ago, where there are too many: the others count for
-    /// every group that these count for. A quarter and more at a time, as it takes a look at all.
-    fn let_some_go(&mut self) {
-        if self.last.len() <= self.most {
-            return;
+    /// Lets go of keys where there are too many; a quarter and more at a time, as it takes a look at all.
+    fn keep_no_more_than_may_be(&mut self) {
+        if let Found::Keys { last, most } = &self.found
+            && last.len() > *most
+        {
+            self.let_go_of((last.len() - most * 3 / 4) as u64);
         }
-        let surplus = self.last.len() - self.most * 3 / 4;
-        let mut offsets: Vec<Offset> = self.last.values().copied().collect();
-        let (_, let_go, _) = offsets.select_nth_unstable(surplus - 1);
-        let let_go = *let_go;
-        self.last.retain(|_, at| *at > let_go);
-        self.let_go = self.let_go.max(Some(let_go));
+    }
+
+    /// Lets go of so many of the earliest matches: the others count for every group that these count
+    /// for.
+    fn let_go_of(&mut self, count: u64) {
+        let Some(before) = count.checked_sub(1) else { return };
+        let let_go = match &mut self.found {
+            Found::Offsets(offsets) => {
+                let let_go = offsets.select(before).or_else(|| offsets.max());
+                offsets.remove_range(..=let_go.unwrap_or(0));
+                let_go
+            }
+            Found::Keys { last, .. } => {
+                let mut offsets: Vec<Offset> = last.values().copied().collect();
+                let at = (before as usize).min(offsets.len().saturating_sub(1));
+                let let_go = (!offsets.is_empty()).then(|| *offsets.select_nth_unstable(at).1);
+                last.retain(|_, at| Some(*at) > let_go);
+                last.shrink_to_fit();
+                let_go
+            }
+        };
+        self.let_go = self.let_go.max(let_go);
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.found {
+            Found::Offsets(offsets) => {
+                let of_one = |(_, bitmap): (u32, &RoaringBitmap)| {
+                    let of = bitmap.statistics();
+                    // The bytes told of arrays are those of 32 bits a value, which has 16; of bitsets their bits.
+                    let held = of.n_bytes_array_containers / 2
+                        + of.n_bytes_run_containers
+                        + u64::from(of.n_bitset_containers) * BITSET_BYTES;
+                    BITMAP_BYTES + of.n_containers as usize * CONTAINER_BYTES + held as usize
+                };
+                offsets.bitmaps().map(of_one).sum()
+            }
+            Found::Keys { last, .. } => last.capacity() * KEY_BYTES,
+        }
     }
 }
 
@@ -263,6 +340,8 @@ mod tests {
         Backfill { back: u64, batches: u64, stop: bool },
         /// Groups have passed so many of the offsets that are spoken for.
         Drop(u64),
+        /// Memory is short.
+        LetHalfGo,
         /// The log is truncated or made anew: matches begin afresh where it now ends.
         Reset(u64),
     }
@@ -274,6 +353,7 @@ mod tests {
             2 => (0_u64..60, 1_u64..5, any::<bool>())
                 .prop_map(|(back, batches, stop)| Step::Backfill { back, batches, stop }),
             1 => (0_u64..30).prop_map(Step::Drop),
+            1 => Just(Step::LetHalfGo),
             1 => (0_u64..100).prop_map(Step::Reset),
         ]
     }
@@ -323,6 +403,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_it_takes_is_about_what_it_is_charged_for() {
+        let dense = |by_key| {
+            let mut matches = Matches::new(0, by_key);
+            (0..100_000_u64).for_each(|offset| matches.push(offset, offset.into()));
+            matches
+        };
+        let mut sparse = Matches::new(0, false);
+        (0..100_000_u64).for_each(|offset| sparse.push(offset * 40, 0));
+        let rows = [
+            ("dense", dense(false), 16_000, 40_000),
+            ("sparse", sparse, 200_000, 400_000),
+            // 131,072 places of 33 bytes, 7 of 8 of them of use.
+            ("keys", dense(true), 4_300_000, 4_500_000),
+        ];
+        for (name, mut matches, least, most) in rows {
+            let bytes = matches.bytes();
+            assert!((least..most).contains(&bytes), "{name}: {bytes}");
+            (0..3).for_each(|_| assert!(matches.let_half_go()));
+            let left = matches.bytes();
+            assert!(left < bytes * 7 / 10, "{name}: {left} of {bytes}");
+        }
+    }
+
     proptest! {
         #[test]
         fn counts_are_those_of_a_plain_set(
@@ -339,6 +443,7 @@ mod tests {
                 log.matches.insert((offset, KeyHash::from(offset % 5)));
             }
             let mut matches = Matches::keeping(most, begin, by_key);
+            let mut is_let_go = false;
             for step in &steps {
                 match step {
                     Step::Append(records) => log.append(&mut matches, records),
@@ -348,6 +453,11 @@ mod tests {
                     }
                     Step::Drop(passed) => {
                         matches.drop_before((matches.from() + passed).min(log.end));
+                    }
+                    Step::LetHalfGo => {
+                        let before = matches.count(0).count;
+                        prop_assert_eq!(matches.let_half_go(), before > 0);
+                        is_let_go = true;
                     }
                     Step::Reset(end) => {
                         log.end = *end;
@@ -360,14 +470,15 @@ mod tests {
                     let truth = log.count(*from, by_key);
                     prop_assert!(counted.count <= truth, "{counted:?} of {truth} from {from}");
                     let mut keys = HashSet::new();
-                    let all = matches.collect_keys(*from, &mut keys);
+                    let are_more = matches.collect_keys(*from, &mut keys);
                     if by_key {
                         prop_assert_eq!(keys.len() as u64, counted.count);
+                        prop_assert_eq!(are_more, counted.are_more);
                     }
-                    if counted.complete && all {
+                    if counted.complete && !counted.are_more {
                         prop_assert_eq!(counted.count, truth, "from {}", from);
                     }
-                    if counted.complete && !all {
+                    if counted.complete && counted.are_more && !is_let_go {
                         prop_assert!(counted.count > 0 && most < 5, "an unknown is never 0");
                     }
                 }

@@ -26,6 +26,7 @@ use super::reader::Reading;
 use super::record::KafkaMessage;
 use super::tail::{Judging, Match};
 use super::wire::records::{Aborted, Batch, BatchError, Batches, Record, Scratch};
+use crate::ledger::Payers;
 use crate::lock::lock;
 use crate::selection::{Slot, Verdicts};
 
@@ -101,20 +102,24 @@ impl Default for Judges {
 }
 
 impl Judges {
-    /// Judges a portion once it is its turn; `None` where judging panics.
+    /// Judges a portion once it is its turn, at the expense of those who read its cluster; `None` where
+    /// judging panics.
     ///
     /// Dropping the future before its turn gives up the portion.
     pub(super) async fn judge(
         self: Arc<Self>,
         reading: Arc<Reading>,
         mut portion: Portion,
+        payers: &Arc<Payers>,
     ) -> Option<Outcome> {
         loop {
             let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
-            let (judges, of) = (Arc::clone(&self), Arc::clone(&reading));
+            let (judges, of, payers) =
+                (Arc::clone(&self), Arc::clone(&reading), Arc::clone(payers));
             let judged = spawn_blocking(move || {
                 let _turn = turn;
                 let mut bench = lock(&judges.benches).pop().unwrap_or_default();
+                bench.scratch.charge_to(&payers);
                 let outcome = bench.judge(&of, &mut portion);
                 lock(&judges.benches).push(bench);
                 (outcome, portion)
@@ -151,7 +156,10 @@ impl Bench {
             (None, Ok(())) if walk.is_left => None,
             (None, Ok(())) => Some(Outcome::Going),
             (None, Err(error)) => {
-                let fault = Fault::unreadable(reading.partition(), walk.reached, error);
+                let fault = match error {
+                    BatchError::Memory(exhausted) => Fault::exhausted(&exhausted),
+                    error => Fault::unreadable(reading.partition(), walk.reached, error),
+                };
                 reading.tail().fail(reading.ticket(), fault);
                 Some(Outcome::Failed(walk.reached))
             }

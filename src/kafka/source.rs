@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::broker::{Clusters, Logins};
 use super::poll::TriggerPoller;
 use super::trigger::KafkaTrigger;
+use crate::ledger::Account;
 
 /// The Kafka source. Nothing connects before a trigger is measured.
 pub struct Kafka(Arc<Clusters>);
@@ -32,9 +33,10 @@ impl Kafka {
         Kafka(Arc::new(Clusters::new(options.request_timeout, logins)))
     }
 
-    /// Begins to follow a trigger, which connects when it is first measured.
-    pub fn follow(&self, trigger: Arc<KafkaTrigger>) -> TriggerPoller {
-        TriggerPoller::new(trigger, Arc::clone(&self.0))
+    /// Begins to follow a trigger, which connects when it is first measured; `account` pays for what that
+    /// makes the process hold.
+    pub fn follow(&self, trigger: Arc<KafkaTrigger>, account: Account) -> TriggerPoller {
+        TriggerPoller::new(trigger, Arc::clone(&self.0), account)
     }
 
     /// Ends every connection, task and thread of this source, and waits for it.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::sources::{Follower, Measured, Purpose, Scope, Sources};
 use super::status::Error;
-use crate::{backlog::Backlog, trigger::Trigger};
+use crate::{backlog::Backlog, ledger::Account, trigger::Trigger};
 
 /// How long `IsActive` may answer from what `GetMetrics` said. The two calls of one poll are 0.3 ms
 /// apart as a rule, and were seen 0.1 s apart where KEDA was short of time; two polls of a trigger are a
@@ -25,6 +25,7 @@ const SNAPSHOT_LIFE: Duration = Duration::from_millis(900);
 /// A trigger that is polled, with its hold on the source.
 pub(crate) struct LiveTrigger {
     trigger: Trigger,
+    account: Account,
     /// Made by the first measurement and not before, so that to ask for the spec does no I/O.
     follower: OnceLock<Follower>,
     said: Mutex<Option<Snapshot>>,
@@ -38,8 +39,9 @@ struct Snapshot {
 }
 
 impl LiveTrigger {
-    pub(crate) fn new(trigger: Trigger) -> Self {
-        Self { trigger, follower: OnceLock::new(), said: Mutex::new(None) }
+    /// A trigger of whoever pays for what it makes the process hold.
+    pub(crate) fn new(trigger: Trigger, account: Account) -> Self {
+        Self { trigger, account, follower: OnceLock::new(), said: Mutex::new(None) }
     }
 
     pub(crate) fn trigger(&self) -> &Trigger {
@@ -95,7 +97,8 @@ impl LiveTrigger {
         purpose: Purpose,
         scope: Scope,
     ) -> Result<Measured, Error> {
-        let follower = self.follower.get_or_init(|| sources.follow(&self.trigger.source));
+        let follow = || sources.follow(&self.trigger.source, &self.account);
+        let follower = self.follower.get_or_init(follow);
         follower.measure(deadline, purpose, scope).await
     }
 

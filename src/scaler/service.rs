@@ -32,6 +32,7 @@ use super::sources::Sources;
 use super::status::Error;
 use super::triggers::{Entry, Triggers};
 use crate::backlog::Backlog;
+use crate::ledger::Ledger;
 use crate::telemetry::Metrics;
 use crate::trigger::Spec;
 
@@ -65,6 +66,8 @@ pub struct Options {
     pub measure_timeout: Duration,
     /// How long a trigger is followed without a poll.
     pub forget_after: Duration,
+    /// Bytes that triggers of all namespaces may make the process hold.
+    pub memory_limit: usize,
 }
 
 /// When calls and streams end, decided by whoever ends the server.
@@ -86,7 +89,8 @@ impl Scaler {
 
     /// The same in a cluster whose objects triggers may name.
     pub fn in_cluster(sources: Sources, cluster: Cluster, options: Options, stop: Stop) -> Self {
-        Self { triggers: Triggers::new(), sources, cluster, options, stop, metrics: Metrics::new() }
+        let triggers = Triggers::new(Ledger::new(options.memory_limit));
+        Self { triggers, sources, cluster, options, stop, metrics: Metrics::new() }
     }
 
     /// What is counted, for whoever has something to count.
@@ -109,6 +113,8 @@ impl Scaler {
             self.metrics.triggers_kept(name, count);
         }
         self.metrics.triggers_kept("unreadable", unreadable);
+        let ledger = self.triggers.ledger();
+        self.metrics.memory(ledger.used(), ledger.limit());
         self.metrics.page()
     }
 
@@ -145,6 +151,7 @@ impl Scaler {
     }
 
     async fn metric(&self, asked: &ScaledObjectRef) -> Result<MetricValue, Error> {
+        let _held = self.triggers.hold(asked)?;
         let entry = self.triggers.find(asked)?;
         let measured = self.in_time(&entry, asked, async |live, deadline| {
             let scope = entry.scope(live.trigger());
@@ -243,6 +250,7 @@ impl ExternalScaler for Scaler {
         self: Arc<Self>,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<IsActiveResponse>, Status> {
+        let _held = self.triggers.hold(request.get_ref())?;
         let entry = self.triggers.find(request.get_ref())?;
         let result = self.active(&entry, request.get_ref()).await?;
         Ok(Response::new(IsActiveResponse { result }))
@@ -255,11 +263,14 @@ impl ExternalScaler for Scaler {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
         let asked = Arc::new(request.into_inner());
+        let held = self.triggers.hold(&asked)?;
         let entry = self.triggers.find(&asked)?;
         let authentication = self.cluster.authentication(&asked).await?;
         entry.live(&asked, authentication)?;
         let stop = self.stop.streams.clone();
-        Ok(until(stop, self.changes(entry, asked)))
+        // For as long as the stream is open.
+        let changes = self.changes(entry, asked).map(move |change| (change, &held).0);
+        Ok(until(stop, changes))
     }
 
     async fn get_metric_spec(

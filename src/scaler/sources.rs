@@ -11,6 +11,7 @@ use super::script::Script;
 use super::status::Error;
 pub(crate) use crate::backlog::{Measured, Purpose, Scope};
 use crate::kafka::{self, Kafka};
+use crate::ledger::Account;
 use crate::service_bus::{self, ServiceBus};
 use crate::trigger::Source;
 #[cfg(test)]
@@ -57,15 +58,15 @@ impl Sources {
         Self { kafka, service_bus, script: Some(script) }
     }
 
-    /// Begins to follow what a trigger counts.
-    pub(crate) fn follow(&self, source: &Source) -> Follower {
+    /// Begins to follow what a trigger counts; `account` pays for what that makes the process hold.
+    pub(crate) fn follow(&self, source: &Source, account: &Account) -> Follower {
         #[cfg(test)]
         if let Some(script) = &self.script {
             return Follower::Scripted(Arc::clone(script));
         }
         match source {
             Source::Kafka(trigger) => {
-                Follower::Kafka(Box::new(self.kafka.follow(Arc::clone(trigger))))
+                Follower::Kafka(Box::new(self.kafka.follow(Arc::clone(trigger), account.clone())))
             }
             Source::ServiceBus(trigger) => {
                 Follower::ServiceBus(Box::new(self.service_bus.follow(trigger)))

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
+use crate::ledger::Exhausted;
 use crate::{identity, kafka, kubernetes, metadata, service_bus, trigger};
 
 /// The longest text of a status.
@@ -58,6 +59,9 @@ pub enum Error {
         /// How many are kept.
         limit: usize,
     },
+    /// What is kept of the trigger would be more than its namespace's share.
+    #[error("no memory for one more trigger: {0}")]
+    Memory(#[from] Exhausted),
     /// The server ends; another one, or the next, will answer.
     #[error("keda-sift is shutting down; ask again")]
     ShuttingDown,
@@ -95,7 +99,9 @@ impl Error {
                 | kafka::Error::NoTokens,
             ) => Code::InvalidArgument,
             Self::ServiceBus(error) => of_service_bus(error),
-            Self::Full { .. } => Code::ResourceExhausted,
+            Self::Full { .. } | Self::Memory(_) | Self::Kafka(kafka::Error::Memory { .. }) => {
+                Code::ResourceExhausted
+            }
         }
     }
 }

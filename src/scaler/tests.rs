@@ -14,6 +14,7 @@ use super::script::{Reply, Script};
 use super::{ExternalScalerServer, Options, Scaler, Sources, Stop, status};
 use crate::backlog::{Backlog, Purpose};
 use crate::kafka;
+use crate::ledger::DEFAULT_LIMIT;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const FORGET_AFTER: Duration = Duration::from_secs(900);
@@ -28,7 +29,11 @@ struct Keda {
 impl Keda {
     fn asking(script: &Arc<Script>) -> Self {
         let stop = Stop::default();
-        let options = Options { measure_timeout: TIMEOUT, forget_after: FORGET_AFTER };
+        let options = Options {
+            measure_timeout: TIMEOUT,
+            forget_after: FORGET_AFTER,
+            memory_limit: DEFAULT_LIMIT,
+        };
         let sources = Sources::scripted(Arc::clone(script));
         let scaler = Arc::new(Scaler::new(sources, options, stop.clone()));
         let client = ExternalScalerClient::new(ExternalScalerServer::from_arc(scaler.clone()));

@@ -23,6 +23,7 @@ use super::proto::ScaledObjectRef;
 use super::status::Error;
 use crate::backlog::Scope;
 use crate::kubernetes::{Authentication, Scaled};
+use crate::ledger::{Charge, Ledger, Use};
 use crate::lock::lock;
 use crate::metadata::Reader;
 use crate::trigger::{Invalid, Spec, Trigger};
@@ -31,10 +32,17 @@ use crate::trigger::{Invalid, Spec, Trigger};
 /// one KEDA is known to run.
 pub(crate) const LIMIT: usize = 100_000;
 
+/// Bytes of a trigger besides its metadata.
+const TRIGGER_BYTES: usize = 1_024;
+
+/// How many times the size of its metadata a trigger takes once it is decoded.
+const DECODED: usize = 2;
+
 /// Every trigger that was polled lately.
 pub(crate) struct Triggers {
     entries: RwLock<HashMap<TriggerKey, Arc<Entry>>>,
     started: Instant,
+    ledger: Arc<Ledger>,
 }
 
 /// A trigger that was polled; whoever holds one keeps it from being forgotten.
@@ -45,6 +53,8 @@ pub(crate) struct Entry {
     max_jobs: AtomicU64,
     /// When its object was made, in milliseconds since 1970; 0 likewise.
     made: AtomicI64,
+    /// Of whoever wrote it, for what is kept of its metadata.
+    charge: Charge,
     /// Filled outside the map's lock, since decoding compiles the selection, and by one caller alone,
     /// however many come at once.
     held: Mutex<Option<Held>>,
@@ -63,24 +73,39 @@ struct Held {
 }
 
 impl Triggers {
-    pub(crate) fn new() -> Self {
-        Self { entries: RwLock::default(), started: Instant::now() }
+    /// None yet, and the memory that they share.
+    pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
+        Self { entries: RwLock::default(), started: Instant::now(), ledger }
     }
 
     /// The trigger that a request names, which thereby counts as polled.
     ///
     /// # Errors
-    /// [`Error::Full`] for a new trigger beyond [`LIMIT`]. Metadata that cannot be read is not an error
+    /// [`Error::Full`] for a new trigger beyond [`LIMIT`], [`Error::Memory`] for one that is more than its
+    /// namespace may have kept. Metadata that cannot be read is not an error
     /// here but in [`Entry::live`].
     pub(crate) fn find(&self, asked: &ScaledObjectRef) -> Result<Arc<Entry>, Error> {
         let key = TriggerKey::of(asked);
         let known = self.entries.read().expect(UNPOISONED).get(&key).cloned();
         let entry = match known {
             Some(entry) => entry,
-            None => self.add(key)?,
+            None => self.add(key, asked)?,
         };
         entry.polled.store(self.now(), Ordering::Relaxed);
         Ok(entry)
+    }
+
+    /// What a request takes, for as long as it is held.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where that is more than its namespace's share.
+    pub(crate) fn hold(&self, asked: &ScaledObjectRef) -> Result<Charge, Error> {
+        Ok(self.ledger.account(&asked.namespace).charge(Use::Asking, size(asked))?)
+    }
+
+    /// The memory that triggers share.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// Forgets every trigger without a poll for that long, and says how many there were. One that a
@@ -133,7 +158,9 @@ impl Triggers {
         Ok(Followed { key: TriggerKey::of(asked), entry: self.find(asked)? })
     }
 
-    fn add(&self, key: TriggerKey) -> Result<Arc<Entry>, Error> {
+    fn add(&self, key: TriggerKey, asked: &ScaledObjectRef) -> Result<Arc<Entry>, Error> {
+        let bytes = TRIGGER_BYTES + DECODED * size(asked);
+        let charge = self.ledger.account(&asked.namespace).charge(Use::Keeping, bytes)?;
         let mut entries = self.entries.write().expect(UNPOISONED);
         if entries.len() >= LIMIT && !entries.contains_key(&key) {
             return Err(Error::Full { limit: LIMIT });
@@ -143,6 +170,7 @@ impl Triggers {
                 polled: AtomicU64::new(self.now()),
                 max_jobs: AtomicU64::new(0),
                 made: AtomicI64::new(0),
+                charge,
                 held: Mutex::default(),
             })
         });
@@ -171,7 +199,9 @@ impl Entry {
             Some(held) if held.authentication == authentication => &held.live,
             _ => {
                 let live = decode(asked, authentication.as_deref());
-                let live = live.map(|trigger| Arc::new(LiveTrigger::new(trigger)));
+                let live = live.map(|trigger| {
+                    Arc::new(LiveTrigger::new(trigger, self.charge.account().clone()))
+                });
                 &held.insert(Held { authentication, live }).live
             }
         };
@@ -202,6 +232,12 @@ impl Entry {
     }
 }
 
+/// Bytes of what a request says.
+fn size(asked: &ScaledObjectRef) -> usize {
+    let texts = asked.scaler_metadata.iter().map(|(key, value)| key.len() + value.len());
+    asked.namespace.len() + asked.name.len() + texts.sum::<usize>()
+}
+
 fn decode(
     asked: &ScaledObjectRef,
     authentication: Option<&Authentication>,
@@ -225,7 +261,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_trigger_is_forgotten_when_no_poll_came_for_the_whole_time() {
-        let triggers = Triggers::new();
+        let triggers = Triggers::new(Ledger::new(1_000_000_000));
         let minute = Duration::from_secs(60);
         triggers.find(&trigger("polled")).unwrap();
         triggers.find(&trigger("left")).unwrap();
@@ -242,7 +278,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_trigger_in_use_is_not_forgotten() {
-        let triggers = Triggers::new();
+        let triggers = Triggers::new(Ledger::new(1_000_000_000));
         let held = triggers.find(&trigger("held")).unwrap();
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert_eq!(triggers.forget(Duration::from_secs(1)), 0);
@@ -252,7 +288,7 @@ mod tests {
 
     #[test]
     fn the_same_request_finds_the_same_trigger() {
-        let triggers = Triggers::new();
+        let triggers = Triggers::new(Ledger::new(1_000_000_000));
         let first = triggers.find(&trigger("one")).unwrap();
         assert!(Arc::ptr_eq(&first, &triggers.find(&trigger("one")).unwrap()));
         assert!(!Arc::ptr_eq(&first, &triggers.find(&trigger("two")).unwrap()));
@@ -260,9 +296,9 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_a_new_trigger_is_refused_and_a_known_one_is_not() {
-        let triggers = Triggers::new();
+        let triggers = Triggers::new(Ledger::new(1_000_000_000));
         for n in 0..LIMIT {
-            triggers.add(TriggerKey::of(&trigger(&n.to_string()))).unwrap();
+            triggers.find(&trigger(&n.to_string())).unwrap();
         }
         assert!(matches!(triggers.find(&trigger("new")), Err(Error::Full { .. })));
         assert!(triggers.find(&trigger("7")).is_ok());

@@ -30,6 +30,9 @@ const MAX_STREAMS: u32 = 100_000;
 /// takes from it how many small frames may wait.
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
+/// Bytes of a request: a trigger's metadata. An object in Kubernetes has no more than 1.5 MiB.
+const MAX_REQUEST: usize = 2 << 20;
+
 /// How often a silent connection is asked whether anyone is there; a stream to a node that vanished
 /// would go on for ever.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(60);
@@ -43,7 +46,8 @@ fn routes(scaler: &Arc<Scaler>, phases: Phases) -> Routes {
     };
     let readable = "the build wrote the descriptors";
     let count = middleware::from_fn_with_state(Arc::clone(scaler), polls::count);
-    let scaler = Routes::new(Service::from_arc(Arc::clone(scaler)));
+    let service = Service::from_arc(Arc::clone(scaler)).max_decoding_message_size(MAX_REQUEST);
+    let scaler = Routes::new(service);
     Routes::from(scaler.into_axum_router().route_layer(count))
         .add_service(HealthServer::new(Serving(phases)))
         .add_service(reflection().build_v1().expect(readable))

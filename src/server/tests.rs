@@ -16,6 +16,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::{Ending, Listener, Listeners, Options as Serving, Ready, Shutdown, serve};
 use crate::backlog::Backlog;
+use crate::ledger::DEFAULT_LIMIT;
 use crate::scaler::proto::external_scaler_client::ExternalScalerClient;
 use crate::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
 use crate::scaler::script::Script;
@@ -56,7 +57,8 @@ impl Running {
         let url = format!("http://{}", grpc.address());
         let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
 
-        let options = Options { measure_timeout: LONG, forget_after: LONG };
+        let options =
+            Options { measure_timeout: LONG, forget_after: LONG, memory_limit: DEFAULT_LIMIT };
         let sources = Sources::scripted(Arc::clone(script));
         let scaler = Arc::new(Scaler::new(sources, options, shutdown.stop()));
         let end = CancellationToken::new();

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keda_sift::backlog::{Purpose, Scope};
 use keda_sift::kafka::{Kafka, Options, TriggerPoller};
+use keda_sift::ledger::{DEFAULT_LIMIT, Ledger};
 use keda_sift::trigger::Source;
 use tokio::time::Instant;
 use tonic::Code;
@@ -268,7 +269,8 @@ async fn what_came_since_the_object_was_made_is_the_same_for_each_replica_and_af
     // Each as a replica has it, or one that was started again.
     let replica = || {
         let kafka = Kafka::new(Options::default());
-        let poller = kafka.follow(Arc::clone(&trigger));
+        let poller =
+            kafka.follow(Arc::clone(&trigger), Ledger::new(DEFAULT_LIMIT).account("default"));
         (kafka, poller)
     };
     let count = async |poller: &TriggerPoller, since| {

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use crate::support::hostile::batches::{
@@ -70,6 +70,12 @@ const LEFT_OVER: u64 = 48 << 10;
 /// How much more memory it may have at any moment in which giants are sent to it, in kB. One reply
 /// is at most some tens of MB.
 const AT_MOST: u64 = 192 << 10;
+
+/// How much memory triggers may take.
+const MEMORY_LIMIT: &str = "256Mi";
+
+/// The least that can be given.
+const LEAST_MEMORY: &str = "64Mi";
 
 /// How many threads may be left over.
 const THREADS: u64 = 4;
@@ -148,6 +154,10 @@ struct Beside {
 impl Scaler {
     /// Its honest topic has this name.
     async fn start(topic: &'static str) -> Self {
+        Self::with_memory(MEMORY_LIMIT, topic).await
+    }
+
+    async fn with_memory(limit: &str, topic: &'static str) -> Self {
         static TURN: Mutex<()> = Mutex::const_new(());
         let turn = TURN.lock().await;
         let broker = block_in_place(Broker::shared);
@@ -155,7 +165,12 @@ impl Scaler {
         broker.produce_all(topic, (0..10).map(|n| Message::new().partition(n % 2))).await;
         broker.commit(topic, topic, [(0, 1), (1, 2)]).await;
         let timeout = format!("{}s", MEASURE_TIMEOUT.as_secs());
-        let options = ["--measure-timeout", timeout.as_str(), "--forget-after", FORGET_AFTER];
+        let options = [
+            ["--measure-timeout", timeout.as_str()],
+            ["--forget-after", FORGET_AFTER],
+            ["--memory-limit", limit],
+        ];
+        let options = options.concat();
         let program = block_in_place(|| Program::serving(&options));
         let sift = Sift::at(program.grpc).await;
         let honest = sift.trigger(broker.bootstrap(), topic, topic);
@@ -1038,6 +1053,19 @@ fn of_fetches() -> Vec<Lie> {
             }),
         ),
         of("a session", Tell, whole(|reply| reply.session_id = 7)),
+        of("another session each time", Tell, {
+            let last = AtomicI32::new(0);
+            whole(move |reply| reply.session_id = 1 + last.fetch_add(1, Ordering::Relaxed))
+        }),
+        of("a session that ends at once", Tell, {
+            let last = AtomicI32::new(0);
+            whole(move |reply| {
+                reply.session_id = 7;
+                if last.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+                    (reply.error_code, reply.responses) = (70, Vec::new());
+                }
+            })
+        }),
         of("throttled for 24 days", FailOrTell, whole(|reply| reply.throttle_time_ms = i32::MAX)),
         of(
             "throttled for less than nothing",
@@ -1666,18 +1694,19 @@ fn flood(partitions: i32, batch: Batch) -> Scenario {
     Scenario::Wide(partitions, Arc::new(bend))
 }
 
-/// Replies that begin, take room that all clusters share, and do not end.
+/// Replies that begin, take room that all clusters of their namespace share, and do not end.
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_that_stall_do_not_hold_up_what_others_read() {
     const TOPIC: &str = "hostile-stalled-large";
     const MESSAGES: i64 = 40;
-    const LENGTH: u32 = 15 << 20;
-    let scaler = Scaler::start("hostile-stalled").await;
+    // Three of them are all that one namespace may have under way.
+    const LENGTH: u32 = 7 << 20;
+    let scaler = Scaler::with_memory(LEAST_MEMORY, "hostile-stalled").await;
     let broker = Broker::shared();
     broker.topic(TOPIC).create().await;
     let message = Message::of_type(TYPE).body(vec![b'x'; 100_000]);
     broker.produce_all(TOPIC, (0..MESSAGES).map(|_| message.clone())).await;
-    let honest = scaler.sift.trigger(broker.bootstrap(), TOPIC, TOPIC);
+    let honest = scaler.sift.trigger(broker.bootstrap(), TOPIC, TOPIC).within("another");
     let mut stalled = Vec::new();
     for _ in 0..6 {
         let hostile = Hostile::start(Scenario::Stalled(ApiKey::Fetch, LENGTH, 100_000)).await;

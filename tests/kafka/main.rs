@@ -14,6 +14,7 @@ mod groups;
 mod hostile;
 mod keda_rows;
 mod log;
+mod memory;
 mod motion;
 mod oauth;
 mod reading;

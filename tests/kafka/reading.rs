@@ -328,3 +328,47 @@ async fn a_topic_made_again_after_its_broker_was_killed_counts_as_the_new_one_at
         assert_eq!(all.count().await, others + matching, "{topic}");
     }
 }
+
+/// Its leader epochs, and what its log holds, are those of before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_restored_from_a_backup_counts_as_it_is_now() {
+    const TOPIC: &str = "restored";
+    let broker = block_in_place(Broker::start);
+    let sift = Sift::start().await;
+    let produce = async |of: &'static str, count| {
+        broker.produce_all(TOPIC, (0..count).map(|_| Message::of_type(of))).await;
+    };
+    let all = sift.trigger(broker.bootstrap(), TOPIC, TOPIC);
+    let typed = all.clone().with("eventType", "a");
+    let expect = async |all_of_it: i64, of_type: i64, when: &str| {
+        assert_eq!(typed.count().await, of_type, "of a type, {when}");
+        assert_eq!(all.count().await, all_of_it, "{when}");
+    };
+    broker.topic(TOPIC).create().await;
+    produce("a", 10).await;
+    expect(10, 10, "before").await;
+    block_in_place(|| {
+        broker.kill(0);
+        broker.back_up(0);
+        broker.restart(0);
+    });
+    produce("a", 5).await;
+    expect(15, 15, "after the backup").await;
+    // An election each, so that the epoch rises.
+    for _ in 0..2 {
+        block_in_place(|| {
+            broker.kill(0);
+            broker.restart(0);
+        });
+        expect(15, 15, "after a restart").await;
+    }
+    block_in_place(|| {
+        broker.kill(0);
+        broker.restore(0);
+        broker.restart(0);
+    });
+    expect(10, 10, "restored").await;
+    produce("b", 20).await;
+    produce("a", 1).await;
+    expect(31, 11, "longer than it was").await;
+}

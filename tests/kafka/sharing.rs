@@ -7,8 +7,9 @@ use crate::support::{Broker, Commit, LIST_OFFSETS, Message, Proxy, Replies, Requ
 use futures_util::future::join_all;
 use keda_sift::backlog::{Purpose, Scope};
 use keda_sift::kafka::{Kafka, Options, TriggerPoller};
+use keda_sift::ledger::{DEFAULT_LIMIT, Ledger};
 use keda_sift::trigger::{Source, Trigger};
-use tokio::task::{JoinSet, unconstrained};
+use tokio::task::{JoinSet, block_in_place, unconstrained};
 use tokio::time::{Instant, sleep};
 
 const TRIGGERS: usize = 1_000;
@@ -72,7 +73,9 @@ fn pollers(kafka: &Kafka, bootstrap: &str, topic: &str) -> Vec<TriggerPoller> {
         let owned = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let trigger = Trigger::decode(&HashMap::from(owned)).unwrap();
         match trigger.source {
-            Source::Kafka(trigger) => kafka.follow(trigger),
+            Source::Kafka(trigger) => {
+                kafka.follow(trigger, Ledger::new(DEFAULT_LIMIT).account("default"))
+            }
             source => panic!("a trigger on kafka: {source:?}"),
         }
     };
@@ -259,4 +262,36 @@ async fn what_nobody_polls_is_let_go_of_the_tail_with_its_last_trigger_and_all_w
     broker.until(|_| broker.connections() == 0, "nothing of the cluster is held").await;
     // And polled again, it is followed again.
     assert_eq!(tailed[0].count().await, 1);
+}
+
+/// Within a session of the broker's, where nothing has come since the last fetch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_of_quiet_topics_names_none_of_them() {
+    const TOPICS: [&str; 3] = ["quiet-1", "quiet-2", "quiet-3"];
+    // Of its own, as other tests' fetches have the same client.
+    let broker = block_in_place(Broker::start);
+    let sift = Sift::start().await;
+    for topic in TOPICS {
+        broker.topic(topic).partitions(2).create().await;
+        broker.produce_all(topic, [Message::of_type("a")]).await;
+        let trigger = sift.trigger(broker.bootstrap(), topic, topic).with("eventType", "a");
+        assert_eq!(trigger.count().await, 1);
+    }
+    let requests = broker.requests().await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        assert!(Instant::now() < deadline, "quiet topics are named all the time");
+        let fetches = requests.all().await.into_iter().filter(|asked| asked.api == "FETCH");
+        let fetches: Vec<_> = fetches.map(|asked| asked.field("topics")).collect();
+        let quiet =
+            fetches.iter().rev().take_while(|topics| topics.as_array().is_some_and(Vec::is_empty));
+        if quiet.count() >= 5 {
+            break;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    // And what comes then is seen.
+    broker.produce_all(TOPICS[1], [Message::of_type("a")]).await;
+    let trigger = sift.trigger(broker.bootstrap(), TOPICS[1], TOPICS[1]).with("eventType", "a");
+    assert_eq!(trigger.count().await, 2);
 }

@@ -133,6 +133,16 @@ impl Cluster {
         self.nodes()[node].kill();
     }
 
+    /// Puts a copy of a killed node's data aside, as a backup does.
+    pub fn back_up(&self, node: usize) {
+        self.nodes()[node].back_up();
+    }
+
+    /// Has what was put aside in place of a killed node's data.
+    pub fn restore(&self, node: usize) {
+        self.nodes()[node].restore();
+    }
+
     /// Stops a node in an orderly way: its leaderships move to others first.
     pub fn stop(&self, node: usize) {
         self.nodes()[node].stop();

@@ -4,7 +4,8 @@ use std::fmt::{self, Display};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+
+use std::process::{Child, Command, Stdio};
 
 use super::install::Install;
 use super::version::KafkaVersion;
@@ -94,6 +95,26 @@ impl Node {
             drop(child.kill());
             child.wait().expect("a child can be waited for");
         }
+    }
+
+    /// Puts a copy of its data aside, as a backup does.
+    pub fn back_up(&mut self) {
+        self.copy("data", "backup");
+    }
+
+    /// Has what was put aside in place of its data.
+    pub fn restore(&mut self) {
+        self.copy("backup", "data");
+    }
+
+    fn copy(&mut self, from: &str, to: &str) {
+        assert!(!self.is_running(), "the node is running");
+        let [from, to] = [from, to].map(|name| self.plan.folder.join(name));
+        if to.exists() {
+            fs::remove_dir_all(&to).expect("a temporary folder can be written");
+        }
+        let copied = Command::new("cp").arg("-r").args([from, to]).status().expect("cp");
+        assert!(copied.success(), "the data can be copied");
     }
 
     /// Ends the process as an operator would: it hands its leaderships over first.

@@ -48,6 +48,13 @@ impl Request {
         self.line.contains(&format!("\"{name}\""))
     }
 
+    /// What the request says in this field.
+    pub fn field(&self, name: &str) -> Value {
+        let json = self.line.strip_prefix("Completed request:").unwrap_or_default();
+        let json: Value = serde_json::from_str(json).expect("it was read before");
+        json["request"][name].clone()
+    }
+
     /// Reads a line of the log. Lines of other forms are none.
     fn parse(line: &str) -> Option<Self> {
         let json: Value = serde_json::from_str(line.strip_prefix("Completed request:")?).ok()?;

@@ -9,6 +9,7 @@ use azure_stand_ins::ServiceBus as Namespace;
 use keda_sift::identity::{self, Hosts, Identities, TokenEndpoints};
 use keda_sift::kafka::{self, Kafka};
 use keda_sift::kubernetes::{Events, Kubernetes, Watch};
+use keda_sift::ledger::DEFAULT_LIMIT;
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
 use keda_sift::scaler::{self, Cluster, Scaler, Sources};
@@ -41,6 +42,7 @@ pub struct Sift {
 pub struct Settings {
     pub measure_timeout: Duration,
     pub forget_after: Duration,
+    pub memory_limit: usize,
     /// What the pod's environment says.
     pub identity: identity::Options,
     pub web: web::Options,
@@ -78,6 +80,7 @@ impl Default for Settings {
         Settings {
             measure_timeout: Duration::from_secs(10),
             forget_after: Duration::from_secs(900),
+            memory_limit: DEFAULT_LIMIT,
             identity: identity::Options::default(),
             web: web::Options::default(),
             allowed: Vec::new(),
@@ -127,8 +130,8 @@ impl Sift {
         let http = Listener::open("http", loopback).await.expect("a free port");
         let address = grpc.address();
         let shutdown = Shutdown::new();
-        let Settings { measure_timeout, forget_after, .. } = settings;
-        let options = scaler::Options { measure_timeout, forget_after };
+        let Settings { measure_timeout, forget_after, memory_limit, .. } = settings;
+        let options = scaler::Options { measure_timeout, forget_after, memory_limit };
         let sources = settings.sources();
         let Settings { kubernetes, watch, warm_timeout, events, .. } = settings;
         let events = if events { Events::new(&kubernetes) } else { Events::off() };

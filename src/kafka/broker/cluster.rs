@@ -32,7 +32,8 @@ use crate::kafka::reader::{Parts, Reader, Reading};
 use crate::kafka::security::ClusterConfig;
 use crate::kafka::tail::{Selector, SubscriberId, TopicTail};
 use crate::kafka::wire::tls::TlsClient;
-use crate::kafka::wire::{Dialer, Network};
+use crate::kafka::wire::{Dialer, Network, Resolver};
+use crate::ledger::{Account, Payers};
 use crate::lock::lock;
 
 /// How soon a question is asked again that met brokers in motion.
@@ -53,6 +54,8 @@ pub(in crate::kafka) struct Cluster {
     label: String,
     timeout: Duration,
     health: Arc<ConnectionHealth>,
+    /// Those who are measured on it, who pay for what it holds.
+    payers: Arc<Payers>,
     connections: Arc<Connections>,
     topics: Arc<Topics>,
     groups: Groups,
@@ -105,7 +108,7 @@ impl Cluster {
     pub(in crate::kafka) fn new(
         config: &ClusterConfig,
         timeout: Duration,
-        network: &Network,
+        resolver: &Arc<Resolver>,
         judges: &Arc<Judges>,
         bearer: Option<Arc<Bearer>>,
     ) -> Result<Arc<Cluster>, Error> {
@@ -114,7 +117,8 @@ impl Cluster {
         let tls = config.tls().map(TlsClient::new).transpose();
         let tls = tls.map_err(|error| Error::Config { reason: error.to_string() })?;
         let (tls, credentials) = (tls.map(Arc::new), token::credentials(config, bearer.as_ref()));
-        let dialer = Dialer { network: network.of_cluster(), tls, credentials };
+        let payers: Arc<Payers> = Arc::default();
+        let dialer = Dialer { network: Network::new(resolver, &payers), tls, credentials };
         let connections = Arc::new(Connections::new(
             Arc::new(dialer),
             config.endpoints(),
@@ -126,6 +130,7 @@ impl Cluster {
             connections: Arc::clone(&connections),
             topics: Arc::clone(&topics),
             judges: Arc::clone(judges),
+            payers: Arc::clone(&payers),
         };
         let tailing = Reader::new(Lane::Tails, parts.clone(), tasks.clone());
         let backfill = Reader::new(Lane::Backfills, parts, tasks.clone());
@@ -136,6 +141,7 @@ impl Cluster {
             label: config.label(),
             timeout,
             health,
+            payers,
             connections,
             topics,
             groups: Groups::new(),
@@ -269,17 +275,23 @@ impl Cluster {
         }
     }
 
-    /// Follows a topic for one more trigger, which selects this on it.
+    /// Those who pay for what this cluster holds: whoever is measured on it joins them.
+    pub(in crate::kafka) fn payers(&self) -> &Payers {
+        &self.payers
+    }
+
+    /// Follows a topic for one more trigger, which selects this on it and pays for what it finds.
     pub(in crate::kafka) fn follow(
         &self,
         topic: &Topic,
         selectors: &[Selector],
+        account: &Account,
     ) -> (Arc<TopicTail>, SubscriberId) {
         // Under the lock, so that a tail is not ended at the moment that it is wanted again.
         let mut tails = lock(&self.tails);
         let tail = tails.entry(topic.clone());
         let tail = tail.or_insert_with(|| Arc::new(TopicTail::new(topic.clone())));
-        (Arc::clone(tail), tail.follow(selectors))
+        (Arc::clone(tail), tail.follow(selectors, account))
     }
 
     /// Ends what [`follow`](Cluster::follow) began; a topic that nobody follows is tailed no more.
@@ -322,6 +334,7 @@ impl Cluster {
             Kind::Denied => Error::Denied { what, reason },
             Kind::Silent => Error::Unreachable { cluster, reason: self.why_silent(reason) },
             Kind::Foreign => Error::Unreachable { cluster, reason },
+            Kind::Exhausted => Error::Memory { what, reason },
             Kind::Passing
             | Kind::Missing
             | Kind::Gone
@@ -514,9 +527,9 @@ mod tests {
         // Its later versions have a byte too many.
         mock.apiversion(RDKafkaApiKey::Metadata, Some(0), Some(8)).expect("a version");
         let config = ClusterConfig::plain(&mock.bootstrap_servers()).expect("servers");
-        let (network, judges) = (Network::default(), Arc::default());
+        let (resolver, judges) = (Arc::default(), Arc::default());
         let timeout = Duration::from_secs(5);
-        let cluster = Cluster::new(&config, timeout, &network, &judges, None).expect("no TLS");
+        let cluster = Cluster::new(&config, timeout, &resolver, &judges, None).expect("no TLS");
         let (topic, group) = (Topic::from("uploads"), Group::from("thumbnails"));
         let deadline = Instant::now() + timeout;
         for end in [End::LastStable, End::HighWatermark] {

@@ -11,7 +11,7 @@ use super::token::{Bearer, Logins};
 use crate::kafka::error::Error;
 use crate::kafka::judges::Judges;
 use crate::kafka::security::ClusterConfig;
-use crate::kafka::wire::Network;
+use crate::kafka::wire::Resolver;
 use crate::lock::lock;
 
 /// The clusters that somebody holds.
@@ -19,7 +19,7 @@ pub(in crate::kafka) struct Clusters {
     /// How long a request to a broker may take.
     timeout: Duration,
     logins: Option<Logins>,
-    network: Network,
+    resolver: Arc<Resolver>,
     judges: Arc<Judges>,
     known: Mutex<HashMap<ClusterConfig, Weak<Cluster>>>,
 }
@@ -27,8 +27,8 @@ pub(in crate::kafka) struct Clusters {
 impl Clusters {
     /// No cluster yet; without `logins` there are none by token.
     pub(in crate::kafka) fn new(timeout: Duration, logins: Option<Logins>) -> Clusters {
-        let (network, judges) = (Network::default(), Arc::default());
-        Clusters { timeout, logins, network, judges, known: Mutex::default() }
+        let (resolver, judges) = (Arc::default(), Arc::default());
+        Clusters { timeout, logins, resolver, judges, known: Mutex::default() }
     }
 
     /// The cluster of these settings: the one there is, if it is of use, or a new one, for whose token
@@ -48,7 +48,7 @@ impl Clusters {
         if let Some(cluster) = of_use(&known, config) {
             return Ok(cluster);
         }
-        let cluster = Cluster::new(config, self.timeout, &self.network, &self.judges, bearer)?;
+        let cluster = Cluster::new(config, self.timeout, &self.resolver, &self.judges, bearer)?;
         known.insert(config.clone(), Arc::downgrade(&cluster));
         Ok(cluster)
     }

@@ -10,6 +10,7 @@ use super::lag::{self, PartitionLag};
 use super::partition::Polled;
 use crate::backlog::{Backlog, Measured};
 use crate::kafka::error::Error;
+use crate::kafka::fault::{Fault, Kind};
 use crate::kafka::names::{Offset, Topic};
 use crate::kafka::trigger::{CountBy, KafkaTrigger};
 
@@ -18,6 +19,8 @@ use crate::kafka::trigger::{CountBy, KafkaTrigger};
 pub(super) struct Tally {
     /// Only where keys are counted.
     pub(super) keys: DistinctKeys,
+    /// A topic in which more matches, or keys, have been found than are kept.
+    pub(super) are_more: Option<Topic>,
     /// Where it is not all that there is: a topic that is still being read.
     pub(super) reading: Option<StillReading>,
 }
@@ -29,8 +32,6 @@ pub(super) struct DistinctKeys {
     pub(super) all: u64,
     /// In the partitions that are not persistent.
     pub(super) moving: u64,
-    /// Whether there are more than are kept.
-    pub(super) are_more: bool,
 }
 
 /// How far a topic has been read that has to be read further.
@@ -41,6 +42,8 @@ pub(super) struct StillReading {
     pub(super) judged: Offset,
     /// How many have not.
     pub(super) behind: Offset,
+    /// What keeps them from being judged.
+    pub(super) fault: Option<Fault>,
 }
 
 /// Adds up what waits in all partitions; so many as `limit` says are enough.
@@ -68,18 +71,36 @@ pub(super) fn add_up(
     let sum = lag::add_up(trigger, &lags, all, moving, limit);
     let limited = limit.is_some_and(|limit| all >= limit.get());
     // Bounded or rounded, what was counted may be another number; but nothing stays unknown.
-    let answer = |counted: u64, value: u64| match (&tally.reading, NonZeroU64::new(value)) {
-        (Some(reading), _) if counted == 0 => Err(reading.error()),
-        (None, Some(_)) if !limited && !tally.keys.are_more => Ok(Backlog::Exact(value)),
-        (_, Some(value)) => Ok(Backlog::AtLeast(value)),
-        (_, None) => Ok(Backlog::Exact(0)),
+    let answer = |counted: u64, value: u64| match (
+        &tally.reading,
+        &tally.are_more,
+        NonZeroU64::new(value),
+    ) {
+        (Some(reading), _, _) if counted == 0 => Err(reading.error()),
+        (None, Some(topic), _) if counted == 0 => Err(no_memory(topic)),
+        (None, None, Some(_)) if !limited => Ok(Backlog::Exact(value)),
+        (_, _, Some(value)) => Ok(Backlog::AtLeast(value)),
+        (_, _, None) => Ok(Backlog::Exact(0)),
     };
     Ok(Measured { metric: answer(moving, sum.metric)?, activity: answer(all, sum.activity)? })
 }
 
+/// Where matches are known of, and none is kept.
+fn no_memory(topic: &Topic) -> Error {
+    let what = format!("the matches in topic {topic}");
+    let reason = "its namespace holds all that --memory-limit leaves it".to_owned();
+    Error::Memory { what, reason }
+}
+
 impl StillReading {
     fn error(&self) -> Error {
-        let StillReading { topic, judged, behind } = self;
+        let StillReading { topic, judged, behind, fault } = self;
+        if let Some(fault) = fault
+            && fault.kind == Kind::Exhausted
+        {
+            let what = format!("the records of topic {topic}");
+            return Error::Memory { what, reason: fault.reason.clone() };
+        }
         Error::Warming { topic: topic.clone(), judged: *judged, behind: *behind }
     }
 }
@@ -120,18 +141,34 @@ mod tests {
     fn where_not_all_keys_are_kept_the_answer_is_a_lower_bound() {
         let trigger = KafkaTrigger { count_by: CountBy::Keys, ..trigger() };
         for (are_more, expected) in [(false, Backlog::Exact(5)), (true, at_least(5))] {
-            let keys = DistinctKeys { all: 5, moving: 5, are_more };
-            let tally = Tally { keys, reading: None };
+            let keys = DistinctKeys { all: 5, moving: 5 };
+            let are_more = are_more.then(|| Topic::from("t"));
+            let tally = Tally { keys, are_more, reading: None };
             let measured = add_up(&trigger, &[partition(5, false)], &tally, None).unwrap();
             assert_eq!((measured.metric, measured.activity), (expected, expected));
         }
     }
 
     #[test]
+    fn where_matches_were_let_go_of_the_answer_is_a_lower_bound_or_an_error() {
+        let tally = Tally { are_more: Some(Topic::from("t")), ..Tally::default() };
+        let some = add_up(&trigger(), &[partition(2, false)], &tally, None).unwrap();
+        assert_eq!(some.metric, at_least(2));
+        let none = add_up(&trigger(), &[partition(0, false)], &tally, None).unwrap_err();
+        assert!(none.to_string().contains("--memory-limit"), "{none}");
+    }
+
+    #[test]
     fn what_is_still_being_read_is_a_lower_bound_or_an_error() {
-        let reading = || StillReading { topic: Topic::from("t"), judged: 3, behind: 4 };
-        let tally = Tally { reading: Some(reading()), ..Tally::default() };
+        let reading =
+            || StillReading { topic: Topic::from("t"), judged: 3, behind: 4, fault: None };
         let warming = Err(Error::Warming { topic: Topic::from("t"), judged: 3, behind: 4 });
+        let fault = Some(Fault::new(Kind::Exhausted, "namespace shop holds too much"));
+        let tally =
+            Tally { reading: Some(StillReading { fault, ..reading() }), ..Tally::default() };
+        let none = add_up(&trigger(), &[partition(0, false)], &tally, None).unwrap_err();
+        assert!(none.to_string().contains("namespace shop holds"), "{none}");
+        let tally = Tally { reading: Some(reading()), ..Tally::default() };
         let rows = [
             ("nothing is known", vec![partition(0, false)], warming.clone()),
             ("some are", vec![partition(0, false), partition(2, false)], Ok(at_least(2))),

@@ -36,14 +36,18 @@ use super::broker::{Cluster, Clusters, CommittedOffsets, End, OffsetRange, Topic
 use super::by_partition::ByPartition;
 use super::error::Error;
 use super::names::{Offset, Topic};
-use super::tail::{Need, Progress, Selector, SubscriberId, TopicTail, View};
+use super::tail::{Need, Progress, Seen, Selector, SubscriberId, TopicTail, View};
 use super::trigger::{CountBy, CountFrom, KafkaTrigger, MAX_TOPICS, Spread};
 use crate::backlog::{Measured, Purpose, Scope};
+use crate::ledger::{Account, Charge, Use};
 use crate::lock::lock;
 
 /// How long the error of one question waits for that of the other, which comes first in an answer: the
 /// same cause is to read the same each time.
 const OTHER_ERROR_WITHIN: Duration = Duration::from_millis(200);
+
+/// Bytes that a trigger takes for a partition: what is remembered of it between polls.
+const PARTITION_BYTES: usize = 128;
 
 /// How long to wait before asking again when answers do not fit together.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -54,8 +58,12 @@ pub struct TriggerPoller {
     trigger: Arc<KafkaTrigger>,
     rules: Rules,
     clusters: Arc<Clusters>,
+    /// Pays for what the trigger makes the process hold.
+    account: Account,
     hold: Mutex<Hold>,
     memory: Mutex<Memory>,
+    /// For what is remembered of partitions.
+    charge: Mutex<Option<Charge>>,
 }
 
 /// The cluster that the trigger is measured on, if it has been yet.
@@ -65,6 +73,7 @@ struct Hold(Option<Held>);
 /// A cluster, and the trigger's subscriptions there.
 struct Held {
     cluster: Arc<Cluster>,
+    account: Account,
     subscriptions: HashMap<Topic, Subscription>,
 }
 
@@ -88,9 +97,14 @@ struct Asked {
 type Positions = HashMap<Topic, ByPartition<Offset>>;
 
 impl TriggerPoller {
-    pub(super) fn new(trigger: Arc<KafkaTrigger>, clusters: Arc<Clusters>) -> TriggerPoller {
-        let rules = Rules::of(&trigger);
-        TriggerPoller { trigger, rules, clusters, hold: Mutex::default(), memory: Mutex::default() }
+    pub(super) fn new(
+        trigger: Arc<KafkaTrigger>,
+        clusters: Arc<Clusters>,
+        account: Account,
+    ) -> TriggerPoller {
+        let (rules, hold, memory) = (Rules::of(&trigger), Mutex::default(), Mutex::default());
+        let charge = Mutex::default();
+        TriggerPoller { trigger, rules, clusters, account, hold, memory, charge }
     }
 
     /// How many messages wait, now: asked of the brokers after this call came. Counts no further
@@ -179,7 +193,7 @@ impl TriggerPoller {
         if let Some(cluster) = hold.cluster_of_use() {
             return Ok(cluster);
         }
-        hold.take(&cluster);
+        hold.take(&cluster, &self.account);
         Ok(cluster)
     }
 
@@ -236,6 +250,7 @@ impl TriggerPoller {
         let observed: Result<Vec<_>, _> =
             each.map(|(topic, bounds)| self.observe(topic, bounds, &committed)).collect();
         let mut observed = observed?;
+        self.charge_for(&observed)?;
 
         let questions = self.memory().plan(&observed, self.rules, since, Instant::now());
         let Some(questions) = questions else {
@@ -256,6 +271,24 @@ impl TriggerPoller {
 
         let partitions = self.memory().commit(&observed, self.rules, since);
         Ok(partitions.map(|partitions| Asked { bounds, observed, partitions }))
+    }
+
+    /// Charges for partitions, of which a cluster names as many as it likes.
+    ///
+    /// # Errors
+    /// Their namespace has no memory for them.
+    fn charge_for(&self, observed: &[ObservedTopic]) -> Result<(), Error> {
+        let partitions: usize = observed.iter().map(|of| of.partitions.iter().count()).sum();
+        let bytes = partitions * PARTITION_BYTES;
+        let mut charge = lock(&self.charge);
+        let charged = match &mut *charge {
+            Some(charge) => charge.resize(bytes),
+            None => self.account.charge(Use::Keeping, bytes).map(|new| *charge = Some(new)),
+        };
+        charged.map_err(|exhausted| {
+            let what = format!("{partitions} partitions");
+            Error::Memory { what, reason: exhausted.to_string() }
+        })
     }
 
     /// Asks for high watermarks, and notes them; false where a topic has changed meanwhile.
@@ -349,8 +382,9 @@ impl TriggerPoller {
             let view =
                 View { shape: bounds.shape, compacted: bounds.compacted, asked: bounds.asked };
             let enough = enough.map(|enough| enough.get().saturating_sub(known));
-            let (counts, progress) =
-                self.wait(cluster, &subscription, &all, view, enough, deadline).await?;
+            let Seen { counts, are_more, state: progress, .. } =
+                self.wait(cluster, &subscription, &all, view, enough, deadline).await;
+            let mut are_more = are_more;
             known = total([known].into_iter().chain(counts.iter().copied()));
             let counted = partitions.iter_mut().filter(|partition| partition.is_measured());
             for (partition, count) in counted.zip(counts) {
@@ -365,12 +399,16 @@ impl TriggerPoller {
                 };
                 tally.keys.all += of_all.0;
                 tally.keys.moving += of_moving.0;
-                tally.keys.are_more |= !of_all.1;
+                are_more |= of_all.1;
+            }
+            if are_more {
+                tally.are_more.get_or_insert_with(|| topic.clone());
             }
             match progress {
                 Progress::Complete => {}
-                Progress::Reading { judged, behind } => {
-                    tally.reading = Some(StillReading { topic: topic.clone(), judged, behind });
+                Progress::Reading { judged, behind, fault } => {
+                    let topic = topic.clone();
+                    tally.reading = Some(StillReading { topic, judged, behind, fault });
                 }
                 Progress::Outdated => return Ok(None),
                 Progress::Failed(fault) => {
@@ -390,21 +428,21 @@ impl TriggerPoller {
         view: View,
         enough: Option<u64>,
         deadline: Instant,
-    ) -> Result<(Vec<u64>, Progress), Error> {
+    ) -> Seen {
         let Subscription { tail, id } = subscription;
         loop {
             let moved = tail.moved();
             tokio::pin!(moved);
             moved.as_mut().enable();
-            let seen = tail.look(*id, needs, view);
-            cluster.read(seen.readings);
+            let mut seen = tail.look(*id, needs, view);
+            cluster.read(std::mem::take(&mut seen.readings));
             let known = total(seen.counts.iter().copied());
             let waits = matches!(seen.state, Progress::Reading { .. });
             if !waits
                 || enough.is_some_and(|enough| known >= enough)
                 || timeout_at(deadline, moved).await.is_err()
             {
-                return Ok((seen.counts, seen.state));
+                return seen;
             }
         }
     }
@@ -418,7 +456,7 @@ impl TriggerPoller {
             let by_key = self.trigger.count_by == CountBy::Keys;
             let parts = self.trigger.selection.parts().into_iter();
             let selectors: Vec<Selector> = parts.map(|part| Selector { part, by_key }).collect();
-            let (tail, id) = cluster.follow(topic, &selectors);
+            let (tail, id) = cluster.follow(topic, &selectors, &self.account);
             Subscription { tail, id }
         });
         Some(subscription.clone())
@@ -450,9 +488,10 @@ impl Drop for TriggerPoller {
 }
 
 impl Hold {
-    fn take(&mut self, cluster: &Arc<Cluster>) {
-        let (cluster, subscriptions) = (Arc::clone(cluster), HashMap::new());
-        self.0 = Some(Held { cluster, subscriptions });
+    fn take(&mut self, cluster: &Arc<Cluster>, account: &Account) {
+        cluster.payers().join(account);
+        let (cluster, account) = (Arc::clone(cluster), account.clone());
+        self.0 = Some(Held { cluster, account, subscriptions: HashMap::new() });
     }
 
     /// The cluster, unless it is of no more use: then it is let go of.
@@ -471,10 +510,11 @@ impl Hold {
 
     /// Lets go of the cluster and of every topic subscribed to on it.
     fn let_go(&mut self) {
-        if let Some(Held { cluster, subscriptions }) = self.0.take() {
+        if let Some(Held { cluster, account, subscriptions }) = self.0.take() {
             for subscription in subscriptions.into_values() {
                 cluster.leave(&subscription.tail, subscription.id);
             }
+            cluster.payers().leave(&account);
         }
     }
 }
@@ -516,8 +556,8 @@ async fn both<A, B>(
 mod tests {
     use super::*;
     use crate::kafka::judges::Judges;
-    use crate::kafka::wire::Network;
     use crate::kafka::{Kafka, Options};
+    use crate::ledger::Ledger;
     use crate::metadata::Reader;
     use crate::selection::Selection;
 
@@ -534,16 +574,17 @@ mod tests {
         let trigger = trigger();
         let cluster = || {
             let (judges, timeout) = (Arc::new(Judges::default()), Duration::from_secs(1));
-            let network = Network::default();
-            Cluster::new(&trigger.cluster, timeout, &network, &judges, None).unwrap()
+            Cluster::new(&trigger.cluster, timeout, &Arc::default(), &judges, None).unwrap()
         };
         let (rejected, held, topic) = (cluster(), cluster(), Topic::from("t"));
-        let poller = Kafka::new(Options::default()).follow(Arc::new(trigger.clone()));
-        poller.hold().take(&rejected);
+        let account = Ledger::new(1_000_000).account("shop");
+        let kafka = Kafka::new(Options::default());
+        let poller = kafka.follow(Arc::new(trigger.clone()), account.clone());
+        poller.hold().take(&rejected, &account);
         let dead = poller.subscription(&rejected, &topic).expect("a place on the cluster held");
         poller.hold().let_go();
         assert!(poller.subscription(&rejected, &topic).is_none(), "held is none");
-        poller.hold().take(&held);
+        poller.hold().take(&held, &account);
         assert!(poller.subscription(&rejected, &topic).is_none(), "held is another");
         let alive = poller.subscription(&held, &topic).expect("a place on the cluster held");
         assert!(!Arc::ptr_eq(&dead.tail, &alive.tail));

@@ -9,8 +9,10 @@
 //! A [`Reading`] that is dropped before it is over, for whatever reason, says so to its tail, and the
 //! next poll has the partition read anew.
 //!
-//! - `work`: the task · `turns`: what a broker leads, and in which order that is fetched
+//! - `work`: the task · `turns`: what a broker leads, and in which order that is fetched · `session`: what it remembers
+//!   of that
 
+mod session;
 mod turns;
 mod work;
 
@@ -20,11 +22,13 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 use self::work::Work;
+pub(super) use self::work::{FETCH_BYTES, PARTITION_BYTES};
 use super::broker::{Connections, Lane, TopicId, Topics};
 use super::judges::Judges;
 use super::names::{Offset, Partition, Topic};
-use super::tail::{Epoch, Judging, TopicTail};
+use super::tail::{Epoch, Judging, SelectorVersion, TopicTail};
 use crate::coalescer::Tasks;
+use crate::ledger::Payers;
 use crate::lock::lock;
 use crate::selection::Judge;
 
@@ -60,6 +64,7 @@ pub(super) struct Parts {
     pub(super) connections: Arc<Connections>,
     pub(super) topics: Arc<Topics>,
     pub(super) judges: Arc<Judges>,
+    pub(super) payers: Arc<Payers>,
 }
 
 /// What polls and the task share.
@@ -104,7 +109,8 @@ impl Reading {
         judge: Judge,
         by_key: bool,
     ) -> Reading {
-        let judging = Judging { judge: Arc::new(judge), by_key, version: 0 };
+        let judging =
+            Judging { judge: Arc::new(judge), by_key, version: SelectorVersion::default() };
         Reading { ticket, id, from, backfill: Some(Arc::new(judging)) }
     }
 
@@ -219,9 +225,9 @@ mod tests {
 
     /// A reading and whether the next poll has its partition read.
     fn reading() -> (Reading, impl Fn() -> bool) {
-        use crate::kafka::tail::tests::{every_record, need, view};
+        use crate::kafka::tail::tests::{account, every_record, need, view};
         let tail = Arc::new(TopicTail::new(Topic::from("t")));
-        let subscriber = tail.follow(&[every_record()]);
+        let subscriber = tail.follow(&[every_record()], &account());
         let mut readings = tail.look(subscriber, &[need(0, 10)], view()).readings;
         let reading = readings.pop().expect("a tail");
         (reading, move || tail.look(subscriber, &[need(0, 10)], view()).readings.len() == 1)

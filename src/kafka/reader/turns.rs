@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Place;
+use super::session::Session;
 use crate::kafka::names::{Partition, Topic};
 
 /// A broker that leads something.
@@ -20,6 +21,7 @@ pub(super) struct Broker {
     /// The topic that gave records last, and of each topic the partition that did.
     last: Option<Topic>,
     within: HashMap<Topic, Partition>,
+    pub(super) session: Session,
     /// A partition that has records and gave none: what came before it was enough, or its first
     /// batch is larger than its share.
     pub(super) starved: Option<Place>,

@@ -16,7 +16,7 @@
 //! # References
 //! - KIP-74: a fetch has a first batch whole, however large
 //! - KIP-98 (read_committed), KIP-320 (leader epochs, and logs that were cut), KIP-516 (topic ids)
-//! - KIP-219: a broker that has had enough of a client answers without partitions
+//! - KIP-227 (sessions) · KIP-219: a broker that has had enough of a client answers without partitions
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,16 +28,17 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
+use super::session::{Question, Wanted};
 use super::turns::Broker;
 use super::{Change, Desk, Parts, Place, Reading};
 use crate::kafka::broker::{Lane, Leader};
 use crate::kafka::fault::{Fault, Kind};
 use crate::kafka::judges::{Outcome, Portion};
-use crate::kafka::names::{Offset, Topic};
+use crate::kafka::names::{Offset, Partition, Topic};
 use crate::kafka::wire::Endpoint;
 use crate::kafka::wire::records::{Aborted, Batches, Heads, HeadsError};
 use crate::kafka::wire::requests::{
-    Fetch, FetchPartition, FetchReply, FetchSession, FetchTopic, FetchedPartition, Isolation,
+    Fetch, FetchPartition, FetchReply, FetchSession, FetchedPartition, InSession, Isolation,
 };
 use crate::lock::lock;
 
@@ -49,10 +50,10 @@ const WAIT: Duration = Duration::from_millis(100);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of one partition in a fetch.
-const PARTITION_BYTES: u32 = 2 * 1024 * 1024;
+pub(in crate::kafka) const PARTITION_BYTES: u32 = 2 * 1024 * 1024;
 
 /// Bytes of a fetch.
-const FETCH_BYTES: u32 = 4 * 1024 * 1024;
+pub(in crate::kafka) const FETCH_BYTES: u32 = 4 * 1024 * 1024;
 
 /// Bytes of a fetch from a broker that is slow, or where there is hardly any room.
 const LEAST_BYTES: u32 = 64 * 1024;
@@ -156,8 +157,9 @@ enum Event {
 /// What became of a fetch.
 struct Fetched {
     broker: Endpoint,
-    /// The topics, in the order of the request.
-    topics: Vec<Topic>,
+    session: FetchSession,
+    /// What the reply may name.
+    names: Arc<InSession>,
     /// What was asked for, and from where on.
     asked: Vec<Asked>,
     answer: Result<(FetchReply, Bytes), Fault>,
@@ -357,9 +359,9 @@ impl Work {
             }
             let size = sizes.get(endpoint).copied().unwrap_or(FETCH_BYTES);
             let max_bytes = size.min(u32::try_from(room).unwrap_or(u32::MAX)).max(LEAST_BYTES);
-            let (mut topics, mut asked): (Vec<FetchTopic>, Vec<Asked>) = (Vec::new(), Vec::new());
+            let mut wanted: Vec<Wanted> = Vec::new();
             let mut wait = WAIT;
-            let mut alone = None;
+            let (mut alone, mut is_alone) = (None, false);
             for place in broker.in_turn() {
                 let Some(followed) = partitions.get_mut(place) else { continue };
                 if followed.next.is_some() {
@@ -371,50 +373,65 @@ impl Work {
                     due.at(followed.not_before);
                     continue;
                 }
-                if followed.is_alone && !asked.is_empty() {
+                if followed.is_alone && !wanted.is_empty() {
                     alone.get_or_insert_with(|| place.clone());
                     continue;
                 }
-                if followed.ask(place, max_bytes, &mut topics) {
-                    let (number, from) = (followed.number, followed.position);
-                    asked.push(Asked { place: place.clone(), number, from });
+                let id = followed.reading.id.given();
+                if let Some(((topic, _), of_topic, _)) = wanted.last()
+                    && *topic == place.0
+                    && *of_topic != id
+                {
+                    // One of them is of the topic as it was before it was made again.
+                    continue;
                 }
-                if followed.is_alone {
-                    wait = Duration::ZERO;
-                    break;
-                }
-                if asked.len() == MAX_PARTITIONS {
+                wanted.push((place.clone(), id, followed.question(place.1, size)));
+                is_alone = followed.is_alone;
+                if is_alone || wanted.len() == MAX_PARTITIONS {
                     break;
                 }
             }
-            if asked.is_empty() {
+            if wanted.is_empty() {
                 continue;
             }
-            if asked.len() == MAX_PARTITIONS
-                && let Some(last) = asked.last()
+            if wanted.len() == MAX_PARTITIONS
+                && let Some((last, ..)) = wanted.last()
             {
                 // The others come next.
-                broker.gave(&last.place);
+                broker.gave(&last.clone());
             }
             broker.starved = alone;
+            if is_alone {
+                wait = Duration::ZERO;
+            }
+            let has_session = *lane == Lane::Tails && !is_alone;
+            let question = match has_session {
+                true => broker.session.question(&wanted),
+                false => Question::without_session(&wanted),
+            };
+            let asked = wanted.into_iter().filter_map(|(place, _, question)| {
+                let number = partitions.get(&place)?.number;
+                Some(Asked { place, number, from: question.fetch_offset })
+            });
+            let asked = asked.collect();
             broker.asked = Some((now, wait));
             let (connections, lane) = (Arc::clone(&parts.connections), *lane);
             let broker = endpoint.clone();
             let fetch = async move {
+                let Question { session, topics, forgotten, names } = question;
                 let request = Fetch {
                     max_wait: wait,
                     min_bytes: 1,
                     max_bytes,
                     isolation: Isolation::ReadCommitted,
-                    session: FetchSession::NONE,
+                    session,
                     topics,
-                    forgotten: Vec::new(),
-                    in_session: None,
+                    forgotten,
+                    in_session: Some(Arc::clone(&names)),
                 };
                 let deadline = now + FETCH_TIMEOUT;
                 let answer = connections.fetch(&broker, lane, &request, deadline).await;
-                let topics = request.topics.into_iter().map(|topic| topic.name).collect();
-                Fetched { broker, topics, asked, answer }
+                Fetched { broker, session, names, asked, answer }
             };
             fetching.push(fetch.boxed());
         }
@@ -449,15 +466,18 @@ impl Work {
     }
 
     fn fetched(&mut self, fetched: Fetched) {
-        let Fetched { broker: endpoint, topics, asked, answer } = fetched;
+        let Fetched { broker: endpoint, session, names, asked, answer } = fetched;
         let mut sent = None;
         if let Some(broker) = self.brokers.get_mut(&endpoint) {
             sent = broker.asked.take();
+            if session != FetchSession::NONE {
+                let reply = answer.as_ref().ok().map(|(reply, _)| reply);
+                broker.session.answered(reply.filter(|reply| reply.error.is_none()));
+            }
             if broker.leads.is_empty() {
                 self.brokers.remove(&endpoint);
             }
         }
-        let first = asked.first().map(|asked| asked.place.clone());
         let is_alone = asked.len() == 1;
         // Not what has been replaced meanwhile, or set back.
         let mut asked: HashMap<Place, Asked> =
@@ -467,6 +487,11 @@ impl Work {
             followed.is_some_and(|followed| followed.is_as_asked(asked, &endpoint))
         });
         let answer = answer.and_then(|(reply, payload)| match reply.error {
+            // Another one is begun, after a pause.
+            Some(code) if session.is_incremental() && code.is_of_session() => {
+                asked.clear();
+                Ok((FetchReply { partitions: Vec::new(), ..reply }, payload))
+            }
             Some(code) => Err(Fault::of_broker(code, None)),
             None => Ok((reply, payload)),
         });
@@ -486,20 +511,25 @@ impl Work {
                 return;
             }
         };
-        let mut gave = false;
+        let (mut gave, mut is_first) = (false, true);
+        // A broker that has had enough of us answers without any (KIP-219).
         let is_throttled = reply.partitions.is_empty();
         for fetched in reply.partitions {
-            let Some(topic) = topics.get(fetched.topic) else { continue };
+            let Some(topic) = names.topic(fetched.topic) else { continue };
             let place = (topic.clone(), fetched.partition);
+            let is_empty = fetched.records.is_empty();
             if asked.remove(&place).is_some() {
-                let is_first = first.as_ref() == Some(&place);
                 gave |= self.take(&endpoint, &place, fetched, &payload, is_first);
             }
+            is_first &= is_empty;
         }
-        // A broker that has had enough of us answers without any (KIP-219).
-        if !is_throttled {
-            let left_out = Fault::left_out("a partition");
-            asked.keys().for_each(|place| self.fail(place, &left_out));
+        for place in asked.keys() {
+            if session.is_incremental() {
+                // Nothing has changed there.
+                self.heal(place);
+            } else if !is_throttled {
+                self.fail(place, &Fault::left_out("a partition"));
+            }
         }
         if !gave
             && let Some(broker) = self.brokers.get_mut(&endpoint)
@@ -547,12 +577,9 @@ impl Work {
         followed.is_alone = false;
         let bytes = payload.get(fetched.records.clone()).unwrap_or_default();
         if bytes.is_empty() {
-            followed.failures = 0;
-            followed.reading.tail().heal(followed.reading.ticket());
             let has_more = fetched.last_stable_offset.is_some_and(|end| end > followed.position);
-            if followed.reading.is_backfill() && !followed.is_wanted() {
-                self.forget(place);
-            } else if has_more {
+            self.heal(place);
+            if has_more {
                 self.starve(endpoint, place);
             }
             return false;
@@ -566,7 +593,7 @@ impl Work {
             }
             Err(HeadsError::Cut(_)) if !is_first => {
                 // It comes whole where it comes first (KIP-74).
-                self.starve(endpoint, place);
+                followed.is_alone = true;
                 return false;
             }
             Err(error) => {
@@ -591,6 +618,16 @@ impl Work {
         true
     }
 
+    /// A partition has nothing to give.
+    fn heal(&mut self, place: &Place) {
+        let Some(followed) = self.partitions.get_mut(place) else { return };
+        followed.failures = 0;
+        followed.reading.tail().heal(followed.reading.ticket());
+        if followed.reading.is_backfill() && !followed.is_wanted() {
+            self.forget(place);
+        }
+    }
+
     /// A partition comes first next time.
     fn starve(&mut self, endpoint: &Endpoint, place: &Place) {
         if let Some(broker) = self.brokers.get_mut(endpoint) {
@@ -606,11 +643,12 @@ impl Work {
         }
         let Some(portion) = followed.next.take() else { return };
         followed.is_judged = true;
-        let (judges, place) = (Arc::clone(&self.parts.judges), place.clone());
+        let Parts { judges, payers, .. } = &self.parts;
+        let (judges, payers, place) = (Arc::clone(judges), Arc::clone(payers), place.clone());
         let (number, reading) = (followed.number, Arc::clone(&followed.reading));
         let size = portion.bytes.len();
         let judging = async move {
-            let outcome = judges.judge(reading, portion).await;
+            let outcome = judges.judge(reading, portion, &payers).await;
             Judged { place, number, size, outcome }
         };
         self.judging.push(judging.boxed());
@@ -704,34 +742,15 @@ impl Followed {
         }
     }
 
-    /// Adds this partition to a fetch; false where it does not fit in.
-    fn ask(
-        &self,
-        (topic, partition): &Place,
-        max_bytes: u32,
-        topics: &mut Vec<FetchTopic>,
-    ) -> bool {
-        let id = self.reading.id.given();
-        let question = FetchPartition {
-            partition: *partition,
+    /// What is asked of a broker about this partition.
+    fn question(&self, partition: Partition, max_bytes: u32) -> FetchPartition {
+        FetchPartition {
+            partition,
             leader_epoch: self.leader.as_ref().and_then(|leader| leader.epoch),
             fetch_offset: self.position,
             last_fetched_epoch: self.last_epoch,
             max_bytes: PARTITION_BYTES.min(max_bytes),
-        };
-        match topics.last_mut() {
-            Some(last) if last.name == *topic => {
-                // One of them is of the topic as it was before it was made again.
-                if last.id != id {
-                    return false;
-                }
-                last.partitions.push(question);
-            }
-            _ => {
-                topics.push(FetchTopic { name: topic.clone(), id, partitions: vec![question] });
-            }
         }
-        true
     }
 
     /// Whether this is what was asked for, of this broker.

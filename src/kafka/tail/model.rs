@@ -1,6 +1,6 @@
 //! A topic's tail against a plain list of its records: whatever is produced, cut, trimmed, made
-//! again, selected and read in whatever order, a count that is complete is the list's, and one that
-//! is not is no more than that.
+//! again, selected and read in whatever order, and however short memory is, a count that is complete is the
+//! list's, and one that is not is no more than that.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,14 @@ use super::tests::{every_record, view};
 use super::*;
 use crate::kafka::broker::TopicId;
 use crate::kafka::fault::Kind;
-use crate::selection::{EventTypeFrom, Sample, Verdicts};
+use crate::ledger::{Charge, Ledger, Use};
+use crate::selection::{EventTypeFrom, Part, Sample, Verdicts};
 
 /// How many offsets a backfill spans here.
 const SPAN: Offset = 7;
+
+/// Memory: a quarter of it is enough for all selectors, with a few dozen matches each.
+const LIMIT: usize = 20_000;
 
 /// A record's type, and its key.
 type Record = (u8, u8);
@@ -37,11 +41,18 @@ enum Step {
     MakeAgain,
     /// Matches that nobody needs are dropped.
     Forget,
+    /// Others hold so much memory.
+    Hold(usize),
 }
 
 /// The world that the tail is of.
 struct World {
     tail: Arc<TopicTail>,
+    account: Account,
+    /// What others hold.
+    held: Charge,
+    /// How far the clock has been put forward.
+    later: Duration,
     id: u8,
     start: Offset,
     log: Vec<Record>,
@@ -86,7 +97,11 @@ impl World {
     fn new() -> World {
         let tail = Arc::new(TopicTail::spanning(SPAN, Topic::from("t")));
         let (log, subscribers) = (Vec::new(), Vec::new());
-        World { tail, id: 1, start: 0, log, subscribers, readers: [None, None] }
+        let ledger = Ledger::new(LIMIT);
+        let held = ledger.account("others").charge(Use::Asking, 0).expect("nothing");
+        let (account, later) = (ledger.account("shop"), Duration::ZERO);
+        let readers = [None, None];
+        World { tail, account, held, later, id: 1, start: 0, log, subscribers, readers }
     }
 
     fn end(&self) -> Offset {
@@ -109,7 +124,7 @@ impl World {
         let (start, end) = (self.start, self.end());
         let from = start + after.checked_rem(end - start + 1).unwrap_or(0);
         let shape = TopicShape { id: TopicId::of(self.id), partitions: 1 };
-        let view = View { shape, ..view() };
+        let view = View { shape, asked: Instant::now() + self.later, ..view() };
         let needs = [Need { partition: 0, from, start, end, seen }];
         let looked = self.tail.look(id, &needs, view);
         let waiting = &self.log[from as usize..];
@@ -123,6 +138,12 @@ impl World {
         let truth: usize = selectors.iter().map(of).sum();
         let counted = looked.counts[0] as usize;
         let complete = match looked.state {
+            Progress::Complete if looked.are_more => {
+                assert!(counted <= truth, "{counted} of {truth}, and more");
+                // Not known of any, so that the next look has them read again.
+                self.later += if counted == 0 { 2 * LET_GO_AGAIN_AFTER } else { Duration::ZERO };
+                counted > 0
+            }
             Progress::Complete => {
                 assert_eq!(counted, truth, "from {from} up to {end}");
                 true
@@ -132,6 +153,7 @@ impl World {
                 false
             }
             Progress::Outdated => false,
+            Progress::Failed(fault) if fault.kind == Kind::Exhausted => false,
             Progress::Failed(fault) => panic!("{fault}"),
         };
         self.take(looked.readings);
@@ -196,7 +218,7 @@ impl World {
             Step::Produce(records) => self.log.extend(records),
             Step::Follow(bits) => {
                 let selectors = selectors(bits);
-                self.subscribers.push((self.tail.follow(&selectors), selectors));
+                self.subscribers.push((self.tail.follow(&selectors, &self.account), selectors));
             }
             Step::Leave(number) => {
                 if number < self.subscribers.len() {
@@ -220,11 +242,13 @@ impl World {
                 self.readers = [None, None];
             }
             Step::Forget => self.tail.lock().drop_unneeded(),
+            Step::Hold(bytes) => drop(self.held.resize(bytes)),
         }
     }
 
     /// Reads until all is judged, and polls for each subscriber.
     fn settle(&mut self) {
+        self.step(Step::Hold(0));
         for number in 0..self.subscribers.len() {
             let mut left = 200;
             while !self.poll(number, 0) {
@@ -253,6 +277,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..9_u64).prop_map(Step::Trim),
         1 => Just(Step::MakeAgain),
         1 => Just(Step::Forget),
+        2 => (0..LIMIT).prop_map(Step::Hold),
     ]
 }
 

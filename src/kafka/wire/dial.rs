@@ -22,6 +22,7 @@ use super::frames::{FrameBudget, Traffic};
 use super::resolve::Resolver;
 use super::tls::TlsClient;
 use crate::coalescer::Tasks;
+use crate::ledger::Payers;
 
 /// How long an address is tried before the next one is tried beside it.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -39,23 +40,23 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// how often it looks: load balancers forget a connection without a word.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 
-/// What is shared by all connections of the process.
-#[derive(Clone, Default)]
+/// What is shared by all connections to one cluster.
 pub(in crate::kafka) struct Network {
-    pub(super) resolver: Arc<Resolver>,
+    resolver: Arc<Resolver>,
     asking: FrameBudget,
     following: FrameBudget,
     backfilling: FrameBudget,
 }
 
 impl Network {
-    /// As one cluster has it.
-    pub(in crate::kafka) fn of_cluster(&self) -> Self {
+    /// With the process's resolver, for a cluster that these pay for.
+    pub(in crate::kafka) fn new(resolver: &Arc<Resolver>, payers: &Arc<Payers>) -> Self {
+        let budget = |traffic| FrameBudget::new(payers, traffic);
         Self {
-            resolver: Arc::clone(&self.resolver),
-            asking: self.asking.of_cluster(),
-            following: self.following.of_cluster(),
-            backfilling: self.backfilling.of_cluster(),
+            resolver: Arc::clone(resolver),
+            asking: budget(Traffic::Asking),
+            following: budget(Traffic::Following),
+            backfilling: budget(Traffic::Backfilling),
         }
     }
 

@@ -260,6 +260,16 @@ impl ErrorCode {
         NAMES.get(usize::try_from(self.0).ok()?).copied()
     }
 
+    /// Whether a broker knows no such fetch session, or knows it otherwise.
+    pub fn is_of_session(self) -> bool {
+        [
+            Self::FETCH_SESSION_ID_NOT_FOUND,
+            Self::INVALID_FETCH_SESSION_EPOCH,
+            Self::FETCH_SESSION_TOPIC_ID_ERROR,
+        ]
+        .contains(&self)
+    }
+
     /// What to make of it.
     pub fn kind(self) -> ErrorKind {
         match self {

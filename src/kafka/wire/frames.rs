@@ -4,8 +4,8 @@
 //! - A reply's limit is known before it is read; one that announces more ends the connection.
 //! - The buffer grows with what has arrived, not with what was announced.
 //! - What a frame has beyond its first 64 KiB is taken out of a [`FrameBudget`], once those have
-//!   arrived: one of its cluster, and one that all clusters share. Over it a connection waits, until the
-//!   deadline of its request. So one cluster cannot hold what is there for all.
+//!   arrived: out of what its cluster may have under way, and of the memory of a namespace that uses the
+//!   cluster. Until there is room a connection waits, to the deadline of its request.
 //!
 //! # References
 //! - "Kafka protocol guide": a frame is an `INT32` size and as many bytes
@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection_error::{ConnectionError, Foreign};
+use crate::ledger::{Charge, Payers, Use};
 
 /// Bytes before a frame: its size.
 const PREFIX: usize = 4;
@@ -29,10 +30,7 @@ const FIRST_READ: usize = 4 * 1024;
 /// Bytes of a frame that need no share of the budget, and that are read at a time beyond.
 const STEP: usize = 64 * 1024;
 
-/// Bytes that all frames of the process may hold beyond their first 64 KiB each.
-const BUDGET: usize = 64 * 1024 * 1024;
-
-/// Bytes that those of one cluster may hold: one of the largest replies.
+/// Bytes that the frames of one cluster may hold beyond their first 64 KiB each: one of the largest replies.
 const CLUSTER_BUDGET: usize = 16 * 1024 * 1024;
 
 /// What a connection is for: what is asked is not to wait for room that records take.
@@ -46,15 +44,16 @@ pub(in crate::kafka) enum Traffic {
     Backfilling,
 }
 
-/// What large frames may hold, of one cluster and of all together. Clones share it.
+/// What large frames of one cluster and one kind of traffic may hold. Clones share it.
 #[derive(Debug, Clone)]
 pub(in crate::kafka) struct FrameBudget {
-    process: Arc<Semaphore>,
     cluster: Arc<Semaphore>,
+    payers: Arc<Payers>,
+    of: Use,
 }
 
 /// A part of the budget, given back when it is dropped.
-type Share = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+type Share = (OwnedSemaphorePermit, Charge);
 
 /// A frame without its size; gives back its share of the budget when it is dropped.
 #[derive(Debug)]
@@ -73,25 +72,23 @@ pub(super) struct FrameReader<S> {
     waiting: Option<BoxFuture<'static, Option<Share>>>,
 }
 
-impl Default for FrameBudget {
-    fn default() -> Self {
-        let budget = |bytes| Arc::new(Semaphore::new(bytes));
-        Self { process: budget(BUDGET), cluster: budget(CLUSTER_BUDGET) }
-    }
-}
-
 impl FrameBudget {
-    /// A cluster's own part of the process's.
-    pub(in crate::kafka) fn of_cluster(&self) -> Self {
-        Self { process: Arc::clone(&self.process), ..Self::default() }
+    /// What a cluster may hold that these pay for.
+    pub(super) fn new(payers: &Arc<Payers>, traffic: Traffic) -> Self {
+        let cluster = Arc::new(Semaphore::new(CLUSTER_BUDGET));
+        let of = match traffic {
+            Traffic::Asking => Use::Asking,
+            Traffic::Following | Traffic::Backfilling => Use::Reading,
+        };
+        Self { cluster, payers: Arc::clone(payers), of }
     }
 
     /// So many bytes, once they are there; `None` where no frame may be so large.
     async fn take(self, bytes: usize) -> Option<Share> {
-        let bytes = u32::try_from(bytes).ok()?;
+        let permits = u32::try_from(bytes).ok()?;
         // The cluster's first: what waits for that holds nothing of the others'.
-        let cluster = self.cluster.acquire_many_owned(bytes).await.ok()?;
-        Some((cluster, self.process.acquire_many_owned(bytes).await.ok()?))
+        let cluster = self.cluster.acquire_many_owned(permits).await.ok()?;
+        Some((cluster, self.payers.charge_when_free(self.of, bytes).await))
     }
 }
 
@@ -185,8 +182,21 @@ impl<S: AsyncRead + Unpin> FrameReader<S> {
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
+    use std::task::Poll;
 
     use super::*;
+    use crate::ledger::Ledger;
+
+    /// The budget of a cluster that is used by a namespace of its own, which has that much memory.
+    fn budget(ledger: &Arc<Ledger>) -> FrameBudget {
+        let payers = Arc::new(Payers::default());
+        payers.join(&ledger.account("shop"));
+        FrameBudget::new(&payers, Traffic::Asking)
+    }
+
+    fn ledger() -> Arc<Ledger> {
+        Ledger::new(64 * 1024 * 1024)
+    }
 
     fn framed(bytes: &[u8]) -> Vec<u8> {
         let size = i32::try_from(bytes.len()).expect("a small frame");
@@ -196,7 +206,7 @@ mod tests {
     #[tokio::test]
     async fn frames_come_one_after_another() {
         let all = [framed(b"one"), framed(b""), framed(&[7; 200_000])].concat();
-        let mut reader = FrameReader::new(Cursor::new(all), FrameBudget::default());
+        let mut reader = FrameReader::new(Cursor::new(all), budget(&ledger()));
         assert_eq!(reader.next(10).await.expect("a frame").bytes(), b"one");
         assert_eq!(reader.next(10).await.expect("a frame").bytes(), b"");
         let large = reader.next(200_000).await.expect("a frame");
@@ -216,7 +226,7 @@ mod tests {
             ("TLS", &alert, "TLS"),
         ];
         for (name, bytes, expected) in rows {
-            let mut reader = FrameReader::new(Cursor::new(bytes), FrameBudget::default());
+            let mut reader = FrameReader::new(Cursor::new(bytes), budget(&ledger()));
             let error = reader.next(100).await.expect_err(name).to_string();
             assert!(error.contains(expected), "{name}: {error}");
         }
@@ -226,30 +236,30 @@ mod tests {
     async fn memory_is_taken_for_what_has_arrived_and_not_for_what_is_announced() {
         let mut begun = framed(&[0; 16]);
         begun[..4].copy_from_slice(&100_000_000_i32.to_be_bytes());
-        let budget = FrameBudget::default();
-        let mut reader = FrameReader::new(Cursor::new(begun), budget.clone());
+        let mut reader = FrameReader::new(Cursor::new(begun), budget(&ledger()));
         assert_eq!(reader.next(200_000_000).await.expect_err("cut"), ConnectionError::Closed);
         assert!(reader.buffer.capacity() < 2 * (STEP + FIRST_READ), "{}", reader.buffer.capacity());
     }
 
     #[tokio::test]
     async fn large_frames_hold_their_share_of_the_budget_until_they_are_dropped() {
-        let budget = FrameBudget::default();
+        let ledger = ledger();
+        let budget = budget(&ledger);
         let large = framed(&[0; 1_000_000]);
         let mut reader = FrameReader::new(Cursor::new(large), budget.clone());
         let frame = reader.next(2_000_000).await.expect("a frame");
         let share = 1_000_000 - STEP;
-        assert_eq!(budget.process.available_permits(), BUDGET - share);
+        assert_eq!(ledger.used(), share);
         assert_eq!(budget.cluster.available_permits(), CLUSTER_BUDGET - share);
         drop(frame);
-        assert_eq!(budget.process.available_permits(), BUDGET);
+        assert_eq!(ledger.used(), 0);
         assert_eq!(budget.cluster.available_permits(), CLUSTER_BUDGET);
     }
 
     #[tokio::test]
     async fn a_cluster_that_holds_all_that_it_may_leaves_the_others_theirs() {
-        let budget = FrameBudget::default();
-        let [greedy, other] = [budget.of_cluster(), budget.of_cluster()];
+        let ledger = ledger();
+        let [greedy, other] = [budget(&ledger), budget(&ledger)];
         let held = greedy.clone().take(CLUSTER_BUDGET).await.expect("a share");
         let more = greedy.take(1);
         tokio::pin!(more);
@@ -257,5 +267,25 @@ mod tests {
         assert!(other.take(CLUSTER_BUDGET).await.is_some());
         drop(held);
         assert!(more.await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_namespace_whose_clusters_hold_all_that_it_may_leaves_the_others_theirs() {
+        let ledger = ledger();
+        let mut held = Vec::new();
+        let waiting = loop {
+            let mut share = Box::pin(budget(&ledger).take(CLUSTER_BUDGET));
+            match futures_util::poll!(&mut share) {
+                Poll::Ready(share) => held.push(share),
+                Poll::Pending => break share,
+            }
+        };
+        assert_eq!(held.len(), 2, "a half of 64 MiB");
+        let payers = Arc::new(Payers::default());
+        payers.join(&ledger.account("other"));
+        let other = FrameBudget::new(&payers, Traffic::Asking);
+        assert!(other.take(CLUSTER_BUDGET).await.is_some());
+        held.clear();
+        assert!(waiting.await.is_some());
     }
 }

@@ -49,5 +49,6 @@ pub use frame::{Decoded, Frame, correlation_id, decode_frame, request_frame};
 pub(in crate::kafka) use frames::{Received, Traffic};
 pub use reader::{DecodeError, Reader};
 pub use requests::{Answer, BrokerId, Refusal, Request};
+pub(in crate::kafka) use resolve::Resolver;
 pub use versions::{ApiKey, BrokerVersions};
 pub use writer::{EncodeError, Writer};

@@ -1,7 +1,7 @@
 //! How do the bytes of a compressed batch come out, a piece at a time and no more than they may?
 //!
 //! - Pieces come into one buffer, which the caller keeps between batches. It holds what is not read
-//!   yet, and grows as far as one record needs.
+//!   yet, and grows as far as one record needs; beyond 4 MiB only as far as somebody pays for it.
 //! - What may come out is bounded by what went in, so that a small batch cannot keep a reader busy.
 //! - Checksums of LZ4 and zstd are not compared: the batch's own checksum is of the same bytes.
 //!
@@ -12,6 +12,7 @@
 
 use std::fmt;
 use std::io::Read;
+use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
@@ -19,6 +20,7 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use super::error::BatchError;
 use super::lz4::Lz4;
 use super::snappy::Snappy;
+use crate::ledger::{Charge, Payers, Use};
 
 /// Bytes that may come out of a batch.
 pub const MAX_BATCH: usize = 256 * 1024 * 1024;
@@ -71,6 +73,9 @@ pub(super) struct Window {
     end: usize,
     /// Bytes that may still come.
     allowed: usize,
+    /// Who pays for the buffer where it is large; without any it costs nothing.
+    payers: Option<Arc<Payers>>,
+    charge: Option<Charge>,
 }
 
 /// The rest of a compressed batch.
@@ -126,10 +131,15 @@ impl fmt::Display for Codec {
 }
 
 impl Scratch {
+    /// Has these pay for what the next batches take.
+    pub(in crate::kafka) fn charge_to(&mut self, payers: &Arc<Payers>) {
+        self.window.payers = Some(Arc::clone(payers));
+    }
+
     /// Gives back what a large batch took.
     pub(super) fn shrink(&mut self) {
         if self.window.buffer.len() > KEPT_BYTES {
-            self.window = Window::default();
+            self.window = Window { payers: self.window.payers.take(), ..Window::default() };
         }
     }
 
@@ -160,7 +170,10 @@ impl Window {
     }
 
     /// Room for as many bytes after what is filled.
-    pub(super) fn room(&mut self, bytes: usize) -> &mut [u8] {
+    ///
+    /// # Errors
+    /// Nobody has the memory.
+    pub(super) fn room(&mut self, bytes: usize) -> Result<&mut [u8], BatchError> {
         if self.buffer.len().saturating_sub(self.end) < bytes {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end = self.end.saturating_sub(self.start);
@@ -169,11 +182,24 @@ impl Window {
             if needed > self.buffer.len() {
                 // A record that grows by pieces is copied a few times and not once for each.
                 let grown = needed.max(self.end.saturating_mul(2));
+                self.charge_for(grown)?;
                 self.buffer.resize(grown, 0);
             }
         }
         let end = self.end.saturating_add(bytes);
-        self.buffer.get_mut(self.end..end).unwrap_or_default()
+        Ok(self.buffer.get_mut(self.end..end).unwrap_or_default())
+    }
+
+    fn charge_for(&mut self, bytes: usize) -> Result<(), BatchError> {
+        let Some(payers) = self.payers.as_ref().filter(|_| bytes > KEPT_BYTES) else {
+            return Ok(());
+        };
+        if self.charge.as_mut().is_some_and(|charge| charge.resize(bytes).is_ok()) {
+            return Ok(());
+        }
+        // Nobody pays any more where nobody reads for anyone: that ends with what is judged now.
+        self.charge = payers.charge(Use::Reading, bytes).transpose().map_err(BatchError::Memory)?;
+        Ok(())
     }
 
     /// Bytes of the room are filled.
@@ -250,7 +276,7 @@ impl Zstd<'_, '_> {
             self.decoder.decode_blocks(&mut self.rest, one).map_err(|_| fault(CUT))?;
         }
         let piece = self.decoder.can_collect().min(PIECE_BYTES);
-        let read = self.decoder.read(window.room(piece)).map_err(|_| fault(CUT))?;
+        let read = self.decoder.read(window.room(piece)?).map_err(|_| fault(CUT))?;
         window.fill(read);
         self.open = !self.decoder.is_finished() || self.decoder.can_collect() > 0;
         Ok(true)
@@ -325,7 +351,7 @@ fn zstd_frame(bytes: &[u8]) -> Option<ZstdFrame> {
 
 fn gzip(from: &mut MultiGzDecoder<&[u8]>, window: &mut Window) -> Result<bool, BatchError> {
     let damaged = |_| Codec::Gzip.fault("they are damaged or cut");
-    let read = from.read(window.room(PIECE_BYTES)).map_err(damaged)?;
+    let read = from.read(window.room(PIECE_BYTES)?).map_err(damaged)?;
     window.fill(read);
     Ok(read > 0)
 }

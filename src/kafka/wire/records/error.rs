@@ -3,6 +3,7 @@
 //! An error has numbers and names of ours alone, nothing that a broker wrote.
 
 use super::decompress::Codec;
+use crate::ledger::Exhausted;
 
 /// Why bytes are no record batches.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +76,9 @@ pub enum BatchError {
         /// The largest window.
         max: u64,
     },
+    /// What comes out takes more memory than those may have who read it.
+    #[error("there is no memory for what comes out of a batch: {0}")]
+    Memory(Exhausted),
     /// A record that is longer than is allowed.
     #[error("a record of {bytes} bytes is too long; at most {max} are read")]
     RecordTooLong {

@@ -70,11 +70,11 @@ impl<'a> Lz4<'a> {
             self.number("the checksum of a block is missing")?;
         }
         let out = if plain {
-            let out = window.room(size);
+            let out = window.room(size)?;
             out.copy_from_slice(block);
             out
         } else {
-            let room = window.room(frame.max_block.min(size.saturating_mul(PER_BYTE)));
+            let room = window.room(frame.max_block.min(size.saturating_mul(PER_BYTE)))?;
             let bytes = if frame.linked {
                 lz4_flex::block::decompress_into_with_dict(block, room, &self.history)
             } else {

@@ -50,7 +50,7 @@ impl<'a> Snappy<'a> {
         if stated > MAX_BLOCK {
             return Err(fault("a block has more than 64 MiB"));
         }
-        let room = window.room(stated);
+        let room = window.room(stated)?;
         let bytes = snap::raw::Decoder::new().decompress(block, room).map_err(damaged)?;
         window.fill(bytes);
         Ok(true)

@@ -14,13 +14,21 @@
 //!
 //! An [`Epoch`] tells what belongs together. A partition that has to be read anew (its topic was made
 //! again, its log truncated or trimmed past the tail) gets a new one, and so does each backfill.
-//! Whatever a thread still brings of an old one is dropped. A selector that is added while a batch is
-//! being judged is told by `version`, and speaks for the log only from after that batch.
+//! Whatever a thread still brings of an old one is dropped.
+//!
+//! Matches are charged to the namespaces whose triggers select them. Where those have no room left, the
+//! earliest are let go of, and a count that reaches back to them is a lower bound. When nothing is left of a
+//! lower bound they are read again from time to time, so that there is an answer again once there is room.
+//!
+//! - `selectors`: what is selected · `partition`: a partition, its states and what leads from one to the next
 //!
 //! # References
 //! - KIP-98: under `read_committed` a partition ends at the last stable offset, and control records
 //!   and aborted records take offsets but are not delivered
 //! - KIP-516: a topic that is made again has another id
+
+mod partition;
+mod selectors;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -29,18 +37,26 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub(super) use self::partition::Epoch;
+use self::partition::{Backfill, Break, Kept, PartitionTail, Stretch};
+use self::selectors::Selectors;
+pub(super) use self::selectors::{Judging, Selector, SelectorVersion};
 use super::broker::TopicShape;
 use super::by_partition::ByPartition;
 use super::fault::Fault;
-use super::index::{KeyHash, MAX_KEYS, Matches};
+use super::index::{KeyHash, MAX_KEYS};
 use super::names::{Offset, Partition, Topic};
 use super::reader::{ReadTicket, Reading};
+use crate::ledger::Account;
 use crate::lock::lock;
-use crate::selection::{Judge, Part, Slot};
+use crate::selection::{Judge, Slot};
 
 /// A record that a compacted topic once held may be gone; matches in one are read again when they
 /// were last read longer ago than this.
 const COMPACTED_STALE_AFTER: Duration = Duration::from_secs(1);
+
+/// How often matches are read again that were all let go of for want of memory.
+const LET_GO_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// How many offsets one backfill spans: half a second of reading, which is what a poll waits at most
 /// for the backfills of others.
@@ -54,14 +70,6 @@ pub(super) struct TopicTail {
     topic: Topic,
     state: Mutex<State>,
     moved: Notify,
-}
-
-/// What is selected on a topic, by one trigger or many, and counted on its own.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Selector {
-    pub(super) part: Part,
-    /// Whether keys are told apart.
-    pub(super) by_key: bool,
 }
 
 /// What a poll needs of one partition.
@@ -92,6 +100,8 @@ pub(super) struct View {
 pub(super) struct Seen {
     /// For each need how many matches are known, all selectors together.
     pub(super) counts: Vec<u64>,
+    /// Whether some that are known of were let go of, so that the counts are lower bounds.
+    pub(super) are_more: bool,
     pub(super) state: Progress,
     /// What the readers have to do for the rest.
     pub(super) readings: Vec<Reading>,
@@ -101,10 +111,11 @@ pub(super) struct Seen {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Progress {
     Complete,
-    /// Offsets judged and offsets to go.
+    /// Offsets judged and offsets to go, and what keeps them from being judged now, if anything does.
     Reading {
         judged: Offset,
         behind: Offset,
+        fault: Option<Fault>,
     },
     /// What the poll brought is older than what has happened since: ask again.
     Outdated,
@@ -112,19 +123,8 @@ pub(super) enum Progress {
     Failed(Fault),
 }
 
-/// What a reader needs to judge a batch of one partition.
-pub(super) struct Judging {
-    pub(super) judge: Arc<Judge>,
-    pub(super) by_key: bool,
-    pub(super) version: u64,
-}
-
 /// A trigger on a topic, as its tail knows it.
 pub(super) type SubscriberId = u64;
-
-/// Which reading of a partition something belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Epoch(u64);
 
 /// A match that a reader found.
 pub(super) type Match = (Slot, Offset, KeyHash);
@@ -133,14 +133,7 @@ struct State {
     /// How many offsets a backfill spans.
     span: Offset,
     shape: Option<TopicShape>,
-    /// By slot.
-    selectors: Vec<Option<Selected>>,
-    slots: HashMap<Selector, Slot>,
-    /// Slots that hold nothing.
-    free: Vec<Slot>,
-    judge: Arc<Judge>,
-    by_key: bool,
-    version: u64,
+    selectors: Selectors,
     /// The last one given to a partition or a backfill.
     last_epoch: Epoch,
     partitions: ByPartition<PartitionTail>,
@@ -152,51 +145,11 @@ struct State {
 
 /// One trigger on the topic.
 struct Subscriber {
+    /// Pays for what is found for it.
+    account: Account,
     slots: Vec<Slot>,
     /// From where on it last needed each partition.
     needs: ByPartition<Offset>,
-}
-
-struct Selected {
-    selector: Selector,
-    triggers: usize,
-    /// The version of the judge that first had it.
-    since: u64,
-    /// Of how many records it could not be told whether they match.
-    indeterminate: u64,
-}
-
-struct PartitionTail {
-    epoch: Epoch,
-    /// Every record before this has been judged.
-    position: Offset,
-    /// By slot.
-    matches: HashMap<Slot, Matches>,
-    lost: Option<Break>,
-    /// The same of a backfill.
-    cut: Option<Break>,
-    fault: Option<Fault>,
-    /// From where on a slot's matches are wanted, where they do not reach that far back.
-    wanted: HashMap<Slot, Offset>,
-    backfill: Option<Backfill>,
-    /// When the matches of a slot were last read again, on a compacted topic.
-    read_again: HashMap<Slot, Instant>,
-}
-
-/// The end of a reading before its time, which must begin anew.
-struct Break {
-    at: Instant,
-    /// What a poll that needed it fails with; without it the poll asks again.
-    fault: Option<Fault>,
-}
-
-/// A reading of a stretch before the tail.
-struct Backfill {
-    epoch: Epoch,
-    until: Offset,
-    /// With the version since which each is selected.
-    slots: HashMap<Slot, u64>,
-    fault: Option<Fault>,
 }
 
 impl TopicTail {
@@ -210,12 +163,7 @@ impl TopicTail {
             state: Mutex::new(State {
                 span,
                 shape: None,
-                selectors: Vec::new(),
-                slots: HashMap::new(),
-                free: Vec::new(),
-                judge: Arc::new(Judge::new([])),
-                by_key: false,
-                version: 0,
+                selectors: Selectors::new(),
                 last_epoch: Epoch::default(),
                 partitions: ByPartition::new(),
                 subscribers: HashMap::new(),
@@ -235,31 +183,25 @@ impl TopicTail {
         self.moved.notified()
     }
 
-    /// Adds a trigger with what it selects.
-    pub(super) fn follow(&self, selectors: &[Selector]) -> SubscriberId {
+    /// Adds a trigger with what it selects; `account` pays for what is found for it.
+    pub(super) fn follow(&self, selectors: &[Selector], account: &Account) -> SubscriberId {
         let mut state = self.lock();
-        let known = state.slots.len();
-        let slots = selectors.iter().map(|selector| state.slot_of(selector)).collect();
-        if state.slots.len() > known {
-            state.compile();
-        }
+        let (slots, joined) = state.selectors.add(selectors, account);
+        state.recover(&joined);
         state.last_subscriber += 1;
         let id = state.last_subscriber;
-        state.subscribers.insert(id, Subscriber { slots, needs: ByPartition::new() });
+        let (account, needs) = (account.clone(), ByPartition::new());
+        state.subscribers.insert(id, Subscriber { account, slots, needs });
         id
     }
 
     /// Lets go of what one trigger selected; true when nobody is left.
     pub(super) fn leave(&self, subscriber: SubscriberId) -> bool {
         let mut state = self.lock();
-        let known = state.slots.len();
-        if let Some(subscriber) = state.subscribers.remove(&subscriber) {
-            for slot in subscriber.slots {
-                state.release(slot);
-            }
-        }
-        if state.slots.len() < known {
-            state.compile();
+        if let Some(Subscriber { account, slots, .. }) = state.subscribers.remove(&subscriber) {
+            let empty = state.selectors.remove(&slots, &account);
+            state.forget(&empty);
+            state.repay(&slots);
         }
         state.subscribers.is_empty()
     }
@@ -284,8 +226,12 @@ impl TopicTail {
         view: View,
     ) -> Seen {
         let mut state = self.lock();
-        let mut seen =
-            Seen { counts: vec![0; needs.len()], state: Progress::Complete, readings: Vec::new() };
+        let mut seen = Seen {
+            counts: vec![0; needs.len()],
+            are_more: false,
+            state: Progress::Complete,
+            readings: Vec::new(),
+        };
         let Some(slots) = state.note_needs(subscriber, needs) else {
             seen.state = Progress::Outdated;
             return seen;
@@ -308,68 +254,62 @@ impl TopicTail {
                 continue;
             };
             let mut missing = need.end.saturating_sub(tail.position.max(need.from));
-            for slot in &slots {
-                let counted = tail.matches[slot].count(need.from);
+            for kept in slots.iter().filter_map(|slot| tail.matches.get(slot)) {
+                let counted = kept.count(need.from);
                 *count += counted.count;
+                seen.are_more |= counted.are_more;
                 if !counted.complete {
-                    missing = missing.max(tail.matches[slot].from() - need.from);
+                    missing = missing.max(kept.from() - need.from);
                 }
             }
             behind += missing;
             judged += need.end.saturating_sub(need.from).saturating_sub(missing);
         }
         if seen.state == Progress::Complete && behind > 0 {
-            let fault = needs.iter().find_map(|need| {
-                let tail = state.partitions.get(need.partition)?;
-                let of_backfill = || tail.backfill.as_ref().and_then(|of| of.fault.clone());
-                tail.fault.clone().filter(Fault::is_lasting).or_else(|| {
-                    // Whoever does not need the backfill is not told.
-                    let needs_it = slots.iter().any(|slot| !tail.knows(slot, need.from));
-                    needs_it.then(of_backfill).flatten()
-                })
-            });
-            seen.state = match fault {
-                Some(fault) => Progress::Failed(fault),
-                None => Progress::Reading { judged, behind },
+            let fault = needs
+                .iter()
+                .find_map(|need| state.partitions.get(need.partition)?.fault(&slots, *need));
+            seen.state = match fault.cloned() {
+                Some(fault) if fault.is_lasting() => Progress::Failed(fault),
+                fault => Progress::Reading { judged, behind, fault },
             };
         }
         seen
     }
 
-    /// How many distinct keys match at or after each need, all partitions together, and whether there are
-    /// no more; `None` for a trigger that has left.
+    /// How many distinct keys match at or after each need, all partitions together, and whether there may
+    /// be more; `None` for a trigger that has left.
     pub(super) fn keys(&self, subscriber: SubscriberId, needs: &[Need]) -> Option<(u64, bool)> {
         let state = self.lock();
         let slots = &state.subscribers.get(&subscriber)?.slots;
         let mut keys = HashSet::new();
-        let mut all = true;
+        let mut are_more = false;
         for need in needs {
             if let Some(tail) = state.partitions.get(need.partition) {
                 for slot in slots {
-                    if let Some(matches) = tail.matches.get(slot) {
-                        all &= matches.collect_keys(need.from, &mut keys);
+                    if let Some(kept) = tail.matches.get(slot) {
+                        are_more |= kept.matches().collect_keys(need.from, &mut keys);
                         // As many as one partition keeps are as good as all.
                         if keys.len() > MAX_KEYS {
-                            return Some((MAX_KEYS as u64, false));
+                            return Some((MAX_KEYS as u64, true));
                         }
                     }
                 }
             }
         }
-        Some((keys.len() as u64, all))
+        Some((keys.len() as u64, are_more))
     }
 
     /// What the tail's next batch is judged with.
     pub(super) fn judging(&self) -> Judging {
-        let state = self.lock();
-        Judging { judge: Arc::clone(&state.judge), by_key: state.by_key, version: state.version }
+        self.lock().selectors.judging()
     }
 
     /// The tail has judged everything before `position`, and found these, in rising order.
     pub(super) fn append(
         &self,
         ticket: &ReadTicket,
-        version: u64,
+        version: SelectorVersion,
         position: Offset,
         found: &[Match],
         indeterminate: &[Slot],
@@ -377,32 +317,12 @@ impl TopicTail {
         let mut state = self.lock();
         let State { selectors, partitions, .. } = &mut *state;
         let current = partitions.get_mut(ticket.partition());
-        let Some(tail) = current.filter(|tail| tail.epoch == ticket.epoch()) else {
+        let Some(partition) = current.filter(|of| of.tail.epoch() == Some(ticket.epoch())) else {
             return;
         };
-        // A slot may have been given away, or to another selector, since the judge was made.
-        let judged = |slot: Slot| {
-            let selected = selectors.get(slot.0 as usize).and_then(Option::as_ref);
-            selected.filter(|selected| selected.since <= version)
-        };
-        for (slot, offset, key) in found {
-            if let Some(selected) = judged(*slot) {
-                let from = tail.position;
-                let matches = tail.matches.entry(*slot);
-                let matches = matches.or_insert_with(|| Matches::new(from, selected.by_key()));
-                matches.push(*offset, *key);
-            }
-        }
-        tail.position = tail.position.max(position);
-        tail.fault = None;
-        for (slot, matches) in &mut tail.matches {
-            if judged(*slot).is_none() {
-                // Selected while this batch was being judged without it.
-                matches.drop_before(tail.position);
-            }
-        }
+        partition.append(selectors, version, position, found);
         for slot in indeterminate {
-            if let Some(selected) = selectors.get_mut(slot.0 as usize).and_then(Option::as_mut)
+            if let Some(selected) = selectors.get_mut(*slot)
                 && selected.since <= version
             {
                 selected.warn_of_indeterminate(&self.topic, ticket.partition(), position);
@@ -423,99 +343,69 @@ impl TopicTail {
     ) -> Option<Reading> {
         let mut state = self.lock();
         let State { selectors, partitions, .. } = &mut *state;
-        let tail = partitions.get_mut(ticket.partition())?;
-        let backfill =
-            tail.backfill.as_mut().filter(|backfill| backfill.epoch == ticket.epoch())?;
-        backfill.fault = None;
-        backfill.slots.retain(|slot, since| {
-            let selected = selectors.get(slot.0 as usize).and_then(Option::as_ref);
-            selected.is_some_and(|selected| selected.since == *since)
-        });
-        for (slot, offset, key) in found {
-            if backfill.slots.contains_key(slot)
-                && let Some(matches) = tail.matches.get_mut(slot)
-            {
-                matches.push_backfill(*offset, *key);
-            }
+        let partition = partitions.get_mut(ticket.partition())?;
+        if partition.backfill.epoch() != Some(ticket.epoch()) {
+            return None;
         }
         for slot in indeterminate {
-            if backfill.slots.contains_key(slot)
-                && let Some(selected) = selectors.get_mut(slot.0 as usize).and_then(Option::as_mut)
+            if partition.is_backfilled(*slot)
+                && let Some(selected) = selectors.get_mut(*slot)
             {
                 selected.warn_of_indeterminate(&self.topic, ticket.partition(), reached);
             }
         }
-        for slot in backfill.slots.keys() {
-            if let Some(matches) = tail.matches.get_mut(slot) {
-                matches.reach_backfill(reached);
-            }
-        }
-        let mut next = None;
-        if reached >= backfill.until {
-            tail.backfill = None;
-            next = state.begin_backfill(self, ticket.partition());
-        }
+        partition.append_backfill(selectors, reached, found);
+        let is_over = partition.backfill == Backfill::Idle;
+        let next = is_over.then(|| state.begin_backfill(self, ticket.partition())).flatten();
         drop(state);
         self.moved.notify_waiters();
         next
     }
 
-    /// Reading failed, for the tail or for a backfill.
+    /// Reading failed, for the tail or for a backfill. Where the log does not hold the position any
+    /// more, it is over; polls that come with the new log start say what they want of the rest.
     pub(super) fn fail(&self, ticket: &ReadTicket, fault: Fault) {
-        let mut state = self.lock();
-        if let Some(tail) = state.partitions.get_mut(ticket.partition()) {
-            let gone = fault.loses_position();
-            if gone {
-                // A backfill's stretch is no longer there; polls that come with the new log start say
-                // what they want of the rest.
-                tail.break_off(ticket, None);
+        self.change(ticket, |partition| {
+            if fault.loses_position() {
+                partition.break_off(ticket.epoch(), Break { at: Instant::now(), fault: None });
+            } else {
+                partition.fail(ticket.epoch(), fault);
             }
-            if tail.epoch == ticket.epoch() {
-                tail.fault = Some(fault);
-            } else if let Some(backfill) = tail.backfill_of(ticket) {
-                backfill.fault = Some(fault);
-            }
-        }
-        drop(state);
-        self.moved.notify_waiters();
+        });
     }
 
     /// What kept a partition from being read is over, though there is nothing to read.
     pub(super) fn heal(&self, ticket: &ReadTicket) {
-        if let Some(tail) = self.lock().partitions.get_mut(ticket.partition()) {
-            if tail.epoch == ticket.epoch() {
-                tail.fault = None;
-            } else if let Some(backfill) = tail.backfill_of(ticket) {
-                backfill.fault = None;
-            }
+        if let Some(partition) = self.lock().partitions.get_mut(ticket.partition()) {
+            partition.heal(ticket.epoch());
         }
     }
 
     /// Reading cannot go on, and polls that wait for it fail; the next one has it begun anew.
     pub(super) fn break_off(&self, ticket: &ReadTicket, fault: Fault) {
-        if let Some(tail) = self.lock().partitions.get_mut(ticket.partition()) {
-            tail.break_off(ticket, Some(fault));
-        }
-        self.moved.notify_waiters();
+        let end = Break { at: Instant::now(), fault: Some(fault) };
+        self.change(ticket, |partition| partition.break_off(ticket.epoch(), end));
     }
 
     /// Nobody reads for this ticket any more; where its partition is still read for it, that begins
     /// anew.
     pub(super) fn let_go(&self, ticket: &ReadTicket) {
-        if let Some(tail) = self.lock().partitions.get_mut(ticket.partition()) {
-            tail.break_off(ticket, None);
-        }
-        self.moved.notify_waiters();
+        let end = Break { at: Instant::now(), fault: None };
+        self.change(ticket, |partition| partition.break_off(ticket.epoch(), end));
     }
 
     /// Whether a ticket is still what its partition is read for.
     pub(super) fn wants(&self, ticket: &ReadTicket) -> bool {
         let state = self.lock();
-        let tail = state.partitions.get(ticket.partition());
-        tail.is_some_and(|tail| {
-            let backfill = tail.backfill.as_ref().map(|backfill| backfill.epoch);
-            tail.epoch == ticket.epoch() || backfill == Some(ticket.epoch())
-        })
+        let partition = state.partitions.get(ticket.partition());
+        partition.is_some_and(|partition| partition.is_read_under(ticket.epoch()))
+    }
+
+    fn change(&self, ticket: &ReadTicket, change: impl FnOnce(&mut PartitionTail)) {
+        if let Some(partition) = self.lock().partitions.get_mut(ticket.partition()) {
+            change(partition);
+        }
+        self.moved.notify_waiters();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -523,48 +413,40 @@ impl TopicTail {
     }
 }
 
-impl Epoch {
-    /// The next one, which is the last given from now on.
-    fn advance(&mut self) -> Epoch {
-        self.0 += 1;
-        *self
-    }
-}
-
 impl State {
-    fn slot_of(&mut self, selector: &Selector) -> Slot {
-        if let Some(slot) = self.slots.get(selector)
-            && let Some(selected) = &mut self.selectors[slot.0 as usize]
-        {
-            selected.triggers += 1;
-            return *slot;
+    /// Drops what was found for selectors that nobody has any more.
+    fn forget(&mut self, slots: &[Slot]) {
+        for partition in self.partitions.values_mut() {
+            for slot in slots {
+                partition.matches.remove(slot);
+                partition.wanted.remove(slot);
+                partition.read_again.remove(slot);
+            }
         }
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.selectors.push(None);
-            Slot(self.selectors.len() as u32 - 1)
-        });
-        self.selectors[slot.0 as usize] = Some(Selected {
-            selector: selector.clone(),
-            triggers: 1,
-            since: self.version + 1,
-            indeterminate: 0,
-        });
-        self.slots.insert(selector.clone(), slot);
-        slot
     }
 
-    fn release(&mut self, slot: Slot) {
-        let entry = &mut self.selectors[slot.0 as usize];
-        if let Some(selected) = entry.as_mut() {
-            selected.triggers -= 1;
-            if selected.triggers == 0 {
-                self.slots.remove(&selected.selector);
-                *entry = None;
-                self.free.push(slot);
-                for tail in self.partitions.values_mut() {
-                    tail.matches.remove(&slot);
-                    tail.wanted.remove(&slot);
-                    tail.read_again.remove(&slot);
+    /// Has matches read again that were let go of, as there is one more who may pay for them.
+    fn recover(&mut self, slots: &[Slot]) {
+        for partition in self.partitions.values_mut() {
+            for slot in slots {
+                if let Some(kept) = partition.matches.get_mut(slot)
+                    && kept.matches().has_let_go()
+                {
+                    kept.drop_before(partition.position);
+                }
+            }
+        }
+    }
+
+    /// Has those pay for matches who still have them.
+    fn repay(&mut self, slots: &[Slot]) {
+        let State { selectors, partitions, .. } = self;
+        for partition in partitions.values_mut() {
+            for slot in slots {
+                if let Some(selected) = selectors.get(*slot)
+                    && let Some(kept) = partition.matches.get_mut(slot)
+                {
+                    kept.repay(&selected.payers);
                 }
             }
         }
@@ -605,19 +487,6 @@ impl State {
         }
     }
 
-    /// Makes the judge fit what is selected, if it does not.
-    fn compile(&mut self) {
-        let selected = || {
-            let selectors = self.selectors.iter().enumerate();
-            selectors.filter_map(|(slot, selected)| Some((Slot(slot as u32), selected.as_ref()?)))
-        };
-        self.by_key = selected().any(|(_, selected)| selected.selector.by_key);
-        self.judge = Arc::new(Judge::new(
-            selected().map(|(slot, selected)| (slot, selected.selector.part.clone())),
-        ));
-        self.version += 1;
-    }
-
     /// Sees to it that a partition is read as a need asks, and says what keeps it from being so.
     fn ready(
         &mut self,
@@ -627,54 +496,27 @@ impl State {
         view: View,
         readings: &mut Vec<Reading>,
     ) -> Result<(), Progress> {
-        if let Some(tail) = self.partitions.get(need.partition) {
-            let truncated = need.end < need.seen.min(tail.position);
-            let trimmed = need.start > tail.position;
-            tail.is_whole(slots, need, view)?;
-            if tail.lost.is_some() || truncated || trimmed {
+        if let Some(partition) = self.partitions.get(need.partition) {
+            partition.is_whole(slots, need, view)?;
+            if partition.is_past(need) {
                 self.partitions.remove(need.partition);
             }
         }
         let State { selectors, partitions, last_epoch, span, .. } = self;
-        let tail = partitions.or_insert_with(need.partition, || {
+        let partition = partitions.or_insert_with(need.partition, || {
             let epoch = last_epoch.advance();
             let ticket = ReadTicket::new(Arc::clone(topic_tail), need.partition, epoch);
             let position = need.from.max(need.end.saturating_sub(*span)).min(need.end);
             readings.push(Reading::following(ticket, view.shape.id, position));
-            PartitionTail {
-                epoch,
-                position,
-                matches: HashMap::new(),
-                lost: None,
-                cut: None,
-                fault: None,
-                wanted: HashMap::new(),
-                backfill: None,
-                read_again: HashMap::new(),
-            }
+            PartitionTail::new(epoch, position)
         });
         for slot in slots {
-            let position = tail.position;
-            let by_key = selectors[slot.0 as usize].as_ref().is_some_and(Selected::by_key);
-            let matches = tail.matches.entry(*slot);
-            let matches = matches.or_insert_with(|| Matches::new(position, by_key));
-            if view.compacted {
-                let known = matches.count(need.from);
-                let last = tail.read_again.entry(*slot).or_insert(view.asked);
-                if !known.complete {
-                    // Being read: beginning anew for each who asks meanwhile would never end.
-                    *last = view.asked.max(*last);
-                } else if known.count > 0 && view.asked > *last + COMPACTED_STALE_AFTER {
-                    *last = Instant::now();
-                    matches.drop_before(tail.position);
-                }
-            }
-            if matches.from() > need.from {
-                let wanted = tail.wanted.entry(*slot).or_insert(need.from);
-                *wanted = need.from.min(*wanted);
+            if let Some(selected) = selectors.get(*slot) {
+                let wanted = partition.want(*slot, selected, need.from, view);
+                wanted.map_err(Progress::Failed)?;
             }
         }
-        if tail.backfill.is_none() {
+        if partition.backfill.epoch().is_none() {
             readings.extend(self.begin_backfill(topic_tail, need.partition));
         }
         Ok(())
@@ -689,92 +531,28 @@ impl State {
         let id = self.shape?.id;
         let State { selectors, partitions, last_epoch, span, .. } = self;
         let tail = partitions.get_mut(partition)?;
-        let PartitionTail { wanted, matches, .. } = tail;
+        let PartitionTail { wanted, matches, backfill, .. } = tail;
         wanted.retain(|slot, from| matches.get(slot).is_some_and(|known| known.from() > *from));
-        let until = wanted.keys().map(|slot| matches[slot].from()).max()?;
+        let known_from = |slot: &Slot| matches.get(slot).map(Kept::from);
+        let until = wanted.keys().filter_map(known_from).max()?;
         let first = wanted.values().min().copied()?;
         let from = first.max(until.saturating_sub(*span));
         let epoch = last_epoch.advance();
         let mut parts = Vec::new();
-        let mut backfill = Backfill { epoch, until, slots: HashMap::new(), fault: None };
+        let mut stretch = Stretch { epoch, until, slots: HashMap::new(), fault: None };
         for slot in wanted.keys() {
             if let Some(known) = matches.get_mut(slot)
                 && known.from() > from
-                && let Some(selected) = selectors[slot.0 as usize].as_ref()
+                && let Some(selected) = selectors.get(*slot)
             {
                 known.begin_backfill(from);
-                backfill.slots.insert(*slot, selected.since);
+                stretch.slots.insert(*slot, selected.since);
                 parts.push((*slot, selected.selector.part.clone()));
             }
         }
-        let by_key = selectors.iter().flatten().any(Selected::by_key);
-        tail.backfill = Some(backfill);
+        *backfill = Backfill::Running(stretch);
         let ticket = ReadTicket::new(Arc::clone(topic_tail), partition, epoch);
-        Some(Reading::backfill(ticket, id, from, Judge::new(parts), by_key))
-    }
-}
-
-impl PartitionTail {
-    /// The backfill that a ticket is for.
-    fn backfill_of(&mut self, ticket: &ReadTicket) -> Option<&mut Backfill> {
-        self.backfill.as_mut().filter(|backfill| backfill.epoch == ticket.epoch())
-    }
-
-    /// Whether a slot's matches reach back to an offset.
-    fn knows(&self, slot: &Slot, from: Offset) -> bool {
-        self.matches.get(slot).is_some_and(|known| known.from() <= from)
-    }
-
-    /// Ends what is read for this ticket, if it still is.
-    fn break_off(&mut self, ticket: &ReadTicket, fault: Option<Fault>) {
-        let at = Instant::now();
-        if self.epoch == ticket.epoch() {
-            // Whoever fails is told first, and lets go afterwards.
-            let fault = fault.or_else(|| self.lost.take().and_then(|lost| lost.fault));
-            self.lost = Some(Break { at, fault });
-        } else if self.backfill_of(ticket).is_some() {
-            self.cut = Some(Break { at, fault });
-            self.backfill = None;
-            self.wanted.clear();
-        }
-    }
-
-    /// Whether nothing has broken off since a poll asked, and what to tell it otherwise.
-    fn is_whole(&self, slots: &[Slot], need: Need, view: View) -> Result<(), Progress> {
-        let of = |end: &Option<Break>| {
-            end.as_ref().filter(|end| end.at >= view.asked).map(|end| end.fault.clone())
-        };
-        let knows = |slot| self.knows(slot, need.from);
-        let fault = match (of(&self.lost), of(&self.cut)) {
-            (None, None) => return Ok(()),
-            (Some(Some(fault)), _) => Some(fault),
-            // Whoever does not need the backfill only asks again.
-            (_, Some(fault)) if !slots.iter().all(knows) => fault,
-            _ => None,
-        };
-        Err(fault.map_or(Progress::Outdated, Progress::Failed))
-    }
-}
-
-impl Selected {
-    fn by_key(&self) -> bool {
-        self.selector.by_key
-    }
-
-    /// Logs once that there is a record of which it cannot be told whether it matches: a flood of such
-    /// records must not flood the log.
-    fn warn_of_indeterminate(&mut self, topic: &Topic, partition: Partition, before: Offset) {
-        self.indeterminate += 1;
-        if self.indeterminate == 1 {
-            let selection = &self.selector.part;
-            tracing::warn!(
-                %topic,
-                partition,
-                before,
-                %selection,
-                "a record cannot be judged: it lacks what a trigger selects by, and does not count"
-            );
-        }
+        Some(Reading::backfill(ticket, id, from, Judge::new(parts), selectors.by_key()))
     }
 }
 
@@ -785,7 +563,8 @@ mod model;
 pub(super) mod tests {
     use super::*;
     use crate::kafka::broker::TopicId;
-    use crate::selection::EventTypeFrom;
+    use crate::ledger::Ledger;
+    use crate::selection::Part;
 
     pub(in crate::kafka) fn view() -> View {
         let shape = TopicShape { id: TopicId::of(1), partitions: 1 };
@@ -796,6 +575,11 @@ pub(super) mod tests {
         Need { partition: 0, from, start: 0, end, seen: 0 }
     }
 
+    /// Of a namespace with more memory than is needed.
+    pub(in crate::kafka) fn account() -> Account {
+        Ledger::new(100_000_000).account("shop")
+    }
+
     pub(in crate::kafka) fn every_record() -> Selector {
         Selector { part: Part::All, by_key: false }
     }
@@ -803,7 +587,7 @@ pub(super) mod tests {
     #[test]
     fn who_has_left_is_told_to_ask_again_and_not_that_there_is_nothing() {
         let topic_tail = Arc::new(TopicTail::new(Topic::from("t")));
-        let subscriber = topic_tail.follow(&[every_record()]);
+        let subscriber = topic_tail.follow(&[every_record()], &account());
         topic_tail.leave(subscriber);
         let seen = topic_tail.look(subscriber, &[need(0, 0), need(0, 10)], view());
         assert_eq!(seen.state, Progress::Outdated);
@@ -814,10 +598,10 @@ pub(super) mod tests {
     #[test]
     fn what_is_indeterminate_is_noted_in_backfills_too() {
         let topic_tail = Arc::new(TopicTail::new(Topic::from("t")));
-        let subscriber = topic_tail.follow(&[every_record()]);
+        let subscriber = topic_tail.follow(&[every_record()], &account());
         let readings = topic_tail.look(subscriber, &[need(0, 2 * BACKFILL_SPAN)], view()).readings;
         let noted =
-            || topic_tail.lock().selectors[0].as_ref().map(|selected| selected.indeterminate);
+            || topic_tail.lock().selectors.get(Slot(0)).map(|selected| selected.indeterminate);
         topic_tail.append_backfill(readings[1].ticket(), BACKFILL_SPAN + 1, &[], &[Slot(0)]);
         assert_eq!(noted(), Some(1));
         let version = topic_tail.judging().version;
@@ -826,31 +610,9 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_slot_is_given_to_one_selector_at_a_time_and_then_to_another() {
-        let topic_tail = TopicTail::new(Topic::from("t"));
-        let selector = |name: &str| {
-            let from = EventTypeFrom::default();
-            Selector { part: Part::Type { from, name: name.into() }, by_key: false }
-        };
-        let names = |range: std::ops::Range<u32>| range.map(|n| selector(&n.to_string())).collect();
-        let first: Vec<Selector> = names(0..1_000);
-        let first = topic_tail.follow(&first);
-        let second: Vec<Selector> = names(500..1_500);
-        let second = topic_tail.follow(&second);
-        topic_tail.leave(first);
-        let third: Vec<Selector> = names(1_000..2_000);
-        let third = topic_tail.follow(&third);
-        let state = topic_tail.lock();
-        let slots = |subscriber| state.subscribers[&subscriber].slots.iter().copied();
-        let all: HashSet<Slot> = slots(second).chain(slots(third)).collect();
-        assert_eq!(all.len(), 1_500, "500 are shared");
-        assert_eq!(state.selectors.len(), 1_500, "and 500 were free");
-    }
-
-    #[test]
     fn a_reading_that_is_dropped_is_handed_out_again() {
         let topic_tail = Arc::new(TopicTail::new(Topic::from("t")));
-        let subscriber = topic_tail.follow(&[every_record()]);
+        let subscriber = topic_tail.follow(&[every_record()], &account());
         // The tail begins near the end, so that there is a backfill before it.
         let needs = [need(0, 2 * BACKFILL_SPAN)];
         for round in 0..2 {
@@ -880,8 +642,8 @@ pub(super) mod tests {
     #[test]
     fn where_judging_breaks_off_polls_fail_and_the_next_begins_anew() {
         let topic_tail = Arc::new(TopicTail::new(Topic::from("t")));
-        let far = topic_tail.follow(&[every_record()]);
-        let near = topic_tail.follow(&[every_record()]);
+        let far = topic_tail.follow(&[every_record()], &account());
+        let near = topic_tail.follow(&[every_record()], &account());
         let (needs, close) =
             ([need(0, 2 * BACKFILL_SPAN)], [need(2 * BACKFILL_SPAN, 2 * BACKFILL_SPAN)]);
         let early = view();
