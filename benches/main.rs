@@ -5,7 +5,9 @@
 //! whether its goal is met.
 
 mod bare_link;
+mod flood;
 mod ingest;
+mod keda;
 mod memory;
 mod namespace;
 mod peek;
@@ -33,8 +35,14 @@ fn main() {
     if runs("ingest") {
         runtime.block_on(ingest::run(&mut report));
     }
+    if runs("flood") {
+        runtime.block_on(flood::run(&mut report));
+    }
     if runs("poll") {
         runtime.block_on(poll::run(&mut report));
+    }
+    if runs("keda") {
+        runtime.block_on(keda::run(&mut report));
     }
     if runs("rpc") {
         runtime.block_on(rpc::run(&mut report));
