@@ -154,6 +154,18 @@ enum Event {
     LookedUp(BTreeSet<Topic>),
 }
 
+/// What to fetch from a broker now.
+struct Picked {
+    wanted: Vec<Wanted>,
+    asked: Vec<Asked>,
+    /// How long the broker may wait for records.
+    wait: Duration,
+    /// Whether this is a partition that is fetched by itself.
+    is_alone: bool,
+    /// One that is to be, next time.
+    starved: Option<Place>,
+}
+
 /// What became of a fetch.
 struct Fetched {
     broker: Endpoint,
@@ -359,76 +371,23 @@ impl Work {
             }
             let size = sizes.get(endpoint).copied().unwrap_or(FETCH_BYTES);
             let max_bytes = size.min(u32::try_from(room).unwrap_or(u32::MAX)).max(LEAST_BYTES);
-            let mut wanted: Vec<Wanted> = Vec::new();
-            let mut wait = WAIT;
-            let (mut alone, mut is_alone) = (None, false);
-            for place in broker.in_turn() {
-                let Some(followed) = partitions.get_mut(place) else { continue };
-                if followed.next.is_some() {
-                    // It can be fetched again as soon as that is judged.
-                    wait = SHORT_WAIT;
-                    continue;
-                }
-                if followed.not_before > now {
-                    due.at(followed.not_before);
-                    continue;
-                }
-                if followed.is_alone && !wanted.is_empty() {
-                    alone.get_or_insert_with(|| place.clone());
-                    continue;
-                }
-                let id = followed.reading.id.given();
-                if let Some(((topic, _), of_topic, _)) = wanted.last()
-                    && *topic == place.0
-                    && *of_topic != id
-                {
-                    // One of them is of the topic as it was before it was made again.
-                    continue;
-                }
-                wanted.push((place.clone(), id, followed.question(place.1, size)));
-                is_alone = followed.is_alone;
-                if is_alone || wanted.len() == MAX_PARTITIONS {
-                    break;
-                }
-            }
-            if wanted.is_empty() {
-                continue;
-            }
-            if wanted.len() == MAX_PARTITIONS
-                && let Some((last, ..)) = wanted.last()
-            {
+            let picked = Picked::of(broker, partitions, size, now, &mut due);
+            let Some((last, ..)) = picked.wanted.last() else { continue };
+            if picked.wanted.len() == MAX_PARTITIONS {
                 // The others come next.
-                broker.gave(&last.clone());
+                broker.gave(last);
             }
-            broker.starved = alone;
-            if is_alone {
-                wait = Duration::ZERO;
-            }
-            let has_session = *lane == Lane::Tails && !is_alone;
-            let question = match has_session {
-                true => broker.session.question(&wanted),
-                false => Question::without_session(&wanted),
+            let question = match lane {
+                Lane::Tails if !picked.is_alone => broker.session.question(&picked.wanted),
+                _ => Question::without_session(&picked.wanted),
             };
-            let asked = wanted.into_iter().filter_map(|(place, _, question)| {
-                let number = partitions.get(&place)?.number;
-                Some(Asked { place, number, from: question.fetch_offset })
-            });
-            let asked = asked.collect();
-            broker.asked = Some((now, wait));
+            broker.starved = picked.starved;
+            broker.asked = Some((now, picked.wait));
             let (connections, lane) = (Arc::clone(&parts.connections), *lane);
-            let broker = endpoint.clone();
+            let (broker, asked) = (endpoint.clone(), picked.asked);
+            let (session, names) = (question.session, Arc::clone(&question.names));
+            let request = request(question, picked.wait, max_bytes);
             let fetch = async move {
-                let Question { session, topics, forgotten, names } = question;
-                let request = Fetch {
-                    max_wait: wait,
-                    min_bytes: 1,
-                    max_bytes,
-                    isolation: Isolation::ReadCommitted,
-                    session,
-                    topics,
-                    forgotten,
-                    in_session: Some(Arc::clone(&names)),
-                };
                 let deadline = now + FETCH_TIMEOUT;
                 let answer = connections.fetch(&broker, lane, &request, deadline).await;
                 Fetched { broker, session, names, asked, answer }
@@ -721,6 +680,74 @@ impl Drop for Work {
 impl Due {
     fn at(&mut self, at: Instant) {
         self.0 = Some(self.0.map_or(at, |due| due.min(at)));
+    }
+}
+
+impl Picked {
+    /// All that can take more of what a broker leads, in turn.
+    fn of(
+        broker: &Broker,
+        partitions: &BTreeMap<Place, Followed>,
+        size: u32,
+        now: Instant,
+        due: &mut Due,
+    ) -> Picked {
+        let mut picked = Picked {
+            wanted: Vec::new(),
+            asked: Vec::new(),
+            wait: WAIT,
+            is_alone: false,
+            starved: None,
+        };
+        for place in broker.in_turn() {
+            let Some(followed) = partitions.get(place) else { continue };
+            if followed.next.is_some() {
+                // It can be fetched again as soon as that is judged.
+                picked.wait = SHORT_WAIT;
+                continue;
+            }
+            if followed.not_before > now {
+                due.at(followed.not_before);
+                continue;
+            }
+            if followed.is_alone && !picked.wanted.is_empty() {
+                picked.starved.get_or_insert_with(|| place.clone());
+                continue;
+            }
+            let id = followed.reading.id.given();
+            if let Some(((topic, _), of_topic, _)) = picked.wanted.last()
+                && *topic == place.0
+                && *of_topic != id
+            {
+                // One of them is of the topic as it was before it was made again.
+                continue;
+            }
+            let (number, from) = (followed.number, followed.position);
+            picked.asked.push(Asked { place: place.clone(), number, from });
+            picked.wanted.push((place.clone(), id, followed.question(place.1, size)));
+            if followed.is_alone {
+                (picked.is_alone, picked.wait) = (true, Duration::ZERO);
+                break;
+            }
+            if picked.wanted.len() == MAX_PARTITIONS {
+                break;
+            }
+        }
+        picked
+    }
+}
+
+/// The request for records that asks a question.
+fn request(question: Question, max_wait: Duration, max_bytes: u32) -> Fetch {
+    Fetch {
+        max_wait,
+        min_bytes: 1,
+        max_bytes,
+        isolation: Isolation::ReadCommitted,
+        session: question.session,
+        topics: question.topics,
+        forgotten: question.forgotten,
+        in_session: Some(question.names),
     }
 }
 
