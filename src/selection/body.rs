@@ -215,7 +215,7 @@ impl<'m> Json<'m> {
     pub(super) fn scalar(self) -> Option<Cow<'m, str>> {
         match self.kind()? {
             Kind::String => self.string(),
-            Kind::Number => Some(Cow::Borrowed(self.text())),
+            Kind::Number => self.number().map(Cow::Borrowed),
             Kind::Boolean => {
                 matches!(self.text(), "true" | "false").then_some(Cow::Borrowed(self.text()))
             }

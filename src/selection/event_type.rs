@@ -368,6 +368,34 @@ mod tests {
             ),
             ("number", "body:a", Sample::default().body(r#"{"a":1.50}"#), Some("1.50")),
             ("boolean", "body:a", Sample::default().body(r#"{"a":true}"#), Some("true")),
+            ("no number", "body:a", Sample::default().body(r#"{"a":1x}"#), None),
+            (
+                "behind NaN",
+                "body:a",
+                Sample::default().body(r#"{"n":NaN,"i":[Infinity,-Infinity],"a":"made"}"#),
+                Some("made"),
+            ),
+            (
+                "before NaN",
+                "body:a",
+                Sample::default().body(r#"{"a":"made","n":NaN}"#),
+                Some("made"),
+            ),
+            ("NaN", "body:a", Sample::default().body(r#"{"a":NaN}"#), Some("NaN")),
+            (
+                "behind a byte order mark",
+                "body:a",
+                Sample::default().body("\u{feff}{\"a\":\"made\"}"),
+                Some("made"),
+            ),
+            (
+                "a structured event behind a byte order mark",
+                "",
+                Sample::default()
+                    .header("content-type", "application/cloudevents+json")
+                    .body("\u{feff}{\"type\":\"made\"}"),
+                Some("made"),
+            ),
             ("null", "body:a", Sample::default().body(r#"{"a":null}"#), None),
             ("list", "body:a", Sample::default().body(r#"{"a":["made"]}"#), None),
             ("lone surrogate", "body:a", Sample::default().body(r#"{"a":"\ud800"}"#), None),

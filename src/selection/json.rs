@@ -8,10 +8,15 @@
 //! times the time, and call themselves for each bracket without a bound: a message is anyone's, and a
 //! megabyte of `[` would overflow the stack. Nothing here calls itself.
 //!
+//! `NaN`, `Infinity` and `-Infinity` are numbers: Python and Java write them, and their readers take them.
+//!
 //! # References
-//! - RFC 8259: JSON
+//! - RFC 8259: JSON; section 8.1: a reader may pass over a byte order mark
+//! - Python's `json`, "Infinite and NaN Number Values"
 
 use std::borrow::Cow;
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The text of one value, without blanks before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +58,9 @@ struct Cursor<'m> {
 }
 
 impl<'m> Json<'m> {
-    /// The value that a text holds.
+    /// The value that a text holds, be there a byte order mark before it or not: .NET writes one.
     pub(super) fn of(text: &'m str) -> Self {
-        Json(text.trim_ascii())
+        Json(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).trim_ascii())
     }
 
     pub(super) fn text(self) -> &'m str {
@@ -66,12 +71,17 @@ impl<'m> Json<'m> {
         match self.0.as_bytes().first()? {
             b'n' => Some(Kind::Null),
             b't' | b'f' => Some(Kind::Boolean),
-            b'-' | b'0'..=b'9' => Some(Kind::Number),
+            b'-' | b'0'..=b'9' | b'N' | b'I' => Some(Kind::Number),
             b'"' => Some(Kind::String),
             b'[' => Some(Kind::List),
             b'{' => Some(Kind::Object),
             _ => None,
         }
+    }
+
+    /// A number as it is spelt; `None` if it is none.
+    pub(super) fn number(self) -> Option<&'m str> {
+        (is_number(self.0) || matches!(self.0, "NaN" | "Infinity" | "-Infinity")).then_some(self.0)
     }
 
     /// What a string says; borrowed from the text unless it holds escapes.
@@ -240,10 +250,37 @@ impl<'m> Cursor<'m> {
 
     /// Passes over what a number, a boolean or null consists of.
     fn skip_word(&mut self) {
-        while let Some(b'0'..=b'9' | b'a'..=b'z' | b'-' | b'+' | b'.' | b'E') = self.peek() {
+        // Two capitals more than JSON has, for NaN and Infinity.
+        while let Some(b'0'..=b'9' | b'a'..=b'z' | b'-' | b'+' | b'.' | b'E' | b'I' | b'N') =
+            self.peek()
+        {
             self.at += 1;
         }
     }
+}
+
+/// Whether a text is a number of JSON's grammar.
+fn is_number(text: &str) -> bool {
+    /// What follows the digits that a text begins with; `None` if it begins with none.
+    fn after_digits(text: &str) -> Option<&str> {
+        let after = text.trim_start_matches(|c: char| c.is_ascii_digit());
+        (after.len() < text.len()).then_some(after)
+    }
+    fn after_number(text: &str) -> Option<&str> {
+        let whole = text.strip_prefix('-').unwrap_or(text);
+        let mut rest = match whole.strip_prefix('0') {
+            Some(rest) => rest,
+            None => after_digits(whole)?,
+        };
+        if let Some(fraction) = rest.strip_prefix('.') {
+            rest = after_digits(fraction)?;
+        }
+        if let Some(exponent) = rest.strip_prefix(['e', 'E']) {
+            rest = after_digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))?;
+        }
+        Some(rest)
+    }
+    after_number(text).is_some_and(str::is_empty)
 }
 
 /// Marks the top bit of each byte that is `wanted`; marks below the first such byte are none, marks
@@ -290,6 +327,10 @@ mod tests {
             elements("[1, [2,[]] ,\"]\",-1.5e3,null]"),
             Some(vec!["1", "[2,[]]", "\"]\"", "-1.5e3", "null"])
         );
+        assert_eq!(
+            elements("\u{feff} [NaN,Infinity ,-Infinity]"),
+            Some(vec!["NaN", "Infinity", "-Infinity"])
+        );
     }
 
     #[test]
@@ -321,6 +362,17 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_one_of_json_s_or_none_at_all() {
+        for text in ["0", "-0", "12", "1.50", "1e9", "-1.5E-3", "NaN", "Infinity", "-Infinity"] {
+            assert_eq!(Json::of(text).number(), Some(text));
+        }
+        for text in ["", "-", "01", "1.", ".5", "1e", "1e+", "1a", "+1", "1-2", "-NaN", "Nan", "In"]
+        {
+            assert_eq!(Json::of(text).number(), None, "{text}");
+        }
+    }
+
+    #[test]
     fn nesting_without_end_is_passed_over() {
         let text = format!("[{}0{},1]", "[".repeat(1 << 20), "]".repeat(1 << 20));
         assert_eq!(elements(&text).and_then(|elements| elements.last().copied()), Some("1"));
@@ -338,6 +390,14 @@ mod tests {
             for (element, (name, ..)) in elements(&text).expect("a list").iter().zip(&pairs) {
                 prop_assert_eq!(&members(element).expect("an object")[0].0, name);
             }
+        }
+
+        #[test]
+        fn a_number_is_what_serde_takes_for_one(text in "-?[0-9.eE+-]{0,6}") {
+            let serde = serde_json::from_str::<serde_json::Number>(&text);
+            // Serde refuses what no f64 holds, such as 1e999.
+            prop_assume!(serde.is_ok() || !text.contains(['e', 'E']));
+            prop_assert_eq!(Json::of(&text).number().is_some(), serde.is_ok());
         }
 
         #[test]

@@ -109,6 +109,38 @@ async fn every_place_of_a_type_counts_and_a_message_without_one_does_not() {
     }
 }
 
+/// One message of each kind that someone reported, in one topic, and the keys that count it alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_producers_really_write_is_counted() {
+    const TOPIC: &str = "selection-reported";
+    type Keys = &'static [(&'static str, &'static str)];
+    let marked = |text: &str| Message::new().body(format!("\u{feff}{text}"));
+    let rows: Vec<(Keys, Message)> = vec![
+        (&[("eventTypeFrom", "body:type"), ("eventType", "bom")], marked(r#"{"type":"bom"}"#)),
+        (&[("filter", "body.amount == 120")], marked(r#"{"amount":120}"#)),
+        (
+            &[("eventType", "bom-event")],
+            marked(r#"{"type":"bom-event"}"#)
+                .header("content-type", "application/cloudevents+json"),
+        ),
+        (&[("filter", "body == 'bom string'")], marked(r#""bom string""#)),
+        (
+            &[("eventTypeFrom", "body:type"), ("eventType", "nan")],
+            Message::new().body(r#"{"score":NaN,"most":[Infinity,-Infinity],"type":"nan"}"#),
+        ),
+    ];
+    let broker = Broker::shared();
+    broker.topic(TOPIC).create().await;
+    let messages = rows.iter().map(|(_, message)| message.clone());
+    broker.produce_all(TOPIC, messages.chain([Message::of_type("other")])).await;
+    let sift = Sift::start().await;
+    let plain = sift.trigger(broker.bootstrap(), TOPIC, TOPIC);
+    for (keys, _) in rows {
+        let trigger = keys.iter().fold(plain.clone(), |all, (key, value)| all.with(key, value));
+        assert_eq!(trigger.count().await, 1, "{keys:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_whose_last_value_is_null_is_absent_from_all_of_them_too() {
     const TOPIC: &str = "selection-null-header";

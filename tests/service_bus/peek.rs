@@ -124,6 +124,37 @@ async fn a_selection_counts_its_own() {
     assert_eq!(trigger.count().await, 0, "both must hold");
 }
 
+/// One message of each kind that someone reported, in one queue, and the keys that count it alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_senders_really_write_is_counted() {
+    type Keys = &'static [(&'static str, &'static str)];
+    let marked = |text: &str| Message::new(format!("\u{feff}{text}"));
+    let rows: Vec<(Keys, Message)> = vec![
+        (&[("eventTypeFrom", "body:type"), ("eventType", "bom")], marked(r#"{"type":"bom"}"#)),
+        (&[("filter", "body.amount == 120")], marked(r#"{"amount":120}"#)),
+        (
+            &[("eventType", "bom-event")],
+            marked(r#"{"type":"bom-event"}"#).content_type("application/cloudevents+json"),
+        ),
+        (
+            &[("eventTypeFrom", "body:type"), ("eventType", "nan")],
+            Message::new(r#"{"score":NaN,"type":"nan"}"#),
+        ),
+    ];
+    let bus = ServiceBus::start().await;
+    bus.queue("orders").create();
+    for (_, message) in &rows {
+        bus.send("orders", message.clone());
+    }
+    bus.send("orders", Message::new("{}"));
+    let sift = Sift::start().await;
+    for (keys, _) in rows {
+        let plain = sift.queue(&bus, "orders");
+        let trigger = keys.iter().fold(plain, |all, (key, value)| all.with(key, value));
+        assert_eq!(trigger.count().await, 1, "{keys:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_counts_while_a_receiver_could_get_it_or_holds_it() {
     let bus = ServiceBus::start().await;

@@ -181,7 +181,7 @@ fn value<'m>(json: Json<'m>, depth: usize) -> Option<Box<dyn Val + 'm>> {
         (Kind::Null, "null") => Box::new(CelNull),
         (Kind::Boolean, "true") => Box::new(CelBool::from(true)),
         (Kind::Boolean, "false") => Box::new(CelBool::from(false)),
-        (Kind::Number, text) => number(text)?,
+        (Kind::Number, _) => number(json.number()?)?,
         (Kind::String, _) => Box::new(CelString::from(json.string()?)),
         (Kind::List, _) => {
             let elements = json.elements()?.map(|element| value(element?, depth + 1));
@@ -210,8 +210,5 @@ fn number<'m>(text: &str) -> Option<Box<dyn Val + 'm>> {
     if let Ok(uint) = text.parse::<u64>() {
         return Some(Box::new(CelUInt::from(uint)));
     }
-    // What Rust reads as a number and JSON does not, such as `-inf`, ends in a letter or a dot.
-    let double: f64 =
-        text.parse().ok().filter(|_| text.ends_with(|last: char| last.is_ascii_digit()))?;
-    Some(Box::new(CelDouble::from(double)))
+    Some(Box::new(CelDouble::from(text.parse::<f64>().ok()?)))
 }

@@ -230,6 +230,23 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_reads_what_python_and_dotnet_write() {
+        check(
+            &Sample::default()
+                .body("\u{feff}{\"n\":NaN,\"most\":Infinity,\"least\":-Infinity,\"a\":1}"),
+            &[
+                ("body.a == 1 && body.most > 1e300 && body.least < -1e300", Some(true)),
+                ("body.n == body.n", Some(false)),
+                ("body.n > 0.0", None),
+                ("size(body) == 4", Some(true)),
+            ],
+        );
+        let marked = |text: &str| Sample::default().body(format!("\u{feff}{text}"));
+        check(&marked("[1, 2]"), &[("body[1] == 2 && body.all(x, x > 0)", Some(true))]);
+        check(&marked("\"made\""), &[("body == 'made'", Some(true))]);
+    }
+
+    #[test]
     fn what_is_no_boolean_is_no_answer() {
         let message = Sample::default().body("1");
         check(
