@@ -33,6 +33,7 @@ pub mod kubernetes;
 
 pub mod selection;
 
+mod amqp;
 pub mod backlog;
 mod coalescer;
 pub mod ledger;

@@ -24,11 +24,11 @@ use super::index::KeyHash;
 use super::names::Offset;
 use super::reader::Reading;
 use super::record::KafkaMessage;
-use super::tail::{Judging, Match};
+use super::tail::{Indeterminate, Judging, Match};
 use super::wire::records::{Aborted, Batch, BatchError, Batches, Record, Scratch};
 use crate::ledger::Payers;
 use crate::lock::lock;
-use crate::selection::{Slot, Verdicts};
+use crate::selection::Verdicts;
 
 /// How long a portion is judged before others have their turn.
 const TURN: Duration = Duration::from_millis(100);
@@ -74,7 +74,7 @@ struct Bench {
     scratch: Scratch,
     verdicts: Verdicts,
     found: Vec<Match>,
-    indeterminate: Vec<Slot>,
+    indeterminate: Vec<Indeterminate>,
     /// Records judged since they were last handed in.
     judged: usize,
 }
@@ -203,7 +203,8 @@ impl Bench {
                 walk.is_left = true;
                 return ControlFlow::Break(());
             }
-            if self.judged < HAND_IN_EVERY && self.found.len() < MOST_FOUND {
+            let most = self.found.len().max(self.indeterminate.len());
+            if self.judged < HAND_IN_EVERY && most < MOST_FOUND {
                 return ControlFlow::Continue(());
             }
             walk.over = self.hand_in(walk);
@@ -227,7 +228,8 @@ impl Bench {
             let selected = self.verdicts.selected.iter();
             self.found.extend(selected.map(|slot| (*slot, record.offset, key)));
         }
-        self.indeterminate.extend_from_slice(&self.verdicts.unjudged);
+        let indeterminate = self.verdicts.indeterminate.iter();
+        self.indeterminate.extend(indeterminate.map(|(slot, why)| (*slot, record.offset, *why)));
         self.judged += 1;
         Ok(())
     }

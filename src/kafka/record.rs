@@ -1,4 +1,18 @@
 //! A Kafka record as selections see it.
+//!
+//! Azure Event Hubs gives the properties of an event that came by AMQP, HTTPS, Event Grid or IoT Hub to Kafka's
+//! consumers as headers whose values are AMQP 1.0 encodings. Such a value is decoded where it is one without
+//! doubt:
+//!
+//! - It is one whole AMQP value, and no printable text: not UTF-8, or with control characters. A string begins
+//!   with a byte that no UTF-8 text begins with, and so do most other values.
+//! - Or it is one whole AMQP value that is printable text as well (`41` is `true`, and `A`), all headers of the
+//!   record are AMQP values, and one of them is a string or a symbol of printable text. Event Hubs encodes all
+//!   or none.
+//!
+//! # References
+//! - Azure documentation, "Exchange events between consumers and producers that use different protocols"
+//! - CloudEvents, AMQP protocol binding 1.0.2, section 3.1: `cloudEvents:type`
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -6,7 +20,8 @@ use std::sync::OnceLock;
 
 use super::names::{Partition, Topic};
 use super::wire::records::{BatchError, Record};
-use crate::selection::{Message, Variable};
+use crate::amqp::{self, Value, Values};
+use crate::selection::{Message, Variable, utf8};
 
 /// A record and where it came from.
 pub(super) struct KafkaMessage<'a> {
@@ -15,6 +30,8 @@ pub(super) struct KafkaMessage<'a> {
     record: Record<'a>,
     /// What is wrong with its headers, once they have been looked at.
     wrong: OnceLock<BatchError>,
+    /// Whether its headers are AMQP, once that has mattered.
+    is_encoded: OnceLock<bool>,
 }
 
 impl<'a> KafkaMessage<'a> {
@@ -23,7 +40,13 @@ impl<'a> KafkaMessage<'a> {
         partition: Partition,
         record: Record<'a>,
     ) -> KafkaMessage<'a> {
-        KafkaMessage { topic, partition, record, wrong: OnceLock::new() }
+        KafkaMessage {
+            topic,
+            partition,
+            record,
+            wrong: OnceLock::new(),
+            is_encoded: OnceLock::new(),
+        }
     }
 
     /// Whether all that was asked of it could be read.
@@ -43,6 +66,41 @@ impl<'a> KafkaMessage<'a> {
             }
         }
     }
+
+    /// What a header's value says; `None` where that is nothing.
+    fn decoded<'v>(&self, value: &'v [u8]) -> Option<Cow<'v, [u8]>> {
+        match Values::new(value).sole() {
+            Some(encoded) if !is_printable(value) || self.is_encoded() => amqp::text(encoded),
+            _ => Some(Cow::Borrowed(value)),
+        }
+    }
+
+    /// An attribute of CloudEvents, as the binding to Kafka names it, or else that to AMQP, which events have that
+    /// Event Hubs took by AMQP.
+    fn attribute(&self, kafka: &str, amqp: &str, also: &str) -> Option<Cow<'_, [u8]>> {
+        self.header(kafka).or_else(|| self.header(amqp)).or_else(|| self.header(also))
+    }
+
+    /// Whether all headers are AMQP values, and one is so without doubt.
+    fn is_encoded(&self) -> bool {
+        *self.is_encoded.get_or_init(|| {
+            let (mut all, mut one) = (true, false);
+            let read = self.record.each_header(&mut |_, value| {
+                let value = value.unwrap_or_default();
+                match Values::new(value).sole() {
+                    Some(Value::Text(text)) => one |= is_printable(text.as_bytes()),
+                    encoded => all &= encoded.is_some(),
+                }
+            });
+            read.is_ok() && all && one
+        })
+    }
+}
+
+/// Whether bytes are text that someone may have meant: UTF-8 without control characters, but for blanks.
+fn is_printable(bytes: &[u8]) -> bool {
+    let is_odd = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
+    str::from_utf8(bytes).is_ok_and(|text| !text.contains(is_odd))
 }
 
 impl Message for KafkaMessage<'_> {
@@ -51,25 +109,28 @@ impl Message for KafkaMessage<'_> {
     }
 
     /// Records have no subject but that of CloudEvents.
-    fn subject(&self) -> Option<&str> {
-        str::from_utf8(self.value("ce_subject")?).ok()
+    fn subject(&self) -> Option<Cow<'_, str>> {
+        utf8(self.attribute("ce_subject", "cloudEvents:subject", "cloudEvents_subject")?)
     }
 
     fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        self.value(name).map(Cow::Borrowed)
+        self.decoded(self.value(name)?)
     }
 
-    /// A name whose last value is null has none.
+    /// A name whose last value is null has none, and so has one whose last value says nothing.
     fn each_header(&self, each: &mut dyn FnMut(&str, &[u8])) {
-        let mut null = HashSet::new();
-        let read = self.record.each_header(&mut |name, value| match value {
-            None => drop(null.insert(name)),
-            Some(_) => drop(null.remove(name)),
+        let mut absent = HashSet::new();
+        let read = self.record.each_header(&mut |name, value| match value
+            .and_then(|value| self.decoded(value))
+        {
+            None => drop(absent.insert(name)),
+            Some(_) => drop(absent.remove(name)),
         });
         let read = read.and_then(|()| {
             self.record.each_header(&mut |name, value| {
-                if let Some(value) = value.filter(|_| !null.contains(name)) {
-                    each(name, value);
+                let value = value.filter(|_| !absent.contains(name));
+                if let Some(value) = value.and_then(|value| self.decoded(value)) {
+                    each(name, &value);
                 }
             })
         });
@@ -79,7 +140,7 @@ impl Message for KafkaMessage<'_> {
     }
 
     fn cloud_event_type(&self) -> Option<Cow<'_, [u8]>> {
-        self.header("ce_type")
+        self.attribute("ce_type", "cloudEvents:type", "cloudEvents_type")
     }
 
     fn content_type(&self) -> Option<Cow<'_, [u8]>> {

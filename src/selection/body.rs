@@ -3,13 +3,22 @@
 //! A path is names and indices: `order.lines[0].sku`, or `["a.b"]` for a name that holds a dot or a
 //! bracket. A body is read only as far as the furthest value asked for, and its outermost members once,
 //! however many selections ask.
+//!
+//! A step that leads into a string goes on in the JSON that the string holds, an object or a list: so Debezium
+//! writes an outbox's payload, and Dapr the data of what was no JSON to it. No other meaning is lost by it.
 
 use std::borrow::Cow;
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use thiserror::Error;
 
+use super::framing::{Framed, Schema};
 use super::json::{Json, Kind, Members};
+use super::reason::Reason;
+
+/// How many strings of a message are unescaped to step into them.
+const MAX_STRINGS: usize = 64;
 
 /// Where in a JSON body a value stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -22,6 +31,8 @@ pub(super) enum Step {
     Field(String),
     /// To an element of a list, counted from 0.
     Element(usize),
+    /// To each element of a list. Only a path that leads to several values has one, and only one.
+    Each,
 }
 
 /// Why a text is not a [`BodyPath`].
@@ -49,6 +60,19 @@ pub(super) struct Body<'m> {
     bytes: Option<&'m [u8]>,
     /// Locked only because filters are evaluated over what can be shared.
     outermost: Mutex<Outermost<'m>>,
+    strings: Strings,
+}
+
+/// The strings that were unescaped, each once, one behind the other.
+#[derive(Debug, Default)]
+struct Strings(OnceLock<Box<Unescaped>>);
+
+#[derive(Debug)]
+struct Unescaped {
+    /// Where the string's own text lies, and how long that is.
+    place: (usize, usize),
+    text: String,
+    next: Strings,
 }
 
 #[derive(Debug)]
@@ -74,25 +98,57 @@ impl BodyPath {
     /// # Errors
     /// For an empty path or name, an index that is no number, and a bracket that is not closed.
     pub fn parse(text: &str) -> Result<Self, BodyPathError> {
-        let error = || BodyPathError { path: text.to_owned() };
-        let mut steps = Vec::new();
-        let mut rest = text;
-        while !rest.is_empty() {
-            let (step, after) = match rest.strip_prefix('[') {
-                Some(bracket) => bracketed(bracket),
-                None if steps.is_empty() => named(rest),
-                None => rest.strip_prefix('.').and_then(named),
-            }
-            .ok_or_else(error)?;
-            steps.push(step);
-            rest = after;
+        let path = steps(text).filter(|steps| !steps.contains(&Step::Each));
+        path.map(BodyPath).ok_or_else(|| BodyPathError { path: text.to_owned() })
+    }
+
+    /// Reads a path in which `[*]` stands once for each element of a list: the path to the list, and from an
+    /// element on.
+    ///
+    /// # Errors
+    /// As for [`parse`](Self::parse), and where `[*]` stands twice.
+    pub(super) fn parse_each(text: &str) -> Result<(Self, Option<Self>), BodyPathError> {
+        let mut steps = steps(text).ok_or_else(|| BodyPathError { path: text.to_owned() })?;
+        let Some(at) = steps.iter().position(|step| *step == Step::Each) else {
+            return Ok((BodyPath(steps), None));
+        };
+        let of = steps.split_off(at).split_off(1);
+        if of.contains(&Step::Each) {
+            return Err(BodyPathError { path: text.to_owned() });
         }
-        if steps.is_empty() { Err(error()) } else { Ok(BodyPath(steps)) }
+        Ok((BodyPath(steps), Some(BodyPath(of))))
     }
 
     /// The path of the steps given; none is the whole body.
     pub(super) fn of(steps: Vec<Step>) -> Self {
         BodyPath(steps)
+    }
+}
+
+impl BodyPath {
+    /// As it is written behind a `[*]`.
+    pub(super) fn behind(&self) -> String {
+        match (self.to_string(), self.0.first()) {
+            (path, Some(Step::Field(_))) if !path.starts_with('[') => format!(".{path}"),
+            (path, _) => path,
+        }
+    }
+}
+
+/// As it is written, with names in quotes where they must be.
+impl fmt::Display for BodyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Element(index) => write!(f, "[{index}]")?,
+                Step::Each => f.write_str("[*]")?,
+                Step::Field(name) if name.is_empty() || name.contains(['.', '[', ']', '"']) => {
+                    write!(f, "[{}]", serde_json::to_string(name).unwrap_or_default())?;
+                }
+                Step::Field(name) => write!(f, "{}{name}", if index == 0 { "" } else { "." })?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -108,38 +164,96 @@ impl<'m> Found<'m> {
 impl<'m> Body<'m> {
     /// A body of which nothing has been read yet.
     pub(super) fn new(bytes: Option<&'m [u8]>) -> Self {
-        Body { bytes, outermost: Mutex::new(Outermost::Unread) }
+        let outermost = Mutex::new(Outermost::Unread);
+        Body { bytes, outermost, strings: Strings::default() }
     }
 
     /// What stands at a path.
-    pub(super) fn find(&self, path: &BodyPath) -> Found<'m> {
+    pub(super) fn find(&self, path: &BodyPath) -> Found<'_> {
         self.find_counting(path).0
     }
 
     /// What stands at a path, and about how many bytes it took to find it once the outermost members
     /// have been read, which happens once for all.
-    pub(super) fn find_counting(&self, path: &BodyPath) -> (Found<'m>, usize) {
+    pub(super) fn find_counting<'b>(&'b self, path: &BodyPath) -> (Found<'b>, usize) {
         let mut outermost = self.outermost.lock().unwrap_or_else(PoisonError::into_inner);
         if let Outermost::Unread = *outermost {
             *outermost = Outermost::of(self.bytes);
         }
         let Some((first, others)) = path.0.split_first() else { return (outermost.whole(), 0) };
-        let mut found = outermost.step(first);
+        let mut found: Found<'b> = match *outermost {
+            Outermost::Other(json) => self.inner(json).step(first),
+            _ => outermost.step(first),
+        };
         let mut passed = outermost.members_read();
         for step in others {
             let Found::Value(json) = found else { return (Found::Nowhere, passed) };
             passed += json.text().len();
-            found = json.step(step);
+            found = self.inner(json).step(step);
         }
         (found, passed)
     }
+
+    /// The schema that the body begins with.
+    pub(super) fn schema(&self) -> Option<Schema<'m>> {
+        self.bytes.and_then(|bytes| Framed::of(bytes).schema)
+    }
+
+    /// Why there is no text, number or boolean at a path that led to this.
+    pub(super) fn reason(&self, found: Found<'_>) -> Reason {
+        let Some(bytes) = self.bytes else { return Reason::NoBody };
+        let outermost = self.outermost.lock().unwrap_or_else(PoisonError::into_inner);
+        match (found, &*outermost) {
+            (Found::Value(_), _) => Reason::NoScalar,
+            (_, Outermost::Object { broken: false, .. }) => Reason::NoField,
+            (_, Outermost::Other(json)) if json.kind().is_some() => Reason::NoField,
+            _ => Framed::of(bytes).reason(),
+        }
+    }
+
+    /// What a string holds, if that is an object or a list; else the value itself.
+    fn inner<'b>(&'b self, json: Json<'b>) -> Json<'b> {
+        if json.kind() != Some(Kind::String) {
+            return json;
+        }
+        let held = match json.plain_string() {
+            Some(text) => Some(text),
+            None => self.strings.of(json, 2 * self.bytes.map_or(0, <[u8]>::len)),
+        };
+        held.and_then(container).unwrap_or(json)
+    }
+}
+
+impl Strings {
+    /// What a string with escapes says, as long as all that was kept so far takes no more than `most` bytes.
+    fn of(&self, json: Json<'_>, most: usize) -> Option<&str> {
+        let place = (json.text().as_ptr() as usize, json.text().len());
+        let (mut at, mut left) = (self, most.checked_sub(place.1)?);
+        for _ in 0..MAX_STRINGS {
+            let kept = at.0.get_or_init(|| {
+                let text = json.string().map(Cow::into_owned).unwrap_or_default();
+                Box::new(Unescaped { place, text, next: Strings::default() })
+            });
+            if kept.place == place {
+                return Some(&kept.text);
+            }
+            left = left.checked_sub(kept.text.len())?;
+            at = &kept.next;
+        }
+        None
+    }
+}
+
+/// The object or list that a text holds.
+fn container(text: &str) -> Option<Json<'_>> {
+    let json = Json::of(text);
+    matches!(json.kind(), Some(Kind::Object | Kind::List)).then_some(json)
 }
 
 impl<'m> Outermost<'m> {
     fn of(bytes: Option<&'m [u8]>) -> Self {
-        let Some(text) = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()) else {
-            return Outermost::NoText;
-        };
+        let text = bytes.and_then(|bytes| std::str::from_utf8(Framed::of(bytes).body).ok());
+        let Some(text) = text else { return Outermost::NoText };
         let json = Json::of(text);
         match json.members() {
             Some(unread) => Outermost::Object { json, read: Vec::new(), unread, broken: false },
@@ -208,7 +322,27 @@ impl<'m> Json<'m> {
                     self.elements().and_then(|mut elements| elements.nth(*index)).flatten();
                 element.map_or(Found::Nowhere, Found::Value)
             }
+            Step::Each => Found::Nowhere,
         }
+    }
+
+    /// The text, number or boolean at a path from here on.
+    pub(super) fn scalar_at(self, path: &BodyPath) -> Option<Cow<'m, str>> {
+        let mut json = self;
+        for (index, step) in path.0.iter().enumerate() {
+            if json.kind()? == Kind::String {
+                match json.string()? {
+                    Cow::Borrowed(text) => json = container(text)?,
+                    Cow::Owned(text) => {
+                        let rest = BodyPath(path.0[index..].to_vec());
+                        let held = container(&text)?.scalar_at(&rest);
+                        return held.map(|found| Cow::Owned(found.into_owned()));
+                    }
+                }
+            }
+            json = json.step(step).value()?;
+        }
+        json.scalar()
     }
 
     /// The text of a string, or a number or boolean as it is spelt; `None` for anything else.
@@ -224,6 +358,22 @@ impl<'m> Json<'m> {
     }
 }
 
+/// The steps of a path; `None` if the text is none.
+fn steps(text: &str) -> Option<Vec<Step>> {
+    let mut steps = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (step, after) = match rest.strip_prefix('[') {
+            Some(bracket) => bracketed(bracket),
+            None if steps.is_empty() => named(rest),
+            None => rest.strip_prefix('.').and_then(named),
+        }?;
+        steps.push(step);
+        rest = after;
+    }
+    (!steps.is_empty()).then_some(steps)
+}
+
 /// A name up to the next dot or bracket, and what follows it.
 fn named(text: &str) -> Option<(Step, &str)> {
     let end = text.find(['.', '[', ']']).unwrap_or(text.len());
@@ -231,8 +381,11 @@ fn named(text: &str) -> Option<(Step, &str)> {
     (!name.is_empty()).then(|| (Step::Field(name.to_owned()), rest))
 }
 
-/// `0]` or `"a.b"]`, and what follows it.
+/// `0]`, `*]` or `"a.b"]`, and what follows it.
 fn bracketed(text: &str) -> Option<(Step, &str)> {
+    if let Some(rest) = text.strip_prefix("*]") {
+        return Some((Step::Each, rest));
+    }
     if !text.starts_with('"') {
         let (index, rest) = text.split_once(']')?;
         let digits = index.bytes().all(|byte| byte.is_ascii_digit());
@@ -304,8 +457,56 @@ mod tests {
             "[\"a\"x]",
             "[\"\\q\"]",
             "a[99999999999999999999999]",
+            "a[*]",
         ] {
             assert!(BodyPath::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_steps_into_the_json_that_a_string_holds() {
+        let twice = r#"{"a":"{\"b\":\"{\\\"c\\\":1}\",\"d\":[2]}","list":"[1,{\"x\":3}]","plain":"{}","word":"made"}"#;
+        let body = Body::new(Some(twice.as_bytes()));
+        for (text, expected) in [
+            ("a.b.c", Some("1")),
+            ("a.d[0]", Some("2")),
+            ("a.b", Some(r#""{\"c\":1}""#)),
+            ("list[1].x", Some("3")),
+            ("list[2]", None),
+            ("plain.a", None),
+            ("word.a", None),
+            ("word[0]", None),
+        ] {
+            for asked in ["once", "again"] {
+                let found = body.find(&path(text)).value().map(Json::text);
+                assert_eq!(found, expected, "{text}, {asked}");
+            }
+        }
+        assert_eq!(body.find(&path("plain.a")), Found::Absent);
+        let whole = serde_json::to_string(r#"{"type":"made"}"#).expect("a text");
+        let whole = Body::new(Some(whole.as_bytes()));
+        assert_eq!(whole.find(&path("type")).value().map(Json::text), Some("\"made\""));
+    }
+
+    #[test]
+    fn so_many_strings_are_stepped_into_and_no_more() {
+        let members: Vec<String> = (0..100).map(|n| format!(r#""a{n}":"{{\"b\":{n}}}""#)).collect();
+        let text = format!("{{{}}}", members.join(","));
+        let body = Body::new(Some(text.as_bytes()));
+        let found = (0..100).filter(|n| body.find(&path(&format!("a{n}.b"))).value().is_some());
+        assert_eq!(found.count(), MAX_STRINGS);
+    }
+
+    #[test]
+    fn a_path_to_several_is_read_or_refused() {
+        let each = |text| BodyPath::parse_each(text);
+        assert_eq!(each("a[*]"), Ok((path("a"), Some(BodyPath::of(vec![])))));
+        assert_eq!(each("a[*].b[0]"), Ok((path("a"), Some(path("b[0]")))));
+        assert_eq!(each("[*].b"), Ok((BodyPath::of(vec![]), Some(path("b")))));
+        assert_eq!(each(r#"["[*]"]"#), Ok((path(r#"["[*]"]"#), None)));
+        assert_eq!(each("a.b"), Ok((path("a.b"), None)));
+        for text in ["", "a[*][*]", "a[*]b", "[*", "a.*.b"] {
+            assert!(each(text).is_err() || text == "a.*.b", "{text}");
         }
     }
 
@@ -344,7 +545,8 @@ mod tests {
         fn a_name_in_quotes_is_any_name(name in ".{0,8}") {
             let quoted = serde_json::to_string(&name).expect("a string has a text");
             let body = format!("{{{quoted}:1}}");
-            let found = Body::new(Some(body.as_bytes())).find(&path(&format!("[{quoted}]")));
+            let body = Body::new(Some(body.as_bytes()));
+            let found = body.find(&path(&format!("[{quoted}]")));
             prop_assert_eq!(found.value().map(Json::text), Some("1"));
         }
 
@@ -356,8 +558,8 @@ mod tests {
             let text = format!("{{{}}}", members.join(","));
             let body = Body::new(Some(text.as_bytes()));
             for name in &asked {
-                let alone = Body::new(Some(text.as_bytes())).find(&path(name));
-                prop_assert_eq!(body.find(&path(name)), alone);
+                let alone = Body::new(Some(text.as_bytes()));
+                prop_assert_eq!(body.find(&path(name)), alone.find(&path(name)));
             }
         }
     }

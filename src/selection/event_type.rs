@@ -8,15 +8,25 @@
 //! - CloudEvents, AMQP protocol binding 1.0.2, section 3: the same, `cloudEvents:type`
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use thiserror::Error;
 
-use super::body::{BodyPath, BodyPathError, Step};
+use super::body::{BodyPath, BodyPathError, Found, Step};
+use super::framing::{Framed, Schema};
 use super::judge::Record;
+use super::reason::Reason;
+use crate::metadata::quoted;
 
 /// Types of the longest list: each is counted on its own.
 const MAX_ENTRIES: usize = 1_000;
+
+/// What may stand between the types of a header.
+const SEPARATORS: [char; 3] = [';', ',', '|'];
+
+/// Where Confluent's serializers name the schema of a value that has none before it.
+const SCHEMA_HEADER: &str = "__value_schema_id";
 
 /// Where a structured CloudEvent keeps its type.
 static STRUCTURED_TYPE: LazyLock<BodyPath> =
@@ -46,6 +56,19 @@ pub enum EventTypeFrom {
     Subject,
     /// A string, number or boolean in the JSON body; a number or boolean counts as it is spelt.
     Body(BodyPath),
+    /// Several in a header, with this between them.
+    HeaderList(String, char),
+    /// Several in the JSON body: at this path from each element of the list at that one.
+    BodyList(BodyPath, BodyPath),
+    /// The id of the schema that the body was written by.
+    Schema,
+}
+
+/// The event types of a message: one, or as many as a list has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Types<'m> {
+    One(Cow<'m, str>),
+    Several(Vec<Cow<'m, str>>),
 }
 
 /// Why a text is not a list of event types.
@@ -78,7 +101,7 @@ pub enum EventTypesError {
 pub enum EventTypeFromError {
     /// None of the places.
     #[error(
-        "{text:?} is not a place for the type; give header:<name>, key, subject or body:<path>"
+        "{text:?} is not a place for the type; give header:<name>, key, subject, body:<path> or schema:id"
     )]
     UnknownPlace {
         /// The whole text.
@@ -145,8 +168,39 @@ impl EventTypes {
     }
 }
 
+/// As a trigger writes them.
+impl fmt::Display for EventTypes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.names.iter().map(|name| (name, ""));
+        let entries = names.chain(self.prefixes.iter().map(|prefix| (prefix, "*")));
+        for (index, (entry, star)) in entries.enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{}{star}", entry.replace(',', "\\,"))?;
+        }
+        Ok(())
+    }
+}
+
+/// What follows `eventType` in the log; nothing for the default.
+impl fmt::Display for EventTypeFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match self {
+            EventTypeFrom::CloudEvents => return Ok(()),
+            EventTypeFrom::Header(name) => format!("header:{name}"),
+            EventTypeFrom::HeaderList(name, separator) => format!("header:{name}[{separator}]"),
+            EventTypeFrom::Key => "key".to_owned(),
+            EventTypeFrom::Subject => "subject".to_owned(),
+            EventTypeFrom::Body(path) => format!("body:{path}"),
+            EventTypeFrom::BodyList(list, of) => format!("body:{list}[*]{}", of.behind()),
+            EventTypeFrom::Schema => "schema:id".to_owned(),
+        };
+        write!(f, " with eventTypeFrom {}", quoted(&place))
+    }
+}
+
 impl EventTypeFrom {
-    /// Reads `header:<name>`, `key`, `subject` or `body:<path>`.
+    /// Reads `header:<name>`, `header:<name>[;]`, `key`, `subject`, `body:<path>`, of which one step may be `[*]`, or
+    /// `schema:id`.
     ///
     /// # Errors
     /// For anything else, an empty name and a path that is none.
@@ -156,41 +210,129 @@ impl EventTypeFrom {
         match text.split_once(':').map(|(place, rest)| (place.trim(), rest.trim())) {
             None if text == "key" => Ok(EventTypeFrom::Key),
             None if text == "subject" => Ok(EventTypeFrom::Subject),
-            Some(("header", name)) if !name.is_empty() => {
-                Ok(EventTypeFrom::Header(name.to_owned()))
-            }
-            Some(("body", path)) => Ok(EventTypeFrom::Body(BodyPath::parse(path)?)),
+            Some(("header", name)) if !name.is_empty() => Ok(match separated(name) {
+                Some((name, separator)) => EventTypeFrom::HeaderList(name.to_owned(), separator),
+                None => EventTypeFrom::Header(name.to_owned()),
+            }),
+            Some(("body", path)) => Ok(match BodyPath::parse_each(path)? {
+                (list, Some(of)) => EventTypeFrom::BodyList(list, of),
+                (path, None) => EventTypeFrom::Body(path),
+            }),
+            Some(("schema", "id")) => Ok(EventTypeFrom::Schema),
             _ => Err(unknown()),
         }
     }
 
-    /// The event type of a message; `None` where it has none, or one that is not UTF-8.
-    pub(super) fn read<'m>(&self, record: &Record<'m>) -> Option<Cow<'m, str>> {
+    /// Whether a message can have several types there.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self, EventTypeFrom::HeaderList(..) | EventTypeFrom::BodyList(..))
+    }
+
+    /// The event types of a message.
+    ///
+    /// # Errors
+    /// Why it has none, or none that can be read.
+    pub(super) fn read<'r>(&self, record: &'r Record<'_>) -> Result<Types<'r>, Reason> {
         let message = record.message;
-        match self {
+        let one = match self {
             EventTypeFrom::CloudEvents => match message.cloud_event_type() {
-                Some(event_type) => utf8(event_type),
-                None => structured_type(record)
-                    .or_else(|| message.plain_event_type().map(Cow::Borrowed)),
+                Some(event_type) => utf8(event_type).ok_or(Reason::HeaderNoText),
+                None => structured_type(record),
             },
-            EventTypeFrom::Header(name) => utf8(message.header(name)?),
-            EventTypeFrom::Key => utf8(Cow::Borrowed(message.key()?)),
-            EventTypeFrom::Subject => message.subject().map(Cow::Borrowed),
-            EventTypeFrom::Body(path) => record.body.find(path).value()?.scalar(),
+            EventTypeFrom::Header(name) => header(record, name),
+            EventTypeFrom::Key => match message.key() {
+                Some(key) => utf8(Cow::Borrowed(key)).ok_or(Reason::KeyNoText),
+                None => Err(Reason::NoKey),
+            },
+            EventTypeFrom::Subject => message.subject().ok_or(Reason::NoSubject),
+            EventTypeFrom::Body(path) => scalar(record, path),
+            EventTypeFrom::Schema => schema(record).ok_or(Reason::NoSchema),
+            EventTypeFrom::HeaderList(name, separator) => {
+                let types = header(record, name)?;
+                return Ok(Types::Several(match types {
+                    Cow::Borrowed(types) => entries_of(types, *separator).map(Into::into).collect(),
+                    Cow::Owned(types) => {
+                        entries_of(&types, *separator).map(|it| it.to_owned().into()).collect()
+                    }
+                }));
+            }
+            EventTypeFrom::BodyList(list, of) => return several(record, list, of),
+        };
+        one.map(Types::One)
+    }
+}
+
+impl<'m> Types<'m> {
+    pub(super) fn as_slice(&self) -> &[Cow<'m, str>] {
+        match self {
+            Types::One(one) => std::slice::from_ref(one),
+            Types::Several(several) => several,
         }
     }
 }
 
-/// The type of a CloudEvent that is whole in the JSON body.
-fn structured_type<'m>(record: &Record<'m>) -> Option<Cow<'m, str>> {
-    if !is_structured(record.message.content_type()) {
-        return None;
+fn header<'r>(record: &'r Record<'_>, name: &str) -> Result<Cow<'r, str>, Reason> {
+    let value = record.message.header(name).ok_or(Reason::NoHeader)?;
+    utf8(value).ok_or(Reason::HeaderNoText)
+}
+
+/// The types in a header, without the blanks around them. Nothing between two separators is no type.
+fn entries_of(types: &str, separator: char) -> impl Iterator<Item = &str> {
+    types.split(separator).map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+/// A header's name before a separator in brackets.
+fn separated(name: &str) -> Option<(&str, char)> {
+    let (name, separator) = name.strip_suffix(']')?.rsplit_once('[')?;
+    let separator = SEPARATORS.into_iter().find(|it| separator == it.encode_utf8(&mut [0; 4]))?;
+    (!name.is_empty()).then_some((name, separator))
+}
+
+fn scalar<'r>(record: &'r Record<'_>, path: &BodyPath) -> Result<Cow<'r, str>, Reason> {
+    let found = record.body.find(path);
+    let scalar = found.value().and_then(|json| json.scalar());
+    scalar.ok_or_else(|| record.body.reason(found))
+}
+
+/// The types in a list of the body. An element that has none is passed over.
+fn several<'r>(
+    record: &'r Record<'_>,
+    list: &BodyPath,
+    of: &BodyPath,
+) -> Result<Types<'r>, Reason> {
+    let found = record.body.find(list);
+    let Found::Value(json) = found else { return Err(record.body.reason(found)) };
+    let mut elements = json.elements().ok_or(Reason::NoList)?;
+    let types = elements.by_ref().map(|element| Some(element?.scalar_at(of)));
+    let types: Option<Vec<_>> = types.collect();
+    Ok(Types::Several(types.ok_or(Reason::NoJson)?.into_iter().flatten().collect()))
+}
+
+/// The id of the schema that a body was written by, wherever its serializer put it.
+fn schema<'r>(record: &'r Record<'_>) -> Option<Cow<'r, str>> {
+    let named = record.message.header(SCHEMA_HEADER);
+    if let Some(schema) = named.as_deref().and_then(Framed::of_header) {
+        return Some(schema.text().into_owned().into());
     }
-    record.body.find(&STRUCTURED_TYPE).value()?.scalar()
+    if let Some(schema) = record.body.schema() {
+        return Some(schema.text());
+    }
+    let content_type = record.message.content_type().and_then(utf8)?;
+    let schema = Schema::of_content_type(&content_type)?;
+    Some(schema.text().into_owned().into())
+}
+
+/// The type of a CloudEvent that is whole in the JSON body, or else of what is no CloudEvent.
+fn structured_type<'r>(record: &'r Record<'_>) -> Result<Cow<'r, str>, Reason> {
+    let structured = match is_structured(record.message.content_type()) {
+        true => scalar(record, &STRUCTURED_TYPE),
+        false => Err(Reason::NoEventType),
+    };
+    structured.or_else(|reason| record.message.plain_event_type().map(Cow::Borrowed).ok_or(reason))
 }
 
 /// Text out of bytes, copied only if they were.
-pub(super) fn utf8(bytes: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
+pub(crate) fn utf8(bytes: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
     match bytes {
         Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
         Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
@@ -240,7 +382,10 @@ mod tests {
             "" => EventTypeFrom::CloudEvents,
             from => EventTypeFrom::parse(from).expect("the place is well formed"),
         };
-        from.read(&Record::new(message)).map(Cow::into_owned)
+        let record = Record::new(message);
+        let types = from.read(&record).ok()?;
+        let types: Vec<&str> = types.as_slice().iter().map(|it| &**it).collect();
+        Some(types.join(" and "))
     }
 
     #[test]
@@ -304,7 +449,34 @@ mod tests {
         );
         assert_eq!(EventTypeFrom::parse("key"), Ok(EventTypeFrom::Key));
         assert_eq!(EventTypeFrom::parse("subject"), Ok(EventTypeFrom::Subject));
-        for text in ["", "Key", "header", "header:", "body", "body:", "key:x", "body:a..b", "x:y"] {
+        assert_eq!(EventTypeFrom::parse("schema: id"), Ok(EventTypeFrom::Schema));
+        for (text, name, separator) in [
+            ("header:types[;]", "types", ';'),
+            ("header: a b [,]", "a b ", ','),
+            ("header:x[1][|]", "x[1]", '|'),
+        ] {
+            let expected = EventTypeFrom::HeaderList(name.to_owned(), separator);
+            assert_eq!(EventTypeFrom::parse(text), Ok(expected), "{text}");
+        }
+        for text in ["header:x[0]", "header:x[a]", "header:[;]", "header:x[;"] {
+            let name = text.trim_start_matches("header:").to_owned();
+            assert_eq!(EventTypeFrom::parse(text), Ok(EventTypeFrom::Header(name)), "{text}");
+        }
+        for text in [
+            "schema",
+            "schema:",
+            "schema:name",
+            "body:a[*].b[*]",
+            "",
+            "Key",
+            "header",
+            "header:",
+            "body",
+            "body:",
+            "key:x",
+            "body:a..b",
+            "x:y",
+        ] {
             assert!(EventTypeFrom::parse(text).is_err(), "{text}");
         }
     }
@@ -394,6 +566,68 @@ mod tests {
                 Sample::default()
                     .header("content-type", "application/cloudevents+json")
                     .body("\u{feff}{\"type\":\"made\"}"),
+                Some("made"),
+            ),
+            (
+                "a string's JSON",
+                "body:a.b",
+                Sample::default().body(r#"{"a":"{\"b\":\"made\"}"}"#),
+                Some("made"),
+            ),
+            (
+                "each of a header",
+                "header:types[;]",
+                Sample::default().header("types", "a; b;;c "),
+                Some("a and b and c"),
+            ),
+            (
+                "none of a header",
+                "header:types[;]",
+                Sample::default().header("types", ";"),
+                Some(""),
+            ),
+            ("no such header", "header:types[;]", Sample::default(), None),
+            (
+                "each of a list",
+                "body:types[*]",
+                Sample::default().body(r#"{"types":["urn:a",1,null,["x"],"b\u0063"]}"#),
+                Some("urn:a and 1 and bc"),
+            ),
+            (
+                "from each of a list",
+                "body:[*].data.type",
+                Sample::default()
+                    .body(r#"[{"data":{"type":"a"}},{"data":"{\"type\":\"b\"}"},{"type":"c"}]"#),
+                Some("a and b"),
+            ),
+            ("no list", "body:types[*]", Sample::default().body(r#"{"types":"a"}"#), None),
+            ("a list cut short", "body:types[*]", Sample::default().body(r#"{"types":["a""#), None),
+            ("an empty list", "body:types[*]", Sample::default().body(r#"{"types":[]}"#), Some("")),
+            ("schema", "schema:id", Sample::default().body(b"\0\0\0\0\x2a{}"), Some("42")),
+            (
+                "schema by header",
+                "schema:id",
+                Sample::default()
+                    .header(
+                        "__value_schema_id",
+                        b"\x01\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef",
+                    )
+                    .body(b"\0\0\0\0\x2a"),
+                Some("01234567-89ab-cdef-0123-456789abcdef"),
+            ),
+            (
+                "schema by content type",
+                "schema:id",
+                Sample::default()
+                    .header("content-type", "avro/binary+64fc737160fc4c8ba4b1b0f4ef3a0b4b")
+                    .body("x"),
+                Some("64fc737160fc4c8ba4b1b0f4ef3a0b4b"),
+            ),
+            ("no schema", "schema:id", Sample::default().body("{}"), None),
+            (
+                "behind a schema's id",
+                "body:a",
+                Sample::default().body(b"\0\0\0\0\x2a{\"a\":\"made\"}"),
                 Some("made"),
             ),
             ("null", "body:a", Sample::default().body(r#"{"a":null}"#), None),

@@ -84,6 +84,14 @@ impl<'m> Json<'m> {
         (is_number(self.0) || matches!(self.0, "NaN" | "Infinity" | "-Infinity")).then_some(self.0)
     }
 
+    /// What a string says, unless it holds escapes.
+    pub(super) fn plain_string(self) -> Option<&'m str> {
+        let mut cursor = Cursor { text: self.0, at: 0 };
+        cursor.expect(b'"')?;
+        let is_escaped = cursor.skip_string()?;
+        (!is_escaped && cursor.at == self.0.len()).then(|| &self.0[1..self.0.len() - 1])
+    }
+
     /// What a string says; borrowed from the text unless it holds escapes.
     pub(super) fn string(self) -> Option<Cow<'m, str>> {
         let mut cursor = Cursor { text: self.0, at: 0 };

@@ -4,14 +4,14 @@
 //! whole types, and one for each length that their prefixes have. A filter is evaluated only if the
 //! types beside it match.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::body::Body;
-use super::event_type::{EventTypeFrom, EventTypes};
+use super::event_type::{EventTypeFrom, EventTypes, Types};
 use super::filter::Filter;
 use super::message::Message;
 use super::part::Part;
+use super::reason::Reason;
 
 /// The place that the caller keeps what a part selects; the number is the caller's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,9 +30,9 @@ pub struct Judge {
 pub struct Verdicts {
     /// The slots of the parts that the message belongs to, in no order.
     pub selected: Vec<Slot>,
-    /// The slots of the parts of which it cannot be told: the message lacks the type or the field asked
+    /// The slots of the parts of which it cannot be told, and why: the message lacks the type or the field asked
     /// for, or is not of the form expected. It does not count for them.
-    pub unjudged: Vec<Slot>,
+    pub indeterminate: Vec<(Slot, Reason)>,
 }
 
 /// One message while it is judged.
@@ -49,19 +49,19 @@ struct Group {
     prefixes: HashMap<Box<[u8]>, Vec<Slot>>,
     /// The lengths in bytes that the prefixes have, each once.
     prefix_lengths: Vec<usize>,
-    /// The slots of all names and prefixes, which a message without a type leaves unjudged.
+    /// The slots of all names and prefixes, of which a message without a type tells nothing.
     typed: Vec<Slot>,
     filtered: Vec<Filtered>,
     /// Whether any filter asks for the event type, or has types beside it.
     filters_ask: bool,
 }
 
-/// A filter, and the types that must match besides.
+/// A filter and the types that must match besides, of which one may be missing.
 #[derive(Debug)]
 struct Filtered {
     slot: Slot,
     types: Option<EventTypes>,
-    filter: Filter,
+    filter: Option<Filter>,
 }
 
 impl Judge {
@@ -75,7 +75,11 @@ impl Judge {
                 Part::Type { from, name } => judge.group(from).add_name(&name, slot),
                 Part::Prefix { from, prefix } => judge.group(from).add_prefix(&prefix, slot),
                 Part::Filtered { from, types, filter } => {
-                    judge.group(from).add_filter(Filtered { slot, types, filter });
+                    judge.group(from).add_filter(Filtered { slot, types, filter: Some(filter) });
+                }
+                Part::AnyOf { from, types } => {
+                    let types = Some(types);
+                    judge.group(from).add_filter(Filtered { slot, types, filter: None });
                 }
             }
         }
@@ -85,7 +89,7 @@ impl Judge {
     /// Judges one message for all parts; what `verdicts` held before is dropped.
     pub fn judge(&self, message: &impl Message, verdicts: &mut Verdicts) {
         verdicts.selected.clear();
-        verdicts.unjudged.clear();
+        verdicts.indeterminate.clear();
         verdicts.selected.extend_from_slice(&self.all);
         if self.groups.is_empty() {
             return;
@@ -139,22 +143,30 @@ impl Group {
     }
 
     fn add_filter(&mut self, filtered: Filtered) {
-        self.filters_ask |= filtered.types.is_some() || filtered.filter.asks_event_type();
+        self.filters_ask |= filtered.types.is_some()
+            || filtered.filter.as_ref().is_some_and(Filter::asks_event_type);
         self.filtered.push(filtered);
     }
 
     fn judge(&self, record: &Record<'_>, verdicts: &mut Verdicts) {
         let asked = self.filters_ask || !self.typed.is_empty();
-        let event_type = if asked { self.from.read(record) } else { None };
-        match &event_type {
-            Some(event_type) => self.match_type(event_type.as_bytes(), &mut verdicts.selected),
-            None => verdicts.unjudged.extend_from_slice(&self.typed),
+        let types = if asked { self.from.read(record) } else { Err(Reason::NoEventType) };
+        match &types {
+            Ok(types) => {
+                for event_type in types.as_slice() {
+                    self.match_type(event_type.as_bytes(), &mut verdicts.selected);
+                }
+            }
+            Err(reason) => {
+                let typed = self.typed.iter().map(|slot| (*slot, *reason));
+                verdicts.indeterminate.extend(typed);
+            }
         }
         for filtered in &self.filtered {
-            match filtered.judge(record, event_type.as_ref()) {
-                Some(true) => verdicts.selected.push(filtered.slot),
-                Some(false) => {}
-                None => verdicts.unjudged.push(filtered.slot),
+            match filtered.judge(record, &types) {
+                Ok(true) => verdicts.selected.push(filtered.slot),
+                Ok(false) => {}
+                Err(reason) => verdicts.indeterminate.push((filtered.slot, reason)),
             }
         }
     }
@@ -169,14 +181,24 @@ impl Group {
 }
 
 impl Filtered {
-    /// Whether the message is in this part; `None` where that cannot be told.
-    fn judge(&self, record: &Record<'_>, event_type: Option<&Cow<'_, str>>) -> Option<bool> {
-        if let Some(types) = &self.types
-            && !types.contain(event_type?)
-        {
-            return Some(false);
+    /// Whether the message is in this part.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    fn judge(
+        &self,
+        record: &Record<'_>,
+        found: &Result<Types<'_>, Reason>,
+    ) -> Result<bool, Reason> {
+        if let Some(types) = &self.types {
+            let found = found.as_ref().map_err(|reason| *reason)?;
+            if !found.as_slice().iter().any(|event_type| types.contain(event_type)) {
+                return Ok(false);
+            }
         }
-        self.filter.holds(record, event_type.map_or("", |event_type| event_type))
+        let Some(filter) = &self.filter else { return Ok(true) };
+        let first = found.as_ref().ok().and_then(|types| types.as_slice().first());
+        filter.holds(record, first.map_or("", |event_type| event_type))
     }
 }
 
@@ -205,16 +227,17 @@ mod tests {
         }
     }
 
-    /// The numbers of the selections that a message counts for, and of those it is unjudged for.
+    /// The numbers of the selections that a message counts for, and of those it is indeterminate for.
     fn judge(selections: &[Selection], message: &Sample) -> (Vec<u32>, BTreeSet<u32>) {
         let parts = selections.iter().zip(0..).flat_map(|(selection, number)| {
             selection.parts().into_iter().map(move |part| (Slot(number), part))
         });
-        let mut verdicts = Verdicts { selected: vec![Slot(99)], unjudged: vec![Slot(99)] };
+        let mut verdicts =
+            Verdicts { selected: vec![Slot(99)], indeterminate: vec![(Slot(99), Reason::NoKey)] };
         Judge::new(parts).judge(message, &mut verdicts);
         let mut selected: Vec<u32> = verdicts.selected.iter().map(|slot| slot.0).collect();
         selected.sort_unstable();
-        (selected, verdicts.unjudged.iter().map(|slot| slot.0).collect())
+        (selected, verdicts.indeterminate.iter().map(|(slot, _)| slot.0).collect())
     }
 
     #[test]
@@ -243,6 +266,69 @@ mod tests {
         let selections = [selection("made", "", "body.amount > 100")];
         let sent = Sample::default().header("ce_type", "sent").body("no JSON");
         assert_eq!(judge(&selections, &sent), (vec![], BTreeSet::new()));
+    }
+
+    #[test]
+    fn a_message_with_several_types_counts_once_where_one_matches() {
+        let selections = [
+            selection("a,b", "body:types[*]", ""),
+            selection("b.*,*", "header:types[;]", ""),
+            selection("c", "body:types[*]", ""),
+            selection("b", "body:types[*]", "eventType == 'a'"),
+        ];
+        let both = Sample::default().header("types", "b.1;b.2").body(r#"{"types":["a","b"]}"#);
+        assert_eq!(judge(&selections, &both), (vec![0, 1, 3], BTreeSet::new()));
+        let none = Sample::default().header("types", "").body(r#"{"types":[]}"#);
+        assert_eq!(judge(&selections, &none), (vec![], BTreeSet::new()));
+        let lost = Sample::default().body(r#"{"types":"a"}"#);
+        assert_eq!(judge(&selections, &lost), (vec![], BTreeSet::from([0, 1, 2, 3])));
+    }
+
+    #[test]
+    fn why_it_cannot_be_told_is_said() {
+        let rows = [
+            ("a", "", "", Sample::default(), Reason::NoEventType),
+            ("a", "header:x", "", Sample::default(), Reason::NoHeader),
+            ("a", "header:x", "", Sample::default().header("x", b"\xff"), Reason::HeaderNoText),
+            ("a", "key", "", Sample::default(), Reason::NoKey),
+            ("a", "key", "", Sample::default().key(b"\xff"), Reason::KeyNoText),
+            ("a", "subject", "", Sample::default(), Reason::NoSubject),
+            ("a", "schema:id", "", Sample::default().body("{}"), Reason::NoSchema),
+            ("a", "body:t", "", Sample::default(), Reason::NoBody),
+            ("a", "body:t", "", Sample::default().body(""), Reason::EmptyBody),
+            ("a", "body:t", "", Sample::default().body("made"), Reason::NoJson),
+            ("a", "body:t", "", Sample::default().body(r#"{"a":1"#), Reason::NoJson),
+            ("a", "body:t", "", Sample::default().body(b"\x1f\x8b\x08"), Reason::Compressed),
+            ("a", "body:t", "", Sample::default().body(b"\0\0\0\0\x2a\x06abc"), Reason::Binary),
+            ("a", "body:t", "", Sample::default().body("{}"), Reason::NoField),
+            ("a", "body:t.u", "", Sample::default().body(r#"{"t":1}"#), Reason::NoField),
+            ("a", "body:t", "", Sample::default().body(r#"{"t":null}"#), Reason::NoScalar),
+            ("a", "body:t[*]", "", Sample::default().body(r#"{"t":1}"#), Reason::NoList),
+            ("", "", "body.t == 1", Sample::default(), Reason::NoBody),
+            ("", "", "body.t == 1", Sample::default().body("<a/>"), Reason::Xml),
+            ("", "", "body.t == 1", Sample::default().body("{}"), Reason::NoField),
+            ("", "", "headers.x == ''", Sample::default(), Reason::NoHeader),
+            ("", "", "key == ''", Sample::default().key(b"\xff"), Reason::KeyNoText),
+            ("", "", "time > time", Sample::default(), Reason::NoTime),
+            ("", "", "size", Sample::default(), Reason::NoBoolean),
+            ("", "", "1 / size > 0", Sample::default(), Reason::FilterFails),
+            (
+                "",
+                "",
+                "size(body) > 0",
+                Sample::default().body(format!("[{}1]", "1,".repeat(100_000))),
+                Reason::TooMuch,
+            ),
+        ];
+        for (types, from, filter, message, expected) in rows {
+            let parts = selection(types, from, filter).parts();
+            let mut verdicts = Verdicts::default();
+            let judge = Judge::new(parts.into_iter().map(|part| (Slot(0), part)));
+            judge.judge(&message, &mut verdicts);
+            let told: Vec<Reason> =
+                verdicts.indeterminate.iter().map(|(_, reason)| *reason).collect();
+            assert_eq!(told, [expected], "{types} {from} {filter}: {message:?}");
+        }
     }
 
     fn any_message() -> impl Strategy<Value = Sample> {
@@ -313,8 +399,8 @@ mod tests {
                 })
             });
             let expected = lists.iter().zip(0..).filter(|(list, _)| matched(list)).map(|(_, number)| number).collect();
-            let unjudged = if event_type.is_none() { (0..).take(lists.len()).collect() } else { BTreeSet::new() };
-            prop_assert_eq!(judge(&selections, &message), (expected, unjudged));
+            let indeterminate = if event_type.is_none() { (0..).take(lists.len()).collect() } else { BTreeSet::new() };
+            prop_assert_eq!(judge(&selections, &message), (expected, indeterminate));
         }
     }
 }

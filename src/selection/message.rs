@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 /// One view of a message, that every source gives.
 ///
 /// Nothing is parsed or decoded before it is asked for, and a selection asks for no more than it needs.
@@ -10,7 +12,7 @@ pub trait Message: Sync {
     fn key(&self) -> Option<&[u8]>;
 
     /// The subject; `None` where the message has none, or its source knows no subjects.
-    fn subject(&self) -> Option<&str>;
+    fn subject(&self) -> Option<Cow<'_, str>>;
 
     /// The value of the last header called `name`, case and all.
     fn header(&self, name: &str) -> Option<Cow<'_, [u8]>>;
@@ -56,8 +58,10 @@ pub enum Variable<'a> {
     Double(f64),
     /// A string.
     Text(Cow<'a, str>),
-    /// A timestamp, in milliseconds since 1970.
-    Time(i64),
+    /// A timestamp.
+    Time(DateTime<Utc>),
+    /// A duration.
+    Duration(TimeDelta),
     /// A map with strings as keys.
     Map(Vec<(&'a str, Variable<'a>)>),
 }
@@ -109,8 +113,8 @@ pub(super) mod tests {
             self.key.as_deref()
         }
 
-        fn subject(&self) -> Option<&str> {
-            self.subject.as_deref()
+        fn subject(&self) -> Option<Cow<'_, str>> {
+            self.subject.as_deref().map(Cow::Borrowed)
         }
 
         fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
@@ -159,7 +163,12 @@ pub(super) mod tests {
                     ("urgent", Variable::Boolean(true)),
                     ("nothing", Variable::Null),
                     ("name", Variable::Text("a".into())),
-                    ("at", Variable::Time(1_700_000_000_000)),
+                    (
+                        "at",
+                        Variable::Time(DateTime::from_timestamp_nanos(1_700_000_000_000_000_000)),
+                    ),
+                    ("takes", Variable::Duration(TimeDelta::seconds(90))),
+                    ("forever", Variable::Duration(TimeDelta::MAX)),
                 ])),
                 _ => None,
             }

@@ -12,12 +12,15 @@
 mod body;
 mod event_type;
 mod filter;
+mod framing;
 mod json;
 mod judge;
 mod message;
 mod part;
+mod reason;
 
 pub use body::BodyPath;
+pub(crate) use event_type::utf8;
 pub use event_type::{EventTypeFrom, EventTypeFromError, EventTypes, EventTypesError};
 pub use filter::{Filter, FilterError, Place};
 pub use judge::{Judge, Slot, Verdicts};
@@ -25,3 +28,4 @@ pub use judge::{Judge, Slot, Verdicts};
 pub(crate) use message::tests::Sample;
 pub use message::{Message, Variable};
 pub use part::{Part, Selection};
+pub use reason::Reason;

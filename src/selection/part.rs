@@ -48,20 +48,33 @@ pub enum Part {
         /// What must hold besides.
         filter: Filter,
     },
+    /// The messages that have one of these types at least, where one can have several.
+    AnyOf {
+        /// Where a message keeps its event types.
+        from: EventTypeFrom,
+        /// The event types that count.
+        types: EventTypes,
+    },
 }
 
-/// What selects, for the log: the parameter and the beginning of its value.
+/// What selects, for the log: the parameters and the beginning of their values.
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Part::All => f.write_str("every message"),
-            Part::Type { name, .. } => write!(f, "eventType {}", quoted(name)),
-            Part::Prefix { prefix, .. } => write!(f, "eventType {}", quoted(&format!("{prefix}*"))),
+            Part::Type { from, name } => write!(f, "eventType {}{from}", quoted(name)),
+            Part::Prefix { from, prefix } => {
+                write!(f, "eventType {}{from}", quoted(&format!("{prefix}*")))
+            }
+            Part::AnyOf { from, types } => {
+                write!(f, "eventType {}{from}", quoted(&types.to_string()))
+            }
             Part::Filtered { types: None, filter, .. } => {
                 write!(f, "filter {}", quoted(filter.text()))
             }
-            Part::Filtered { types: Some(_), filter, .. } => {
-                write!(f, "eventType with filter {}", quoted(filter.text()))
+            Part::Filtered { from, types: Some(types), filter } => {
+                let types = quoted(&types.to_string());
+                write!(f, "eventType {types}{from} with filter {}", quoted(filter.text()))
             }
         }
     }
@@ -77,6 +90,10 @@ impl Selection {
     pub fn parts(&self) -> Vec<Part> {
         match (&self.types, &self.filter) {
             (None, None) => vec![Part::All],
+            // A message with two of the types would be in two parts.
+            (Some(types), None) if self.from.is_list() => {
+                vec![Part::AnyOf { from: self.from.clone(), types: types.clone() }]
+            }
             (Some(types), None) => {
                 let from = || self.from.clone();
                 let names = types.names().iter().cloned();
@@ -136,7 +153,31 @@ mod tests {
         assert_eq!(told(None, None), ["every message"]);
         assert_eq!(told(Some("a,b.*"), None), [r#"eventType "a""#, r#"eventType "b.*""#]);
         assert_eq!(told(None, Some("size >\n 1")), [r#"filter "size >\n 1""#]);
-        assert_eq!(told(Some("a"), Some("size > 1")), [r#"eventType with filter "size > 1""#]);
+        assert_eq!(
+            told(Some("a,b*"), Some("size > 1")),
+            [r#"eventType "a,b*" with filter "size > 1""#]
+        );
+        for (place, expected) in [
+            ("header:kind", r#"eventType "a" with eventTypeFrom "header:kind""#),
+            ("header:kinds[;]", r#"eventType "a" with eventTypeFrom "header:kinds[;]""#),
+            (r#"body:a[0]["b.c"]"#, r#"eventType "a" with eventTypeFrom "body:a[0][\"b.c\"]""#),
+            ("body:a.b[*].c", r#"eventType "a" with eventTypeFrom "body:a.b[*].c""#),
+            ("body:[*]", r#"eventType "a" with eventTypeFrom "body:[*]""#),
+            ("schema:id", r#"eventType "a" with eventTypeFrom "schema:id""#),
+            ("key", r#"eventType "a" with eventTypeFrom "key""#),
+            ("subject", r#"eventType "a" with eventTypeFrom "subject""#),
+        ] {
+            let from = EventTypeFrom::parse(place).expect("the place is well formed");
+            let selection = Selection { types: types("a"), from, filter: None };
+            assert_eq!(selection.parts()[0].to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn types_of_a_list_are_one_part() {
+        let from = EventTypeFrom::parse("body:types[*]").expect("the place is well formed");
+        let listed = Selection { types: types("a,b.*"), from, filter: None };
+        assert_eq!(listed.parts().len(), 1);
     }
 
     #[test]

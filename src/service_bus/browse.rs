@@ -32,7 +32,7 @@ use std::sync::{Arc, Weak};
 use super::amqp::{Peeked, Place, State};
 use super::trigger::CountBy;
 use crate::backlog::Backlog;
-use crate::selection::{Judge, Part, Slot, Verdicts};
+use crate::selection::{Judge, Part, Reason, Slot, Verdicts};
 
 /// Messages that one peek asks for at most; Service Bus gives fewer where it pleases.
 pub(super) const MOST: u32 = 1_000;
@@ -136,7 +136,8 @@ struct Watched {
     waiting: u64,
     /// Their sessions, if someone counts those.
     sessions: Option<HashSet<u64>>,
-    unjudged: u64,
+    /// The first message of which it cannot be told whether it matches, and why.
+    indeterminate: Option<(u64, Reason)>,
     /// Whether that was told.
     told: bool,
 }
@@ -333,14 +334,15 @@ impl Browse {
         self.round.judged
     }
 
-    /// Parts that messages could not be judged for, and how many; each part once.
-    pub(super) fn take_unjudged(&mut self) -> Vec<(Part, u64)> {
-        let untold = |watched: &&mut Watched| watched.unjudged > 0 && !watched.told;
-        let untold = self.watched.iter_mut().filter(untold);
+    /// Parts of which it could not be told of a message whether it matches, with the first such message and
+    /// why; each part once.
+    pub(super) fn take_indeterminate(&mut self) -> Vec<(Part, u64, Reason)> {
+        let untold = self.watched.iter_mut().filter(|watched| !watched.told);
         untold
-            .map(|watched| {
+            .filter_map(|watched| {
+                let (sequence, reason) = watched.indeterminate?;
                 watched.told = true;
-                (watched.part.clone(), watched.unjudged)
+                Some((watched.part.clone(), sequence, reason))
             })
             .collect()
     }
@@ -457,9 +459,11 @@ impl Browse {
             return;
         }
         self.judge.judge(peeked, &mut self.verdicts);
-        for slot in &self.verdicts.unjudged {
+        for (slot, reason) in &self.verdicts.indeterminate {
             let watched = &mut self.watched[slot.0 as usize];
-            watched.unjudged += u64::from(watched.is_new(from, sequence));
+            if watched.is_new(from, sequence) {
+                watched.indeterminate.get_or_insert((sequence, *reason));
+            }
         }
         for slot in &self.verdicts.selected {
             let session = self.sessions.hash_one(peeked.session());
@@ -565,7 +569,7 @@ impl Watched {
             changeable,
             waiting: 0,
             sessions: None,
-            unjudged: 0,
+            indeterminate: None,
             told: false,
         }
     }

@@ -180,13 +180,14 @@ impl Looking {
         let mut link = lock(&self.link).take();
         browse.begin(wanted, now());
         let outcome = self.persist(&mut browse, &mut link).await;
-        for (part, count) in browse.take_unjudged() {
+        for (selection, sequence_number, reason) in browse.take_indeterminate() {
             let entity = &*self.path;
             warn!(
                 entity,
-                ?part,
-                count,
-                "messages that a selection cannot judge do not count for it"
+                sequence_number,
+                %selection,
+                %reason,
+                "a message cannot be judged, and does not count"
             );
         }
         let counts = outcome.map(|()| Arc::new(counts(&browse, Browse::count)));

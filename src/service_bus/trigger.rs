@@ -19,8 +19,19 @@ use crate::metadata::Reader;
 use crate::selection::{EventTypeFrom, Selection};
 
 /// What a filter can ask of a Service Bus message beyond what it can of every message.
-pub const FILTER_VARIABLES: &[&str] =
-    &["sessionId", "messageId", "correlationId", "deliveryCount", "sequenceNumber", "properties"];
+pub const FILTER_VARIABLES: &[&str] = &[
+    "sessionId",
+    "messageId",
+    "correlationId",
+    "contentType",
+    "to",
+    "replyTo",
+    "partitionKey",
+    "timeToLive",
+    "deliveryCount",
+    "sequenceNumber",
+    "properties",
+];
 
 /// KEDA's `messageCount` where a trigger has none.
 const DEFAULT_MESSAGE_COUNT: u64 = 5;

@@ -113,28 +113,130 @@ async fn every_place_of_a_type_counts_and_a_message_without_one_does_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_producers_really_write_is_counted() {
     const TOPIC: &str = "selection-reported";
-    type Keys = &'static [(&'static str, &'static str)];
     let marked = |text: &str| Message::new().body(format!("\u{feff}{text}"));
+    let behind = |frame: &[u8], kind: &str| {
+        Message::new().body([frame, format!(r#"{{"type":"{kind}"}}"#).as_bytes()].concat())
+    };
+    let by_type = |kind| vec![("eventTypeFrom", "body:type"), ("eventType", kind)];
+    let by_schema = |id| vec![("eventTypeFrom", "schema:id"), ("eventType", id)];
     let rows: Vec<(Keys, Message)> = vec![
-        (&[("eventTypeFrom", "body:type"), ("eventType", "bom")], marked(r#"{"type":"bom"}"#)),
-        (&[("filter", "body.amount == 120")], marked(r#"{"amount":120}"#)),
+        (vec![("eventTypeFrom", "body:type"), ("eventType", "bom")], marked(r#"{"type":"bom"}"#)),
+        (vec![("filter", "body.amount == 120")], marked(r#"{"amount":120}"#)),
         (
-            &[("eventType", "bom-event")],
+            vec![("eventType", "bom-event")],
             marked(r#"{"type":"bom-event"}"#)
                 .header("content-type", "application/cloudevents+json"),
         ),
-        (&[("filter", "body == 'bom string'")], marked(r#""bom string""#)),
+        (vec![("filter", "body == 'bom string'")], marked(r#""bom string""#)),
         (
-            &[("eventTypeFrom", "body:type"), ("eventType", "nan")],
+            vec![("eventTypeFrom", "body:type"), ("eventType", "nan")],
             Message::new().body(r#"{"score":NaN,"most":[Infinity,-Infinity],"type":"nan"}"#),
         ),
+        // Behind the id of a schema: Confluent's, Apicurio's, AWS Glue's.
+        (by_type("confluent"), behind(b"\0\0\0\0\x2a", "confluent")),
+        (by_type("apicurio"), behind(b"\0\0\0\0\0\0\0\0\x2b", "apicurio")),
+        (by_type("glue"), behind(b"\x03\0\x01\x23\x45\x67\x89\xab\xcd\xefabcdefgh", "glue")),
+        (by_schema("42"), Message::new()),
+        (by_schema("43"), Message::new()),
+        (by_schema("01234567-89ab-cdef-6162-636465666768"), Message::new()),
+        (by_schema("77"), Message::new().body(b"\0\0\0\0\x4d\x06abc")),
+        // JSON in a string.
+        (
+            vec![("eventTypeFrom", "body:payload.type"), ("eventType", "outbox")],
+            Message::new().body(r#"{"payload":"{\"type\":\"outbox\"}"}"#),
+        ),
+        (by_type("outbox-alone"), Message::new().body(r#""{\"type\":\"outbox-alone\"}""#)),
+        (
+            vec![("filter", "body.data.total > 7")],
+            Message::new().body(r#"{"data":"{\"total\":8}"}"#),
+        ),
+        // Several types: MassTransit's and NServiceBus'.
+        (
+            vec![
+                ("eventTypeFrom", "body:messageType[*]"),
+                ("eventType", "urn:message:Shop:Placed,urn:message:Shop:Event"),
+            ],
+            Message::new()
+                .body(r#"{"messageType":["urn:message:Shop:Placed","urn:message:Shop:Event"]}"#),
+        ),
+        (
+            vec![
+                ("eventTypeFrom", "header:NServiceBus.EnclosedMessageTypes[;]"),
+                ("eventType", r"Shop.Event\, Shop\, Version=1.0.0.0"),
+            ],
+            Message::new().header(
+                "NServiceBus.EnclosedMessageTypes",
+                "Shop.Placed, Shop, Version=1.0.0.0;Shop.Event, Shop, Version=1.0.0.0",
+            ),
+        ),
     ];
+    each_counts_alone(TOPIC, rows).await;
+}
+
+/// Event Hubs hands on what came by AMQP so; what others write must stay what it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_event_hubs_encoded_are_decoded_and_no_others() {
+    const DATE_TIME_OFFSET: &[u8] = b"\0\xa3\x1dcom.microsoft:datetime-offset\x81";
+    let ticks = 639_028_224_000_000_000_i64.to_be_bytes();
+    let date_time_offset = [DATE_TIME_OFFSET, &ticks].concat();
+    let encoded = || Message::new().header("beside", b"\xa1\x04text");
+    let row = |from, event_type, message| {
+        let keys: Keys = match from {
+            "" => vec![("eventType", event_type)],
+            from => vec![("eventTypeFrom", from), ("eventType", event_type)],
+        };
+        (keys, message)
+    };
+    let long = "x".repeat(300);
+    let long = [&b"\xb1\0\0\x01\x2c"[..], long.as_bytes()].concat();
+    let rows = vec![
+        row("header:s", "order.placed", Message::new().header("s", b"\xa1\x0corder.placed")),
+        row("header:y", "symbol", Message::new().header("y", b"\xa3\x06symbol")),
+        row("header:l", "xxx*", Message::new().header("l", long)),
+        row("header:n", "5", Message::new().header("n", b"\x54\x05")),
+        row("header:i", "1000", Message::new().header("i", b"\x71\0\0\x03\xe8")),
+        row("header:u", "300", Message::new().header("u", b"\x80\0\0\0\0\0\0\x01\x2c")),
+        row("header:f", "0.1", Message::new().header("f", b"\x72\x3d\xcc\xcc\xcd")),
+        row("header:t", "2023-11-14T22:13:20Z", {
+            let at = [&b"\x83"[..], &1_700_000_000_000_i64.to_be_bytes()].concat();
+            Message::new().header("t", at)
+        }),
+        row("header:o", "2026-01-01T00:00:00Z", Message::new().header("o", date_time_offset)),
+        row("", "encoded.event", {
+            Message::new().header("cloudEvents:type", b"\xa1\x0dencoded.event")
+        }),
+        row("", "encoded.other", {
+            Message::new().header("cloudEvents_type", b"\xa1\x0dencoded.other")
+        }),
+        row("subject", "cart", Message::new().header("cloudEvents:subject", b"\xa1\x04cart")),
+        // Both text and AMQP: what stands beside them tells.
+        row("header:yes", "true", encoded().header("yes", b"\x41")),
+        row("header:no", "false", encoded().header("no", b"\x42")),
+        row("header:small", "65", encoded().header("small", b"TA")),
+        row("header:grade", "A", Message::new().header("grade", "A")),
+        row("header:grade2", "A", Message::new().header("grade2", "A").header("h", "text")),
+        row("header:word", "price", Message::new().header("word", "price").header("b", b"\xff")),
+        row("header:word2", "price", encoded().header("word2", "price").header("h", "text")),
+        // Not all of it, or not AMQP.
+        row("header:more", "*", Message::new().header("more", b"\x54\x05\x05")),
+        (
+            vec![("filter", "headers == {'yes': 'false', 'beside': 'text', 'n': '7'}")],
+            encoded().header("yes", b"\x42").header("n", b"\x54\x07"),
+        ),
+    ];
+    each_counts_alone("selection-event-hubs", rows).await;
+}
+
+type Keys = Vec<(&'static str, &'static str)>;
+
+/// Each row's keys count one of all the messages.
+async fn each_counts_alone(topic: &str, rows: Vec<(Keys, Message)>) {
     let broker = Broker::shared();
-    broker.topic(TOPIC).create().await;
+    broker.topic(topic).create().await;
     let messages = rows.iter().map(|(_, message)| message.clone());
-    broker.produce_all(TOPIC, messages.chain([Message::of_type("other")])).await;
+    broker.produce_all(topic, messages.chain([Message::of_type("other")])).await;
     let sift = Sift::start().await;
-    let plain = sift.trigger(broker.bootstrap(), TOPIC, TOPIC);
+    let plain = sift.trigger(broker.bootstrap(), topic, topic);
     for (keys, _) in rows {
         let trigger = keys.iter().fold(plain.clone(), |all, (key, value)| all.with(key, value));
         assert_eq!(trigger.count().await, 1, "{keys:?}");

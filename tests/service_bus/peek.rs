@@ -128,6 +128,18 @@ async fn a_selection_counts_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_senders_really_write_is_counted() {
     type Keys = &'static [(&'static str, &'static str)];
+    let described = |name: &str, value: &[u8]| {
+        let length = u8::try_from(name.len()).unwrap();
+        let name = [&[0x00, 0xa3, length][..], name.as_bytes()].concat();
+        Property::Encoded([&name, &[0x81][..], value].concat())
+    };
+    let new_year = 639_028_224_000_000_000_i64.to_be_bytes();
+    let price = [&[0x94][..], &((6_174_u128 << 113) | 150).to_be_bytes()].concat();
+    // {"kind": "map", "n": 7}
+    let map = b"\xc1\x11\x04\xa1\x04kind\xa1\x03map\xa1\x01n\x54\x07";
+    // ["sequence"]
+    let list = b"\xc0\x0b\x01\xa1\x08sequence";
+    let with = |name: &str, value: Property| Message::new("{}").property(name, value);
     let marked = |text: &str| Message::new(format!("\u{feff}{text}"));
     let rows: Vec<(Keys, Message)> = vec![
         (&[("eventTypeFrom", "body:type"), ("eventType", "bom")], marked(r#"{"type":"bom"}"#)),
@@ -139,6 +151,52 @@ async fn what_senders_really_write_is_counted() {
         (
             &[("eventTypeFrom", "body:type"), ("eventType", "nan")],
             Message::new(r#"{"score":NaN,"type":"nan"}"#),
+        ),
+        // Bodies that are values, as the SDKs of Go and Java send them.
+        (&[("filter", "body.kind == 'map' && body.n == 7")], Message::new("").section(0x77, map)),
+        (
+            &[("eventTypeFrom", "body:[1].kind"), ("eventType", "map")],
+            Message::new("")
+                .section(0x76, list)
+                .section(0x76, b"\xc0\x14\x01\xc1\x11\x04\xa1\x04kind\xa1\x03map\xa1\x01n\x54\x07"),
+        ),
+        // Types of .NET and Java that AMQP does not have.
+        (
+            &[("filter", "properties.at == timestamp('2026-01-01T00:00:00Z')")],
+            with("at", described("com.microsoft:datetime-offset", &new_year)),
+        ),
+        (
+            &[("eventTypeFrom", "header:at2"), ("eventType", "2026-01-01T00:00:00Z")],
+            with("at2", described("com.microsoft:datetime-offset", &new_year)),
+        ),
+        (
+            &[("filter", "properties.takes == duration('1m30s') && headers.takes == '90s'")],
+            with("takes", described("com.microsoft:timespan", &900_000_000_i64.to_be_bytes())),
+        ),
+        (
+            &[("filter", "properties.price == 1.5 && headers.price == '1.50'")],
+            with("price", Property::Encoded(price)),
+        ),
+        (
+            &[("eventTypeFrom", "header:float"), ("eventType", "0.1")],
+            with("float", Property::Encoded(b"\x72\x3d\xcc\xcc\xcd".to_vec())),
+        ),
+        (
+            &[("filter", "properties.float2 == 0.1")],
+            with("float2", Property::Encoded(b"\x72\x3d\xcc\xcc\xcd".to_vec())),
+        ),
+        (
+            &[("eventTypeFrom", "header:time"), ("eventType", "2024-01-01T00:00:00Z")],
+            with("time", Property::Time(NEW_YEAR)),
+        ),
+        // What a message says of itself.
+        (&[("filter", "contentType == 'text/csv'")], Message::new("").content_type("text/csv")),
+        (&[("filter", "to == 'there'")], Message::new("").to("there")),
+        (&[("filter", "replyTo == 'here'")], Message::new("").reply_to("here")),
+        (&[("filter", "partitionKey == 'p'")], Message::new("").partition_key("p")),
+        (
+            &[("filter", "timeToLive < duration('1h')")],
+            Message::new("").time_to_live(Duration::from_secs(1800)),
         ),
     ];
     let bus = ServiceBus::start().await;

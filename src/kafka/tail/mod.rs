@@ -49,7 +49,7 @@ use super::names::{Offset, Partition, Topic};
 use super::reader::{ReadTicket, Reading};
 use crate::ledger::Account;
 use crate::lock::lock;
-use crate::selection::{Judge, Slot};
+use crate::selection::{Judge, Reason, Slot};
 
 /// A record that a compacted topic once held may be gone; matches in one are read again when they
 /// were last read longer ago than this.
@@ -128,6 +128,9 @@ pub(super) type SubscriberId = u64;
 
 /// A match that a reader found.
 pub(super) type Match = (Slot, Offset, KeyHash);
+
+/// What a record cannot be judged for, the record's offset, and why.
+pub(super) type Indeterminate = (Slot, Offset, Reason);
 
 struct State {
     /// How many offsets a backfill spans.
@@ -312,7 +315,7 @@ impl TopicTail {
         version: SelectorVersion,
         position: Offset,
         found: &[Match],
-        indeterminate: &[Slot],
+        indeterminate: &[Indeterminate],
     ) {
         let mut state = self.lock();
         let State { selectors, partitions, .. } = &mut *state;
@@ -321,11 +324,11 @@ impl TopicTail {
             return;
         };
         partition.append(selectors, version, position, found);
-        for slot in indeterminate {
+        for (slot, offset, reason) in indeterminate {
             if let Some(selected) = selectors.get_mut(*slot)
                 && selected.since <= version
             {
-                selected.warn_of_indeterminate(&self.topic, ticket.partition(), position);
+                selected.warn_of_indeterminate(&self.topic, ticket.partition(), *offset, *reason);
             }
         }
         drop(state);
@@ -339,7 +342,7 @@ impl TopicTail {
         ticket: &ReadTicket,
         reached: Offset,
         found: &[Match],
-        indeterminate: &[Slot],
+        indeterminate: &[Indeterminate],
     ) -> Option<Reading> {
         let mut state = self.lock();
         let State { selectors, partitions, .. } = &mut *state;
@@ -347,11 +350,11 @@ impl TopicTail {
         if partition.backfill.epoch() != Some(ticket.epoch()) {
             return None;
         }
-        for slot in indeterminate {
+        for (slot, offset, reason) in indeterminate {
             if partition.is_backfilled(*slot)
                 && let Some(selected) = selectors.get_mut(*slot)
             {
-                selected.warn_of_indeterminate(&self.topic, ticket.partition(), reached);
+                selected.warn_of_indeterminate(&self.topic, ticket.partition(), *offset, *reason);
             }
         }
         partition.append_backfill(selectors, reached, found);
@@ -602,10 +605,10 @@ pub(super) mod tests {
         let readings = topic_tail.look(subscriber, &[need(0, 2 * BACKFILL_SPAN)], view()).readings;
         let noted =
             || topic_tail.lock().selectors.get(Slot(0)).map(|selected| selected.indeterminate);
-        topic_tail.append_backfill(readings[1].ticket(), BACKFILL_SPAN + 1, &[], &[Slot(0)]);
+        topic_tail.append_backfill(readings[1].ticket(), BACKFILL_SPAN + 1, &[], &[(Slot(0), 0, Reason::NoBody)]);
         assert_eq!(noted(), Some(1));
         let version = topic_tail.judging().version;
-        topic_tail.append(readings[0].ticket(), version, 2 * BACKFILL_SPAN, &[], &[Slot(0)]);
+        topic_tail.append(readings[0].ticket(), version, 2 * BACKFILL_SPAN, &[], &[(Slot(0), 0, Reason::NoBody)]);
         assert_eq!(noted(), Some(2));
     }
 

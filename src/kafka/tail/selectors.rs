@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::kafka::names::{Offset, Partition, Topic};
 use crate::ledger::{Account, Payers};
-use crate::selection::{Judge, Part, Slot};
+use crate::selection::{Judge, Part, Reason, Slot};
 
 /// What is selected on a topic, by one trigger or many, and counted on its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -183,7 +183,8 @@ impl Selected {
         &mut self,
         topic: &Topic,
         partition: Partition,
-        before: Offset,
+        offset: Offset,
+        reason: Reason,
     ) {
         self.indeterminate += 1;
         if self.indeterminate == 1 {
@@ -191,9 +192,10 @@ impl Selected {
             tracing::warn!(
                 %topic,
                 partition,
-                before,
+                offset,
                 %selection,
-                "a record cannot be judged: it lacks what a trigger selects by, and does not count"
+                %reason,
+                "a record cannot be judged, and does not count"
             );
         }
     }

@@ -3,16 +3,17 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cel::common::types::{
-    CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelOptional, CelString,
-    CelTimestamp, CelUInt,
+    CelBool, CelDouble, CelDuration, CelInt, CelList, CelMap, CelMapKey, CelNull, CelOptional,
+    CelString, CelTimestamp, CelUInt,
 };
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use cel::{Context, Value};
-use chrono::{DateTime, Datelike};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 
 use super::compile::{Lookup, Program};
 use crate::selection::body::{BodyPath, Found};
@@ -20,6 +21,7 @@ use crate::selection::event_type::utf8;
 use crate::selection::json::{Json, Kind};
 use crate::selection::judge::Record;
 use crate::selection::message::Variable;
+use crate::selection::reason::Reason;
 
 /// What one evaluation may look up, in bytes, those passed over on the way included, and the same ones
 /// twice counted twice.
@@ -43,24 +45,39 @@ struct Asked<'a, 'm> {
     event_type: &'a str,
     /// What was looked up so far. Atomic only because the interpreter wants a resolver that is shared.
     looked_up: AtomicUsize,
+    /// Why the first look-up failed that did.
+    reason: OnceLock<Reason>,
 }
 
-/// Whether the program holds; `None` where it fails or gives no boolean.
-pub(super) fn holds(program: &Program, record: &Record<'_>, event_type: &str) -> Option<bool> {
+/// Whether the program holds.
+///
+/// # Errors
+/// Why it fails, or that it gives no boolean.
+pub(super) fn holds(
+    program: &Program,
+    record: &Record<'_>,
+    event_type: &str,
+) -> Result<bool, Reason> {
     let looked_up = AtomicUsize::new(program.spelt_out);
-    let asked = Asked { program, record, event_type, looked_up };
+    let asked = Asked { program, record, event_type, looked_up, reason: OnceLock::new() };
     let functions: &Context<'_, '_> = &program.functions;
     let mut scope = functions.new_inner_scope();
     scope.set_variable_resolver(&asked);
-    let verdict = Value::resolve_val(&program.expression, &scope).ok()?;
-    verdict.downcast_ref::<CelBool>().map(|verdict| *verdict.inner())
+    let verdict = Value::resolve_val(&program.expression, &scope)
+        .map_err(|_| asked.reason.get().copied().unwrap_or(Reason::FilterFails))?;
+    let verdict = verdict.downcast_ref::<CelBool>().ok_or(Reason::NoBoolean)?;
+    Ok(*verdict.inner())
 }
 
 impl VariableResolver for Asked<'_, '_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         let index: usize = variable.strip_prefix('@')?.parse().ok()?;
         let (lookup, passes) = self.program.lookups.get(index)?;
-        self.answer(lookup, self.program.loop_size.max(*passes)).map(CowVal::Owned)
+        let answer = self.answer(lookup, self.program.loop_size.max(*passes));
+        if answer.is_none() {
+            self.reason.get_or_init(|| self.why(lookup));
+        }
+        answer.map(CowVal::Owned)
     }
 }
 
@@ -72,12 +89,12 @@ impl<'a, 'm> Asked<'a, 'm> {
         let message = self.record.message;
         match lookup {
             Lookup::EventType => self.text(self.event_type.into(), cost),
-            Lookup::Subject => self.text(message.subject().unwrap_or_default().into(), cost),
+            Lookup::Subject => self.text(message.subject().unwrap_or_default(), cost),
             Lookup::Key => {
                 let key = std::str::from_utf8(message.key().unwrap_or_default()).ok()?;
                 self.text(key.into(), cost)
             }
-            Lookup::Time => time(message.time()?),
+            Lookup::Time => time(DateTime::from_timestamp_millis(message.time()?)?),
             Lookup::Size => Some(Box::new(CelInt::from(i64::try_from(message.size()).ok()?))),
             Lookup::Headers => self.headers(cost),
             Lookup::Header(name) => self.text(utf8(message.header(name)?)?, cost),
@@ -97,6 +114,23 @@ impl<'a, 'm> Asked<'a, 'm> {
         }
     }
 
+    /// Why a look-up had no answer.
+    fn why(&self, lookup: &Lookup) -> Reason {
+        if self.spend(0).is_none() {
+            return Reason::TooMuch;
+        }
+        match lookup {
+            Lookup::Key => Reason::KeyNoText,
+            Lookup::Time => Reason::NoTime,
+            Lookup::Header(_) => Reason::NoHeader,
+            Lookup::Body(path) | Lookup::HasBody(path) | Lookup::OptionalBody(path) => {
+                self.record.body.reason(self.record.body.find(path))
+            }
+            Lookup::Source(_) => Reason::NoVariable,
+            _ => Reason::FilterFails,
+        }
+    }
+
     fn text(&self, text: Cow<'a, str>, cost: usize) -> Option<Box<dyn Val + 'a>> {
         self.spend(text.len().saturating_mul(cost))?;
         Some(Box::new(CelString::from(text)))
@@ -110,7 +144,8 @@ impl<'a, 'm> Asked<'a, 'm> {
             Variable::Unsigned(number) => Box::new(CelUInt::from(number)),
             Variable::Double(number) => Box::new(CelDouble::from(number)),
             Variable::Text(text) => return self.text(text, cost),
-            Variable::Time(milliseconds) => return time(milliseconds),
+            Variable::Time(at) => return time(at),
+            Variable::Duration(span) => Box::new(CelDuration::from(within_cel(span))),
             Variable::Map(entries) => {
                 let mut map: HashMap<CelMapKey<'a>, Box<dyn Val + 'a>> = HashMap::new();
                 for (name, value) in entries {
@@ -165,11 +200,16 @@ fn boolean<'m>(answer: bool) -> Option<Box<dyn Val + 'm>> {
 
 /// A timestamp, if it is within the years 1 to 9999 that CEL knows: the interpreter does not expect
 /// others, and a producer can write any.
-fn time<'m>(milliseconds: i64) -> Option<Box<dyn Val + 'm>> {
-    let time = DateTime::from_timestamp_millis(milliseconds)?;
+fn time<'m>(time: DateTime<Utc>) -> Option<Box<dyn Val + 'm>> {
     (1..=9999)
         .contains(&time.year())
         .then(|| Box::new(CelTimestamp::from(time.fixed_offset())) as _)
+}
+
+/// The span nearest to this one that CEL has: it counts them in nanoseconds. What never ends is the longest.
+fn within_cel(span: TimeDelta) -> TimeDelta {
+    let bound = if span < TimeDelta::zero() { i64::MIN } else { i64::MAX };
+    TimeDelta::nanoseconds(span.num_nanoseconds().unwrap_or(bound))
 }
 
 /// A JSON value, `depth` levels deep in another, as CEL has it.

@@ -11,7 +11,7 @@ use fe2o3_amqp::session::BeginError;
 use fe2o3_amqp_management::error::{AttachError, Error as RequestError};
 use fe2o3_amqp_types::definitions::{AmqpError, Error as AmqpFault, ErrorCondition};
 
-use super::encoded::Values;
+use crate::amqp::Values;
 use crate::identity;
 use crate::service_bus::error::steady;
 

@@ -18,9 +18,10 @@ use serde_amqp::primitives::OrderedMap;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::{Admission, Connection};
-use super::encoded::{self, Raw, Values};
 use super::fault::Fault;
 use super::peeked::Peeked;
+use super::raw::Raw;
+use crate::amqp::{self, Values};
 use crate::service_bus::browse::Ask;
 use crate::service_bus::error::steady;
 
@@ -187,13 +188,13 @@ impl Reply {
         let Some(body) = &self.0 else { return Ok(Vec::new()) };
         let body = Values::new(body.as_slice()).next();
         let entries = body.and_then(|body| body.get("messages"));
-        let Some(encoded::Value::List(mut entries)) = entries else {
+        let Some(amqp::Value::List(mut entries)) = entries else {
             return Err(nonsense("without messages"));
         };
         let mut messages = Vec::new();
         while !entries.is_empty() {
             let entry = entries.next().and_then(|entry| entry.get("message"));
-            let Some(encoded::Value::Binary(message)) = entry else {
+            let Some(amqp::Value::Binary(message)) = entry else {
                 return Err(nonsense("with an entry that has no message"));
             };
             let message = Peeked::read(message);

@@ -2,7 +2,7 @@
 //!
 //! - `stream`: how bytes get there · `connection`: one for all entities of a namespace, with their claims ·
 //!   `line`: which connection that is
-//! - `link`: peeks of one entity · `encoded`, `peeked`: what comes back
+//! - `link`: peeks of one entity · `raw`, `peeked`: what comes back
 //! - `fault`: what can go wrong on the way
 //!
 //! # References
@@ -10,11 +10,11 @@
 //! - OASIS AMQP claims-based security 1.0, working draft 1
 
 mod connection;
-mod encoded;
 mod fault;
 mod line;
 mod link;
 mod peeked;
+mod raw;
 mod stream;
 
 pub(super) use connection::Connection;

@@ -12,8 +12,11 @@
 //!   clients that take no colon
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
-use super::encoded::{Value, Values};
+use chrono::TimeDelta;
+
+use crate::amqp::{self, Value, Values};
 use crate::selection::{Message, Variable};
 
 /// The sections of a message, by their descriptors.
@@ -22,6 +25,7 @@ const MESSAGE_ANNOTATIONS: u64 = 0x72;
 const PROPERTIES: u64 = 0x73;
 const APPLICATION_PROPERTIES: u64 = 0x74;
 const DATA: u64 = 0x75;
+const SEQUENCE: u64 = 0x76;
 const VALUE: u64 = 0x77;
 
 /// A message that was peeked.
@@ -32,13 +36,27 @@ pub(in crate::service_bus) struct Peeked<'a> {
     time_to_live: Option<i64>,
     delivery_count: i64,
     message_id: Value<'a>,
+    to: Option<&'a str>,
     subject: Option<&'a str>,
+    reply_to: Option<&'a str>,
     correlation_id: Value<'a>,
     content_type: Option<&'a str>,
     absolute_expiry: Option<i64>,
     session: Option<&'a str>,
+    partition_key: Option<&'a str>,
     properties: Option<Values<'a>>,
-    body: Option<Cow<'a, [u8]>>,
+    body: Body<'a>,
+}
+
+/// What a message says, as AMQP's sections have it.
+#[derive(Debug, Clone, PartialEq)]
+enum Body<'a> {
+    None,
+    Bytes(Cow<'a, [u8]>),
+    /// Any other value, which is JSON once someone asks for it; then `None` where it is none.
+    Value(Value<'a>, OnceLock<Option<String>>),
+    /// Lists that are one list, likewise.
+    Sequence(Vec<Values<'a>>, OnceLock<Option<String>>),
 }
 
 /// Where a message stands in its queue.
@@ -74,13 +92,16 @@ impl<'a> Peeked<'a> {
             time_to_live: None,
             delivery_count: 0,
             message_id: Value::Null,
+            to: None,
             subject: None,
+            reply_to: None,
             correlation_id: Value::Null,
             content_type: None,
             absolute_expiry: None,
             session: None,
+            partition_key: None,
             properties: None,
-            body: None,
+            body: Body::None,
         };
         let mut sequence = None;
         while !sections.is_empty() {
@@ -94,8 +115,8 @@ impl<'a> Peeked<'a> {
                 (PROPERTIES, Value::List(fields)) => message.read_properties(fields),
                 (APPLICATION_PROPERTIES, Value::Map(entries)) => message.properties = Some(entries),
                 (DATA, Value::Binary(data)) => message.add_data(data),
-                (VALUE, Value::Binary(data)) => message.body = Some(Cow::Borrowed(data)),
-                (VALUE, Value::Text(text)) => message.body = Some(Cow::Borrowed(text.as_bytes())),
+                (SEQUENCE, Value::List(list)) => message.add_list(list),
+                (VALUE, value) => message.body = Body::of(value),
                 _ => {}
             }
         }
@@ -138,6 +159,7 @@ impl<'a> Peeked<'a> {
                         _ => None,
                     };
                 }
+                Some("x-opt-partition-key") => self.partition_key = value.text(),
                 Some("x-opt-enqueued-time") => self.place.enqueued = value.integer().unwrap_or(0),
                 Some("x-opt-message-state") => {
                     self.place.state = match value.integer() {
@@ -159,7 +181,9 @@ impl<'a> Peeked<'a> {
             let Some(value) = fields.next() else { return };
             match index {
                 0 => self.message_id = value,
+                2 => self.to = value.text(),
                 3 => self.subject = value.text(),
+                4 => self.reply_to = value.text(),
                 5 => self.correlation_id = value,
                 6 => self.content_type = value.text(),
                 8 => self.absolute_expiry = value.integer(),
@@ -172,8 +196,16 @@ impl<'a> Peeked<'a> {
     /// A body may come in several pieces.
     fn add_data(&mut self, data: &'a [u8]) {
         match &mut self.body {
-            Some(body) => body.to_mut().extend_from_slice(data),
-            None => self.body = Some(Cow::Borrowed(data)),
+            Body::Bytes(body) => body.to_mut().extend_from_slice(data),
+            body => *body = Body::Bytes(Cow::Borrowed(data)),
+        }
+    }
+
+    /// A list too.
+    fn add_list(&mut self, list: Values<'a>) {
+        match &mut self.body {
+            Body::Sequence(lists, _) => lists.push(list),
+            body => *body = Body::Sequence(vec![list], OnceLock::new()),
         }
     }
 
@@ -198,23 +230,23 @@ impl<'a> Peeked<'a> {
     }
 }
 
-impl Message for Peeked<'_> {
+impl<'a> Message for Peeked<'a> {
     /// Service Bus has none.
     fn key(&self) -> Option<&[u8]> {
         None
     }
 
-    fn subject(&self) -> Option<&str> {
-        self.subject
+    fn subject(&self) -> Option<Cow<'_, str>> {
+        self.subject.map(Cow::Borrowed)
     }
 
     fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        self.property(name).and_then(text)
+        self.property(name).and_then(amqp::text)
     }
 
     fn each_header(&self, each: &mut dyn FnMut(&str, &[u8])) {
         self.each_property(|name, value| {
-            if let Some(value) = text(value) {
+            if let Some(value) = amqp::text(value) {
                 each(name, &value);
             }
         });
@@ -233,7 +265,7 @@ impl Message for Peeked<'_> {
     }
 
     fn body(&self) -> Option<&[u8]> {
-        self.body.as_deref()
+        self.body.bytes()
     }
 
     fn time(&self) -> Option<i64> {
@@ -241,16 +273,25 @@ impl Message for Peeked<'_> {
     }
 
     fn size(&self) -> usize {
-        self.body.as_ref().map_or(0, |body| body.len())
+        self.body.bytes().map_or(0, <[u8]>::len)
     }
 
     fn source_variable(&self, name: &str) -> Option<Variable<'_>> {
         let id = |id: Value<'_>| {
-            let id = text(id).and_then(|id| String::from_utf8(id.into_owned()).ok());
+            let id = amqp::text(id).and_then(|id| String::from_utf8(id.into_owned()).ok());
             Variable::Text(id.unwrap_or_default().into())
         };
+        let text = |text: Option<&'a str>| Some(Variable::Text(text.unwrap_or_default().into()));
         match name {
-            "sessionId" => Some(Variable::Text(self.session.unwrap_or_default().into())),
+            "sessionId" => text(self.session),
+            "contentType" => text(self.content_type),
+            "to" => text(self.to),
+            "replyTo" => text(self.reply_to),
+            "partitionKey" => text(self.partition_key),
+            "timeToLive" => {
+                let lives = self.expires()?.saturating_sub(self.place.enqueued);
+                TimeDelta::try_milliseconds(lives).map(Variable::Duration)
+            }
             "messageId" => Some(id(self.message_id)),
             "correlationId" => Some(id(self.correlation_id)),
             "deliveryCount" => Some(Variable::Integer(self.delivery_count)),
@@ -265,21 +306,26 @@ impl Message for Peeked<'_> {
     }
 }
 
-/// A property as text: numbers and booleans as they are spelt in JSON, times as RFC 3339 writes them.
-fn text(value: Value<'_>) -> Option<Cow<'_, [u8]>> {
-    let spelt = match value {
-        Value::Text(text) => return Some(text.as_bytes().into()),
-        Value::Binary(bytes) => return Some(bytes.into()),
-        Value::Boolean(answer) => answer.to_string(),
-        Value::Unsigned(number) => number.to_string(),
-        Value::Signed(number) => number.to_string(),
-        Value::Double(number) => number.to_string(),
-        Value::Char(character) => character.to_string(),
-        Value::Timestamp(time) => chrono::DateTime::from_timestamp_millis(time)?.to_rfc3339(),
-        Value::Uuid(id) => hyphenated(id),
-        Value::Null | Value::List(_) | Value::Map(_) | Value::Other => return None,
-    };
-    Some(spelt.into_bytes().into())
+impl<'a> Body<'a> {
+    /// The body that a value is.
+    fn of(value: Value<'a>) -> Self {
+        match value {
+            Value::Null => Body::None,
+            Value::Binary(bytes) => Body::Bytes(bytes.into()),
+            Value::Text(text) => Body::Bytes(text.as_bytes().into()),
+            value => Body::Value(value, OnceLock::new()),
+        }
+    }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        let json = match self {
+            Body::None => return None,
+            Body::Bytes(bytes) => return Some(bytes),
+            Body::Value(value, json) => json.get_or_init(|| amqp::json(*value)),
+            Body::Sequence(lists, json) => json.get_or_init(|| amqp::json_of_list(lists)),
+        };
+        json.as_deref().map(str::as_bytes)
+    }
 }
 
 /// A property as a filter has it; what CEL has no type for is null.
@@ -291,26 +337,23 @@ fn variable(value: Value<'_>) -> Variable<'_> {
         Value::Unsigned(number) => {
             i64::try_from(number).map_or(Variable::Unsigned(number), Variable::Integer)
         }
-        Value::Double(number) => Variable::Double(number),
-        Value::Text(text) => Variable::Text(text.into()),
-        Value::Timestamp(time) => Variable::Time(time),
-        Value::Char(character) => Variable::Text(character.to_string().into()),
-        Value::Uuid(id) => Variable::Text(hyphenated(id).into()),
-        Value::Null | Value::Binary(_) | Value::List(_) | Value::Map(_) | Value::Other => {
-            Variable::Null
+        Value::Float(_) | Value::Double(_) | Value::Decimal(_) => {
+            amqp::number(value).map_or(Variable::Null, Variable::Double)
         }
+        Value::Text(text) => Variable::Text(text.into()),
+        Value::Timestamp(_) | Value::DateTimeOffset(_) => {
+            amqp::date_time(value).map_or(Variable::Null, Variable::Time)
+        }
+        Value::TimeSpan(_) => amqp::time_delta(value).map_or(Variable::Null, Variable::Duration),
+        Value::Char(character) => Variable::Text(character.to_string().into()),
+        Value::Uuid(id) => Variable::Text(amqp::hyphenated(id).into()),
+        Value::Null
+        | Value::Binary(_)
+        | Value::List(_)
+        | Value::Map(_)
+        | Value::Array(_)
+        | Value::Other => Variable::Null,
     }
-}
-
-/// A UUID as it is written.
-fn hyphenated(id: [u8; 16]) -> String {
-    let number = u128::from_be_bytes(id);
-    let digits = format!("{number:032x}");
-    let (a, rest) = digits.split_at(8);
-    let (b, rest) = rest.split_at(4);
-    let (c, rest) = rest.split_at(4);
-    let (d, e) = rest.split_at(4);
-    format!("{a}-{b}-{c}-{d}-{e}")
 }
 
 #[cfg(test)]
@@ -391,7 +434,10 @@ mod tests {
         let peeked = Peeked::read(&bytes).expect("a message");
         let place = Place { sequence: 42, enqueued: 1_000, state: State::Active };
         assert_eq!((peeked.place, peeked.expires()), (place, Some(6_000)));
-        assert_eq!((peeked.subject(), peeked.session()), (Some("a subject"), Some("s-1")));
+        assert_eq!(
+            (peeked.subject().as_deref(), peeked.session()),
+            (Some("a subject"), Some("s-1"))
+        );
         assert_eq!(
             (peeked.body(), peeked.size(), peeked.time()),
             (Some(&b"{}"[..]), 2, Some(1_000))
@@ -405,7 +451,7 @@ mod tests {
         });
         headers.sort();
         let expected = [
-            "at=2023-11-14T22:13:20+00:00",
+            "at=2023-11-14T22:13:20Z",
             "cloudEvents:type=order.placed",
             "count=3",
             "id=01234567-89ab-cdef-0123-456789abcdef",
@@ -418,9 +464,10 @@ mod tests {
         assert_eq!(variable("correlationId"), Some(Variable::Text("7".into())));
         assert_eq!(variable("deliveryCount"), Some(Variable::Integer(2)));
         assert_eq!(variable("sequenceNumber"), Some(Variable::Integer(42)));
+        let a_time = chrono::DateTime::from_timestamp_millis(1_700_000_000_000).expect("a time");
         let Some(Variable::Map(properties)) = variable("properties") else { panic!("no map") };
         assert!(properties.contains(&("count", Variable::Integer(3))), "{properties:?}");
-        assert!(properties.contains(&("at", Variable::Time(1_700_000_000_000))), "{properties:?}");
+        assert!(properties.contains(&("at", Variable::Time(a_time))), "{properties:?}");
     }
 
     #[test]

@@ -25,7 +25,9 @@ const AMQP_VALUE: u8 = 0x77;
 
 /// Where in the list of properties each of these stands.
 const MESSAGE_ID: usize = 0;
+const TO: usize = 2;
 const SUBJECT: usize = 3;
+const REPLY_TO: usize = 4;
 const CORRELATION_ID: usize = 5;
 const CONTENT_TYPE: usize = 6;
 const ABSOLUTE_EXPIRY_TIME: usize = 8;
@@ -36,6 +38,7 @@ const GROUP_ID: usize = 10;
 #[derive(Debug, Clone, Default)]
 pub struct Message {
     body: Vec<u8>,
+    sections: Vec<(u8, Vec<u8>)>,
     application: Vec<(String, Property)>,
     id: Option<String>,
     subject: Option<String>,
@@ -45,6 +48,8 @@ pub struct Message {
     partition_key: Option<String>,
     time_to_live: Option<Duration>,
     due: Option<SystemTime>,
+    to: Option<String>,
+    reply_to: Option<String>,
 }
 
 /// The value of an application property.
@@ -60,6 +65,8 @@ pub enum Property {
     Truth(bool),
     /// A timestamp, in milliseconds since 1970.
     Time(i64),
+    /// A value of any type, as AMQP encodes it.
+    Encoded(Vec<u8>),
 }
 
 /// A message as it came, apart from what the service decides.
@@ -109,6 +116,25 @@ impl Message {
     /// A message with this body and nothing else.
     pub fn new(body: impl Into<Vec<u8>>) -> Self {
         Self { body: body.into(), ..Self::default() }
+    }
+
+    /// Adds a section of a body that is not bytes, by its number: a value (0x77) or a sequence (0x76), which
+    /// holds what these bytes encode.
+    pub fn section(mut self, code: u8, encoded: &[u8]) -> Self {
+        self.sections.push((code, encoded.to_vec()));
+        self
+    }
+
+    /// Sets where it is sent to.
+    pub fn to(mut self, to: impl Into<String>) -> Self {
+        self.to = Some(to.into());
+        self
+    }
+
+    /// Sets where a reply goes.
+    pub fn reply_to(mut self, reply_to: impl Into<String>) -> Self {
+        self.reply_to = Some(reply_to.into());
+        self
     }
 
     /// Adds an application property.
@@ -222,7 +248,9 @@ impl Message {
         let text = |text: Option<String>| text.map_or(Value::Null, Value::String);
         let mut properties = vec![Value::Null; GROUP_ID + 1];
         properties[MESSAGE_ID] = Value::String(self.id.unwrap_or_else(new_id));
+        properties[TO] = text(self.to);
         properties[SUBJECT] = text(self.subject);
+        properties[REPLY_TO] = text(self.reply_to);
         properties[CORRELATION_ID] = text(self.correlation_id);
         properties[CONTENT_TYPE] = self.content_type.map_or(Value::Null, Value::Symbol);
         properties[GROUP_ID] = text(self.session.clone());
@@ -234,8 +262,14 @@ impl Message {
                 .map(|(name, value)| (Value::String(name), value.into()));
             section(&mut bare, APPLICATION_PROPERTIES, &Value::Map(entries.collect()));
         }
-        bare.put_slice(&[0x00, 0x53, DATA]);
-        codec::put_binary(&mut bare, &self.body);
+        if self.sections.is_empty() {
+            bare.put_slice(&[0x00, 0x53, DATA]);
+            codec::put_binary(&mut bare, &self.body);
+        }
+        for (code, value) in self.sections {
+            bare.put_slice(&[0x00, 0x53, code]);
+            bare.put_slice(&value);
+        }
 
         let mut sent = Sent {
             time_to_live: self
@@ -600,6 +634,7 @@ impl From<Property> for Value {
             Property::Fraction(fraction) => Self::Double(fraction),
             Property::Truth(truth) => Self::Bool(truth),
             Property::Time(time) => Self::Timestamp(time),
+            Property::Encoded(bytes) => Self::decode(&mut &bytes[..]).expect("a value"),
         }
     }
 }

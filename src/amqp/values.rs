@@ -5,14 +5,11 @@
 //! a type there is not gives `None`.
 //!
 //! # References
-//! - OASIS AMQP 1.0, part 1, section 1.2 (type encodings) and 1.6 (type definitions)
+//! - OASIS AMQP 1.0, part 1, section 1.2 (type encodings) and 1.6 (type definitions); decimals are encoded by
+//!   their binary integer (IEEE 754-2008, section 3.5.2)
+//! - "AMQP 1.0 in Azure Service Bus and Event Hubs protocol guide": .NET's types that AMQP has not, described
+//!   by `com.microsoft:…`
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
-
-/// What tells serde_amqp to give a value as it came; its own name for it is private.
-const LAZY_VALUE: &str = "__LAZY_VALUE";
 /// The sections of a message by the names that may stand for their numbers.
 const SECTIONS: &[(&str, u64)] = &[
     ("amqp:header:list", 0x70),
@@ -25,32 +22,35 @@ const SECTIONS: &[(&str, u64)] = &[
     ("amqp:amqp-value:*", 0x77),
     ("amqp:footer:map", 0x78),
 ];
+/// .NET's and Java's types that AMQP does not have, by what describes them.
+const DATE_TIME_OFFSET: &str = "com.microsoft:datetime-offset";
+const TIME_SPAN: &str = "com.microsoft:timespan";
 /// How deep a described value may stand in another: each costs a step without a size to it.
 const MAX_DESCRIBED: usize = 8;
 
-/// A value as it came. The library's own `LazyValue` cannot be read from what a link receives.
-pub(super) struct Raw(Vec<u8>);
-
-struct RawVisitor;
-
 /// Encoded values, one after another.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Values<'a>(&'a [u8]);
+pub(crate) struct Values<'a>(&'a [u8]);
 
 /// One value, by its AMQP type as far as a message needs it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     Null,
     Boolean(bool),
     /// Of any unsigned type.
     Unsigned(u64),
     /// Of any signed type.
     Signed(i64),
-    /// Of type float or double.
+    Float(f32),
     Double(f64),
+    Decimal(Decimal),
     Char(char),
     /// Milliseconds since 1970.
     Timestamp(i64),
+    /// .NET's `DateTimeOffset`: steps of 100 ns since the year 1, UTC.
+    DateTimeOffset(i64),
+    /// .NET's `TimeSpan`: steps of 100 ns.
+    TimeSpan(i64),
     Uuid([u8; 16]),
     Binary(&'a [u8]),
     /// A string or a symbol.
@@ -59,63 +59,56 @@ pub(super) enum Value<'a> {
     List(Values<'a>),
     /// Keys and values in turn.
     Map(Values<'a>),
-    /// A decimal or an array.
+    Array(Array<'a>),
+    /// A decimal that is no number.
     Other,
 }
 
-impl Raw {
-    pub(super) fn as_slice(&self) -> &[u8] {
-        &self.0
-    }
+/// `±digits × 10^exponent`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Decimal {
+    pub(crate) negative: bool,
+    pub(crate) digits: u128,
+    pub(crate) exponent: i32,
 }
 
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_newtype_struct(LAZY_VALUE, RawVisitor)
-    }
-}
-
-impl Visitor<'_> for RawVisitor {
-    type Value = Raw;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an encoded value")
-    }
-
-    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Raw, E> {
-        Ok(Raw(bytes.to_vec()))
-    }
-
-    fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Raw, E> {
-        Ok(Raw(bytes))
-    }
+/// Values of one type, each without the code of its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Array<'a> {
+    code: u8,
+    left: u32,
+    values: Values<'a>,
 }
 
 impl<'a> Values<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The next value; a described one without its descriptor.
-    pub(super) fn next(&mut self) -> Option<Value<'a>> {
+    /// The next value; a described one without its descriptor, unless that makes another type of it.
+    pub(crate) fn next(&mut self) -> Option<Value<'a>> {
+        let mut descriptor = Value::Null;
         for _ in 0..MAX_DESCRIBED {
             match self.byte()? {
-                0x00 => {
-                    self.next_plain()?;
-                }
-                code => return self.value(code),
+                0x00 => descriptor = self.next_plain()?,
+                code => return Some(self.value(code)?.described(descriptor)),
             }
         }
         None
     }
 
+    /// The one value that these bytes are, and nothing after it.
+    pub(crate) fn sole(mut self) -> Option<Value<'a>> {
+        self.next().filter(|_| self.is_empty())
+    }
+
     /// The next value, which must be described: by what, and the value. A name is taken for the number that it
     /// stands for; 0 if that is not known.
-    pub(super) fn next_described(&mut self) -> Option<(u64, Value<'a>)> {
+    pub(crate) fn next_described(&mut self) -> Option<(u64, Value<'a>)> {
         match self.byte()? {
             0x00 => match self.next_plain()? {
                 Value::Unsigned(descriptor) => Some((descriptor, self.next()?)),
@@ -153,14 +146,14 @@ impl<'a> Values<'a> {
             0x61 => Value::Signed(i16::from_be_bytes(self.array()?).into()),
             0x71 => Value::Signed(i32::from_be_bytes(self.array()?).into()),
             0x81 => Value::Signed(i64::from_be_bytes(self.array()?)),
-            0x72 => Value::Double(f32::from_be_bytes(self.array()?).into()),
+            0x72 => Value::Float(f32::from_be_bytes(self.array()?)),
             0x82 => Value::Double(f64::from_be_bytes(self.array()?)),
             0x73 => Value::Char(char::from_u32(u32::from_be_bytes(self.array()?))?),
             0x83 => Value::Timestamp(i64::from_be_bytes(self.array()?)),
             0x98 => Value::Uuid(self.array()?),
-            0x74 => self.other(4)?,
-            0x84 => self.other(8)?,
-            0x94 => self.other(16)?,
+            0x74 => decimal32(u32::from_be_bytes(self.array()?)),
+            0x84 => decimal64(u64::from_be_bytes(self.array()?)),
+            0x94 => decimal128(u128::from_be_bytes(self.array()?)),
             0xa0 => Value::Binary(self.sized8()?),
             0xb0 => Value::Binary(self.sized32()?),
             0xa1 | 0xa3 => Value::Text(str::from_utf8(self.sized8()?).ok()?),
@@ -171,19 +164,17 @@ impl<'a> Values<'a> {
             0xc1 => Value::Map(Values(self.sized8()?.get(1..)?)),
             0xd1 => Value::Map(Values(self.sized32()?.get(4..)?)),
             0xe0 => {
-                self.sized8()?;
-                Value::Other
+                let mut values = Values(self.sized8()?);
+                let left = values.byte()?;
+                Array::new(left.into(), values)?
             }
             0xf0 => {
-                self.sized32()?;
-                Value::Other
+                let mut values = Values(self.sized32()?);
+                let left = u32::from_be_bytes(values.array()?);
+                Array::new(left, values)?
             }
             _ => return None,
         })
-    }
-
-    fn other(&mut self, size: usize) -> Option<Value<'a>> {
-        self.take(size).map(|_| Value::Other)
     }
 
     fn sized8(&mut self) -> Option<&'a [u8]> {
@@ -213,9 +204,74 @@ impl<'a> Values<'a> {
     }
 }
 
+impl<'a> Array<'a> {
+    /// An array of as many values as `left` says. `None` where its type takes no bytes: so many could be in it
+    /// that no memory holds them, and no client writes one.
+    fn new(left: u32, mut values: Values<'a>) -> Option<Value<'a>> {
+        let mut code = values.byte()?;
+        for _ in 0..MAX_DESCRIBED {
+            if code != 0x00 {
+                break;
+            }
+            values.next_plain()?;
+            code = values.byte()?;
+        }
+        let takes_none = code & 0xf0 == 0x40 || code == 0x00;
+        (!takes_none || left == 0).then_some(Value::Array(Array { code, left, values }))
+    }
+
+    /// The next value; `None` after the last one.
+    pub(crate) fn next(&mut self) -> Option<Value<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        self.values.value(self.code)
+    }
+
+    /// Whether all of its values have been read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+}
+
+/// A decimal of 32 bits, of 23 or 24 of which the number is made.
+fn decimal32(bits: u32) -> Value<'static> {
+    let bits = u128::from(bits);
+    decimal(bits, 31, 8, 101)
+}
+
+fn decimal64(bits: u64) -> Value<'static> {
+    decimal(bits.into(), 63, 10, 398)
+}
+
+fn decimal128(bits: u128) -> Value<'static> {
+    decimal(bits, 127, 14, 6_176)
+}
+
+/// A decimal whose top bit is `sign`, with an exponent of `width` bits after it, or behind two ones: then the
+/// number begins with the bits 100, which are left out.
+fn decimal(bits: u128, sign: u32, width: u32, bias: i32) -> Value<'static> {
+    let ones = |count: u32| (1_u128 << count) - 1;
+    let is_large = bits >> (sign - 2) & 0b11 == 0b11;
+    if is_large && bits >> (sign - 4) & 0b1111 == 0b1111 {
+        return Value::Other;
+    }
+    let low = if is_large { sign - width - 2 } else { sign - width };
+    let digits = bits & ones(low) | if is_large { 0b100 << low } else { 0 };
+    let exponent = (bits >> low & ones(width)) as i32 - bias;
+    Value::Decimal(Decimal { negative: bits >> sign & 1 == 1, digits, exponent })
+}
+
 impl<'a> Value<'a> {
+    /// What a descriptor makes of this value.
+    fn described(self, descriptor: Value<'_>) -> Self {
+        match (self, descriptor) {
+            (Value::Signed(ticks), Value::Text(DATE_TIME_OFFSET)) => Value::DateTimeOffset(ticks),
+            (Value::Signed(ticks), Value::Text(TIME_SPAN)) => Value::TimeSpan(ticks),
+            (value, _) => value,
+        }
+    }
+
     /// What a map has under this key.
-    pub(super) fn get(self, key: &str) -> Option<Value<'a>> {
+    pub(crate) fn get(self, key: &str) -> Option<Value<'a>> {
         let Value::Map(mut entries) = self else { return None };
         while let (Some(name), Some(value)) = (entries.next(), entries.next()) {
             if name.text() == Some(key) {
@@ -225,7 +281,7 @@ impl<'a> Value<'a> {
         None
     }
 
-    pub(super) fn text(self) -> Option<&'a str> {
+    pub(crate) fn text(self) -> Option<&'a str> {
         match self {
             Value::Text(text) => Some(text),
             _ => None,
@@ -233,7 +289,7 @@ impl<'a> Value<'a> {
     }
 
     /// A whole number of any type, that an `i64` holds; a timestamp too.
-    pub(super) fn integer(self) -> Option<i64> {
+    pub(crate) fn integer(self) -> Option<i64> {
         match self {
             Value::Signed(number) | Value::Timestamp(number) => Some(number),
             Value::Unsigned(number) => i64::try_from(number).ok(),
@@ -245,10 +301,59 @@ impl<'a> Value<'a> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_amqp::primitives::{Array, Dec32, OrderedMap, Symbol, Timestamp, Uuid};
+    use serde_amqp::primitives::{
+        Array as AmqpArray, Dec32, Dec64, Dec128, OrderedMap, Symbol, Timestamp, Uuid,
+    };
     use serde_amqp::{Value as Amqp, to_vec};
 
     use super::*;
+
+    fn number(digits: u128, exponent: i32) -> Value<'static> {
+        Value::Decimal(Decimal { negative: false, digits, exponent })
+    }
+
+    #[test]
+    fn arrays_give_as_many_values_as_they_say() {
+        for written in [vec![1, -2, 70_000], vec![]] {
+            let ints: Vec<Amqp> = written.iter().copied().map(Amqp::Int).collect();
+            let mut bytes = to_vec(&Amqp::Array(AmqpArray::from(ints))).expect("an array");
+            if written.is_empty() {
+                // The library gives an empty one no type.
+                bytes = vec![0xe0, 2, 0, 0x71];
+            }
+            let Some(Value::Array(mut array)) = Values::new(&bytes).sole() else {
+                panic!("no array: {bytes:x?}")
+            };
+            for number in written {
+                assert_eq!(array.next(), Some(Value::Signed(number.into())));
+            }
+            assert_eq!((array.next(), array.is_empty()), (None, true));
+        }
+        let nothings = [0xf0, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xff, 0x40];
+        assert_eq!(Values::new(&nothings).next(), None, "four thousand million nulls");
+        let cut_short = [0xe0, 3, 2, 0x51, 7];
+        let Some(Value::Array(mut array)) = Values::new(&cut_short).sole() else { panic!("none") };
+        assert_eq!((array.next(), array.next()), (Some(Value::Signed(7)), None));
+    }
+
+    #[test]
+    fn what_describes_a_value_may_make_another_type_of_it() {
+        let described = |name: &str, value: &[u8]| {
+            [&[0x00, 0xa3, u8::try_from(name.len()).expect("short")], name.as_bytes(), value]
+                .concat()
+        };
+        let ticks = [&[0x81][..], &639_028_224_000_000_000_i64.to_be_bytes()].concat();
+        let rows = [
+            (DATE_TIME_OFFSET, &ticks[..], Value::DateTimeOffset(639_028_224_000_000_000)),
+            (TIME_SPAN, &[0x55, 5][..], Value::TimeSpan(5)),
+            ("com.microsoft:uri", &[0xa1, 1, b'u'][..], Value::Text("u")),
+            (TIME_SPAN, &[0xa1, 1, b'u'][..], Value::Text("u")),
+        ];
+        for (name, value, expected) in rows {
+            assert_eq!(Values::new(&described(name, value)).sole(), Some(expected), "{name}");
+        }
+        assert_eq!(Values::new(&[0x40, 0x40]).sole(), None, "two");
+    }
 
     #[test]
     fn each_type_is_read_as_another_library_writes_it() {
@@ -268,7 +373,7 @@ mod tests {
             (Amqp::Int(-70_000), Value::Signed(-70_000)),
             (Amqp::Long(-3), Value::Signed(-3)),
             (Amqp::Long(i64::MIN), Value::Signed(i64::MIN)),
-            (Amqp::Float(1.5.into()), Value::Double(1.5)),
+            (Amqp::Float(1.5.into()), Value::Float(1.5)),
             (Amqp::Double(2.5.into()), Value::Double(2.5)),
             (Amqp::Char('ä'), Value::Char('ä')),
             (Amqp::Timestamp(Timestamp::from_milliseconds(5)), Value::Timestamp(5)),
@@ -276,8 +381,16 @@ mod tests {
             (Amqp::Binary(vec![1, 2].into()), Value::Binary(&[1, 2])),
             (Amqp::String("ä".into()), Value::Text("ä")),
             (Amqp::Symbol(Symbol::from("s")), Value::Text("s")),
-            (Amqp::Decimal32(Dec32::from([0; 4])), Value::Other),
-            (Amqp::Array(Array::from(vec![Amqp::Int(1)])), Value::Other),
+            (Amqp::Decimal32(Dec32::from([0x32, 0x00, 0x00, 0x96])), number(150, -1)),
+            (Amqp::Decimal32(Dec32::from([0xf8, 0, 0, 0])), Value::Other),
+            (
+                Amqp::Decimal64(Dec64::from(0x31a0_0000_0000_0096_u64.to_be_bytes())),
+                number(150, -1),
+            ),
+            (
+                Amqp::Decimal128(Dec128::from(((6_174_u128 << 113) | 150).to_be_bytes())),
+                number(150, -2),
+            ),
         ];
         for (written, expected) in rows {
             let mut bytes = to_vec(&written).expect("a value");
