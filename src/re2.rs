@@ -1,114 +1,692 @@
-//! Regular expressions in RE2's syntax, which Go's programs and CEL have: the regex crate's but for quotes (`\Q…\E`), characters in a
-//! class, and classes that are of ASCII alone.
+//! Regular expressions in RE2's syntax, which Go's programs and CEL have, in that of the regex crate.
+//!
+//! The regex crate is near, but takes more (`a**`, `(?x)`, repetition without end) and less (octal escapes, `{`
+//! as a character), and what it means by `\w` or `\<` is not what Go means. So a pattern is read here as Go reads
+//! it, and written out for the regex crate. What Go refuses is refused.
+//!
+//! Two differences are left: a repetition right behind flags, as in `a(?i)*`, is refused; and `\B` knows letters
+//! beyond ASCII.
 //!
 //! # References
 //! - <https://github.com/google/re2/wiki/Syntax>
+//! - Go's `regexp/syntax`: `Parse` with the flags `Perl`
 //! - CEL's language definition, `matches`
 
-/// The pattern in the regex crate's syntax, with the same meaning. What is no pattern is none there either.
-pub(crate) fn spelt_out(pattern: &str) -> String {
-    let mut spelt = String::with_capacity(pattern.len());
-    let mut rest = pattern;
-    while let Some(c) = rest.chars().next() {
-        if let Some(quoted) = rest.strip_prefix(r"\Q") {
-            let (literal, after) = quoted.split_once(r"\E").unwrap_or((quoted, ""));
-            spelt.push_str(&regex::escape(literal));
-            rest = after;
-        } else if c == '[' {
-            rest = class_spelt_out(rest, &mut spelt);
-        } else if let Some(ascii) = rest.get(..2).and_then(of_ascii) {
-            spelt.push_str(ascii);
-            rest = &rest[2..];
-        } else {
-            let (plain, after) = rest.split_at(character(rest));
-            spelt.push_str(plain);
-            rest = after;
-        }
+use thiserror::Error;
+
+/// The most that repetitions, those within each other multiplied, repeat anything.
+const MAX_REPEAT: u32 = 1_000;
+
+/// How deep brackets stand in each other; Go's bound as well.
+const MAX_DEPTH: usize = 1_000;
+
+/// How deep repetitions, alternatives and sequences stand in each other. Compiling them recurses, so this is less
+/// than Go's bound.
+const MAX_HEIGHT: usize = 250;
+
+/// What the regex crate must let nest so that the bounds here are those that count.
+pub(crate) const NEST_LIMIT: u32 = 5_000;
+
+/// The classes that have a name in brackets.
+const CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
+    "space", "upper", "word", "xdigit",
+];
+
+/// Why a text is no pattern of RE2's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum SyntaxError {
+    /// A bracket is not closed.
+    #[error("unclosed group")]
+    UnclosedGroup,
+    /// A bracket is closed that was not opened.
+    #[error("a ) without its (")]
+    UnopenedGroup,
+    /// A class is not closed.
+    #[error("unclosed character class")]
+    UnclosedClass,
+    /// A range runs backwards.
+    #[error("a range in a character class that runs backwards")]
+    Range,
+    /// No class has this name.
+    #[error("a character class of an unknown name")]
+    ClassName,
+    /// No category or script has this name.
+    #[error("a Unicode class of an unknown name")]
+    Property,
+    /// A backslash before something that it gives no meaning.
+    #[error("a backslash before what has no meaning behind one")]
+    Escape,
+    /// Flags, a look-around or the like that there is not.
+    #[error("what follows (? is not known")]
+    Group,
+    /// Nothing stands before a repetition.
+    #[error("a repetition of nothing")]
+    RepeatsNothing,
+    /// A repetition stands right behind another.
+    #[error("a repetition of a repetition; put brackets between")]
+    RepeatsRepetition,
+    /// Numbers of a repetition are too large, or in the wrong order.
+    #[error("a repetition of more than 1000, or from more to less")]
+    RepeatCount,
+    /// It nests too deeply.
+    #[error("brackets nest too deeply")]
+    TooDeep,
+}
+
+/// What has been read of a pattern so far.
+struct Reader<'p> {
+    rest: &'p str,
+    /// The same in the regex crate's syntax.
+    spelt: String,
+    /// The groups that are open; the whole pattern is the first.
+    groups: Vec<Group>,
+}
+
+/// What has been read of a group.
+#[derive(Default)]
+struct Group {
+    /// What stands before the place that was reached; `None` at the beginning of an alternative.
+    last: Option<Item>,
+    repeats: u32,
+    height: usize,
+    /// Whether it is more than one item.
+    is_sequence: bool,
+}
+
+/// A character, class or group.
+#[derive(Clone, Copy)]
+struct Item {
+    /// How often, at most, something in it is repeated.
+    repeats: u32,
+    height: usize,
+    is_repeated: bool,
+}
+
+/// The pattern in the regex crate's syntax, with the same meaning.
+///
+/// # Errors
+/// Where Go refuses it.
+pub(crate) fn translated(pattern: &str) -> Result<String, SyntaxError> {
+    let mut reader = Reader {
+        rest: pattern,
+        spelt: String::with_capacity(pattern.len()),
+        groups: vec![Group::default()],
+    };
+    while let Some(character) = reader.next() {
+        reader.read(character)?;
     }
-    spelt
+    match reader.groups.len() {
+        1 => Ok(reader.spelt),
+        _ => Err(SyntaxError::UnclosedGroup),
+    }
 }
 
-/// What RE2 has of ASCII alone, and the regex crate of all of Unicode unless it is told so.
-fn of_ascii(escaped: &str) -> Option<&'static str> {
-    Some(match escaped {
-        r"\d" => "[0-9]",
-        r"\D" => "[^0-9]",
-        r"\s" => r"[\t\n\f\r ]",
-        r"\S" => r"[^\t\n\f\r ]",
-        r"\w" => "[0-9A-Za-z_]",
-        r"\W" => "[^0-9A-Za-z_]",
-        r"\b" => r"(?-u:\b)",
-        _ => return None,
-    })
-}
+impl<'p> Reader<'p> {
+    fn next(&mut self) -> Option<char> {
+        let character = self.rest.chars().next()?;
+        self.rest = &self.rest[character.len_utf8()..];
+        Some(character)
+    }
 
-/// The same of the class that a text begins with; what comes after it.
-fn class_spelt_out<'a>(class: &'a str, spelt: &mut String) -> &'a str {
-    let open = if class.starts_with("[^") { 2 } else { 1 };
-    spelt.push_str(&class[..open]);
-    let mut rest = &class[open..];
-    let mut first = true;
-    loop {
-        if rest.is_empty() || (rest.starts_with(']') && !first) {
-            let (close, after) = rest.split_at(rest.len().min(1));
-            spelt.push_str(close);
-            return after;
-        }
-        first = false;
-        if let Some(class) = rest.get(..2).and_then(of_ascii).filter(|it| it.starts_with('[')) {
-            spelt.push_str(class);
-            rest = &rest[2..];
-            continue;
-        }
-        let named = rest.strip_prefix("[:").and_then(|name| name.find(":]"));
-        let several = named.map(|length| length + 4).or_else(|| {
-            let escaped = rest.strip_prefix('\\')?.chars().next()?;
-            match escaped {
-                'p' | 'P' if rest[2..].starts_with('{') => rest.find('}').map(|end| end + 1),
-                'p' | 'P' => Some(2 + rest[2..].chars().next()?.len_utf8()),
-                _ => None,
+    fn next_is(&mut self, text: &str) -> bool {
+        let after = self.rest.strip_prefix(text);
+        self.rest = after.unwrap_or(self.rest);
+        after.is_some()
+    }
+
+    fn read(&mut self, character: char) -> Result<(), SyntaxError> {
+        match character {
+            '(' => self.open(),
+            ')' => self.close(),
+            '|' => {
+                self.spelt.push('|');
+                let group = self.group();
+                group.last = None;
+                group.is_sequence = true;
+                Ok(())
             }
-        });
-        if let Some(several) = several {
-            spelt.push_str(&rest[..several]);
-            rest = &rest[several..];
-            continue;
+            '*' | '+' | '?' => {
+                self.spelt.push(character);
+                self.repeat(1)
+            }
+            '{' => match self.counts() {
+                Some((least, most)) => self.repeat_counted(least, most),
+                None => self.item(r"\{"),
+            },
+            '^' | '$' | '.' => self.item(character.encode_utf8(&mut [0; 4])),
+            '[' => self.class(),
+            '\\' => self.escape(),
+            _ => self.literal(character),
         }
-        rest = character_spelt_out(rest, spelt);
-        // A hyphen makes a range unless it comes last.
-        if rest.starts_with('-') && rest.len() > 1 && !rest.starts_with("-]") {
-            spelt.push('-');
-            rest = character_spelt_out(&rest[1..], spelt);
+    }
+
+    fn group(&mut self) -> &mut Group {
+        self.groups.last_mut().expect("the whole pattern is never closed")
+    }
+
+    fn literal(&mut self, character: char) -> Result<(), SyntaxError> {
+        self.item(&regex::escape(character.encode_utf8(&mut [0; 4])))
+    }
+
+    /// Adds what is one character, class or condition.
+    fn item(&mut self, spelt: &str) -> Result<(), SyntaxError> {
+        self.spelt.push_str(spelt);
+        self.add(Item { repeats: 1, height: 0, is_repeated: false })
+    }
+
+    fn add(&mut self, item: Item) -> Result<(), SyntaxError> {
+        let group = self.group();
+        group.is_sequence |= group.last.is_some();
+        group.last = Some(item);
+        group.take(item)
+    }
+
+    /// What follows an opening bracket. All groups are without a number: nobody asks what they hold.
+    fn open(&mut self) -> Result<(), SyntaxError> {
+        let mut flags = String::new();
+        if self.next_is("?P<") || self.next_is("?<") {
+            let (name, after) = self.rest.split_once('>').ok_or(SyntaxError::Group)?;
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if name.is_empty() || !name.chars().all(is_name) {
+                return Err(SyntaxError::Group);
+            }
+            self.rest = after;
+        } else if self.next_is("?") {
+            loop {
+                match self.next().ok_or(SyntaxError::Group)? {
+                    ':' => break,
+                    ')' => return self.set(&flags),
+                    '-' if !flags.contains('-') => flags.push('-'),
+                    flag @ ('i' | 'm' | 's' | 'U') => {
+                        // The regex crate does not take one twice.
+                        if !flags.contains(flag) {
+                            flags.push(flag);
+                        }
+                    }
+                    _ => return Err(SyntaxError::Group),
+                }
+            }
+            if flags.ends_with('-') {
+                return Err(SyntaxError::Group);
+            }
+        }
+        if self.groups.len() > MAX_DEPTH {
+            return Err(SyntaxError::TooDeep);
+        }
+        self.spelt.push_str("(?");
+        self.spelt.push_str(&flags);
+        self.spelt.push(':');
+        self.groups.push(Group::default());
+        Ok(())
+    }
+
+    /// Sets flags for the rest of the group.
+    fn set(&mut self, flags: &str) -> Result<(), SyntaxError> {
+        if flags.ends_with('-') {
+            return Err(SyntaxError::Group);
+        }
+        if !flags.is_empty() {
+            self.spelt.push_str("(?");
+            self.spelt.push_str(flags);
+            self.spelt.push(')');
+            // Nothing that could be repeated.
+            let group = self.group();
+            group.is_sequence |= group.last.is_some();
+            group.last = None;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), SyntaxError> {
+        let group = self.groups.pop().filter(|_| !self.groups.is_empty());
+        let group = group.ok_or(SyntaxError::UnopenedGroup)?;
+        self.spelt.push(')');
+        let height = group.height + usize::from(group.is_sequence);
+        self.add(Item { repeats: group.repeats.max(1), height, is_repeated: false })
+    }
+
+    /// The numbers of a repetition, as `2}`, `2,}` or `2,3}`; nothing is read where it is none.
+    fn counts(&mut self) -> Option<(u32, Option<u32>)> {
+        let number = |text: &str| {
+            let is_number = !text.is_empty()
+                && text.bytes().all(|digit| digit.is_ascii_digit())
+                && (text == "0" || !text.starts_with('0'));
+            // What is too large for a number is too large anyway.
+            is_number.then(|| text.parse().unwrap_or(u32::MAX))
+        };
+        let (counts, after) = self.rest.split_once('}')?;
+        let counts = match counts.split_once(',') {
+            None => number(counts).map(|count| (count, Some(count))),
+            Some((least, "")) => number(least).map(|least| (least, None)),
+            Some((least, most)) => number(least).zip(number(most).map(Some)),
+        };
+        self.rest = if counts.is_some() { after } else { self.rest };
+        counts
+    }
+
+    fn repeat_counted(&mut self, least: u32, most: Option<u32>) -> Result<(), SyntaxError> {
+        let highest = most.unwrap_or(least);
+        if highest > MAX_REPEAT || least > highest {
+            return Err(SyntaxError::RepeatCount);
+        }
+        let most = most.map(|most| most.to_string()).unwrap_or_default();
+        self.spelt.push_str(&format!("{{{least},{most}}}"));
+        self.repeat(highest)
+    }
+
+    /// Repeats what comes before; its sign is written already.
+    fn repeat(&mut self, times: u32) -> Result<(), SyntaxError> {
+        if self.next_is("?") {
+            self.spelt.push('?');
+        }
+        let group = self.group();
+        let item = group.last.as_mut().ok_or(SyntaxError::RepeatsNothing)?;
+        if item.is_repeated {
+            return Err(SyntaxError::RepeatsRepetition);
+        }
+        // What is repeated 0 times costs nothing, whatever is in it.
+        let repeats = if times == 0 { 1 } else { item.repeats.saturating_mul(times) };
+        if repeats > MAX_REPEAT {
+            return Err(SyntaxError::RepeatCount);
+        }
+        *item = Item { repeats, height: item.height + 1, is_repeated: true };
+        let item = *item;
+        group.take(item)
+    }
+
+    /// What follows a backslash outside of a class.
+    fn escape(&mut self) -> Result<(), SyntaxError> {
+        if self.next_is("Q") {
+            let (literal, after) = self.rest.split_once(r"\E").unwrap_or((self.rest, ""));
+            self.rest = after;
+            return literal.chars().try_for_each(|character| self.literal(character));
+        }
+        for (escaped, spelt) in [("A", r"\A"), ("z", r"\z"), ("b", r"(?-u:\b)"), ("B", r"\B")] {
+            if self.next_is(escaped) {
+                return self.item(spelt);
+            }
+        }
+        match self.set_of_characters()? {
+            Some(set) => self.item(&set),
+            None => {
+                let character = self.escaped()?;
+                self.literal(character)
+            }
+        }
+    }
+
+    /// The characters that a letter behind a backslash stands for, where it stands for several.
+    fn set_of_characters(&mut self) -> Result<Option<String>, SyntaxError> {
+        for (escaped, set) in [
+            ("d", "[0-9]"),
+            ("D", "[^0-9]"),
+            ("s", r"[\t\n\f\r ]"),
+            ("S", r"[^\t\n\f\r ]"),
+            ("w", "[0-9A-Za-z_]"),
+            ("W", "[^0-9A-Za-z_]"),
+        ] {
+            if self.next_is(escaped) {
+                return Ok(Some(set.to_owned()));
+            }
+        }
+        let is_negated = match () {
+            () if self.next_is("p") => false,
+            () if self.next_is("P") => true,
+            () => return Ok(None),
+        };
+        let name = match self.next().ok_or(SyntaxError::Property)? {
+            '{' => {
+                let (name, after) = self.rest.split_once('}').ok_or(SyntaxError::Property)?;
+                self.rest = after;
+                name.to_owned()
+            }
+            letter => letter.to_string(),
+        };
+        let plain = name.strip_prefix('^').unwrap_or(&name);
+        let is_negated = is_negated != name.starts_with('^');
+        property(plain, is_negated).map(Some)
+    }
+
+    /// The one character that a backslash and what follows it stand for.
+    fn escaped(&mut self) -> Result<char, SyntaxError> {
+        let octal = |text: &str| text.starts_with(|c| matches!(c, '0'..='7'));
+        let character = self.next().ok_or(SyntaxError::Escape)?;
+        let code = match character {
+            // A single one would be a back-reference, which there is not.
+            '1'..='7' if !octal(self.rest) => return Err(SyntaxError::Escape),
+            '0'..='7' => {
+                let mut code = character.to_digit(8).unwrap_or(0);
+                for _ in 0..2 {
+                    if octal(self.rest) {
+                        code = code * 8 + self.next().and_then(|c| c.to_digit(8)).unwrap_or(0);
+                    }
+                }
+                code
+            }
+            'x' => self.hexadecimal()?,
+            'a' => 0x07,
+            'f' => 0x0c,
+            'n' => 0x0a,
+            'r' => 0x0d,
+            't' => 0x09,
+            'v' => 0x0b,
+            sign if sign.is_ascii() && !sign.is_ascii_alphanumeric() => u32::from(sign),
+            _ => return Err(SyntaxError::Escape),
+        };
+        char::from_u32(code).ok_or(SyntaxError::Escape)
+    }
+
+    /// `73` or `{73}`.
+    fn hexadecimal(&mut self) -> Result<u32, SyntaxError> {
+        let digits = if self.next_is("{") {
+            let (digits, after) = self.rest.split_once('}').ok_or(SyntaxError::Escape)?;
+            self.rest = after;
+            digits
+        } else {
+            let (digits, after) = self.rest.split_at_checked(2).ok_or(SyntaxError::Escape)?;
+            self.rest = after;
+            digits
+        };
+        let is_number = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let code = u32::from_str_radix(digits, 16).ok().filter(|_| is_number);
+        code.ok_or(SyntaxError::Escape)
+    }
+
+    fn class(&mut self) -> Result<(), SyntaxError> {
+        let mut class = String::from(if self.next_is("^") { "[^" } else { "[" });
+        let mut is_first = true;
+        while is_first || !self.next_is("]") {
+            is_first = false;
+            if let Some((name, after)) =
+                self.rest.strip_prefix("[:").and_then(|name| name.split_once(":]"))
+            {
+                if !CLASSES.contains(&name.strip_prefix('^').unwrap_or(name)) {
+                    return Err(SyntaxError::ClassName);
+                }
+                class.push_str(&format!("[:{name}:]"));
+                self.rest = after;
+                continue;
+            }
+            if self.rest.starts_with('\\') {
+                let before = self.rest;
+                self.rest = &before[1..];
+                if let Some(set) = self.set_of_characters()? {
+                    class.push_str(&set);
+                    continue;
+                }
+                self.rest = before;
+            }
+            let low = self.class_character()?;
+            class.push_str(&regex::escape(low.encode_utf8(&mut [0; 4])));
+            // A hyphen makes a range unless it comes last.
+            if self.rest.starts_with('-') && self.rest.len() > 1 && !self.rest.starts_with("-]") {
+                self.rest = &self.rest[1..];
+                let high = self.class_character()?;
+                if high < low {
+                    return Err(SyntaxError::Range);
+                }
+                class.push('-');
+                class.push_str(&regex::escape(high.encode_utf8(&mut [0; 4])));
+            }
+        }
+        class.push(']');
+        self.item(&class)
+    }
+
+    fn class_character(&mut self) -> Result<char, SyntaxError> {
+        match self.next().ok_or(SyntaxError::UnclosedClass)? {
+            '\\' => self.escaped(),
+            character => Ok(character),
         }
     }
 }
 
-/// The same of the one character of a class that a text begins with.
-fn character_spelt_out<'a>(text: &'a str, spelt: &mut String) -> &'a str {
-    let (character, after) = text.split_at(character(text));
-    if matches!(character, "[" | "]" | "-" | "&" | "~" | "^") {
-        spelt.push('\\');
+impl Group {
+    /// Makes room for an item.
+    fn take(&mut self, item: Item) -> Result<(), SyntaxError> {
+        self.repeats = self.repeats.max(item.repeats);
+        self.height = self.height.max(item.height);
+        if self.height > MAX_HEIGHT { Err(SyntaxError::TooDeep) } else { Ok(()) }
     }
-    spelt.push_str(character);
-    after
 }
 
-/// Bytes of the character that a text begins with, be it escaped or not.
-fn character(text: &str) -> usize {
-    let length = |text: &str| text.chars().next().map_or(0, char::len_utf8);
-    match text.strip_prefix('\\') {
-        Some(braced) if braced.starts_with("x{") => text.find('}').map_or(1, |end| end + 1),
-        Some(hex) if hex.starts_with('x') => text.len().min(4),
-        Some(escaped) => 1 + length(escaped),
-        None => length(text),
+/// A category or script of Unicode, of which the regex crate knows more kinds than Go.
+fn property(name: &str, is_negated: bool) -> Result<String, SyntaxError> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ' ');
+    if !name.chars().all(is_name) {
+        return Err(SyntaxError::Property);
     }
+    let letter = if is_negated { 'P' } else { 'p' };
+    let spelt = ["gc", "sc"].map(|kind| format!(r"\{letter}{{{kind}={name}}}"));
+    let known = spelt.into_iter().find(|spelt| regex::Regex::new(spelt).is_ok());
+    known.ok_or(SyntaxError::Property)
 }
 
 #[cfg(test)]
 mod tests {
-    use regex::Regex;
+    use proptest::prelude::*;
+    use regex::{Regex, RegexBuilder};
 
     use super::*;
+
+    /// Whether a pattern, as Go reads it, matches the whole of a text; `None` if it is refused.
+    fn is_whole_match(pattern: &str, text: &str) -> Option<bool> {
+        let spelt = translated(pattern).ok()?;
+        let whole = RegexBuilder::new(&format!(r"\A(?:{spelt})\z"))
+            .nest_limit(NEST_LIMIT)
+            .size_limit(10 << 20)
+            .build();
+        Some(whole.expect(pattern).is_match(text))
+    }
+
+    /// What Go 1.26 says, of its `Longest` match.
+    #[test]
+    fn patterns_mean_what_they_mean_in_go() {
+        let rows = [
+            ("a{1001}", "a", None),
+            ("a{1000}", "a", Some(false)),
+            ("(a{100}){10}", "a", Some(false)),
+            ("(a{100}){11}", "a", None),
+            ("((a{10}){10}){11}", "a", None),
+            ("(a{0,100}){11}", "a", None),
+            ("(a{2,}){501}", "a", None),
+            ("(?:a{1000}b{1000}){1}", "a", Some(false)),
+            ("(a{1000}){0}", "", Some(true)),
+            ("((a{0}){2000})", "a", None),
+            ("c++s", "ccs", None),
+            ("c**", "c", None),
+            ("c*+", "c", None),
+            ("c+?s", "ccs", Some(true)),
+            ("c+??", "c", None),
+            ("c{2}{3}", "cccccc", None),
+            ("c{2}*", "cc", None),
+            ("c{2}?s", "ccs", Some(true)),
+            ("(c+)+s", "ccs", Some(true)),
+            ("c?+", "c", None),
+            ("*a", "a", None),
+            ("a|*", "a", None),
+            ("(*a)", "a", None),
+            ("(|a)*", "aa", Some(true)),
+            ("^*a", "a", Some(true)),
+            ("a$*", "a", Some(true)),
+            ("\\b+a", "a", Some(true)),
+            ("(?i)*a", "A", None),
+            ("(?x)c s", "cs", None),
+            ("(?i)CS", "cs", Some(true)),
+            ("(?i:C)s", "cs", Some(true)),
+            ("(?-i)cs", "cs", Some(true)),
+            ("(?i-s)CS", "cs", Some(true)),
+            ("(?U)c+s", "ccs", Some(true)),
+            ("(?)cs", "cs", Some(true)),
+            ("(?-)cs", "cs", None),
+            ("(?i-)cs", "cs", None),
+            ("(?R)cs", "cs", None),
+            ("(?u)cs", "cs", None),
+            ("(?z)cs", "cs", None),
+            ("(?i", "i", None),
+            ("(?ii)CS", "cs", Some(true)),
+            ("(?--i)cs", "cs", None),
+            ("(?:)cs", "cs", Some(true)),
+            ("(?s).", "\u{a}", Some(true)),
+            (".", "\u{a}", Some(false)),
+            ("(?m)^b$", "a\u{a}b", Some(false)),
+            ("b$", "b\u{a}", Some(false)),
+            ("[[:foo:]]", "f", None),
+            ("[[:alpha:]]+", "ab", Some(true)),
+            ("[[:^alpha:]]", "1", Some(true)),
+            ("[[:word:]]", "_", Some(true)),
+            ("[[:alpha]]", "a]", Some(true)),
+            ("[:alpha:]", "p", Some(true)),
+            ("[[:]]", ":]", Some(true)),
+            ("[[.a.]]", "a]", Some(true)),
+            ("[[=a=]]", "a]", Some(true)),
+            ("c\\u0073", "cs", None),
+            ("c\\U00000073", "cs", None),
+            ("c\\x73", "cs", Some(true)),
+            ("c\\x{73}", "cs", Some(true)),
+            ("c\\x7", "cs", None),
+            ("c\\x{}", "cs", None),
+            ("c\\x{110000}", "c", None),
+            ("c\\x{ 73}", "cs", None),
+            ("c\\07", "c\u{7}", Some(true)),
+            ("c\\0163", "c\u{e}3", Some(true)),
+            ("c\\163", "cs", Some(true)),
+            ("c\\1", "c", None),
+            ("c\\18", "c", None),
+            ("c\\8", "c8", None),
+            ("c\\377", "c\u{ff}", Some(true)),
+            ("c\\777", "c\u{1ff}", Some(true)),
+            ("c\\0", "c\u{0}", Some(true)),
+            ("c{,2}s", "c{,2}s", Some(true)),
+            ("c{2,1}s", "ccs", None),
+            ("c{s", "c{s", Some(true)),
+            ("c{1s", "c{1s", Some(true)),
+            ("c{1,s", "c{1,s", Some(true)),
+            ("c}s", "c}s", Some(true)),
+            ("{1}", "{1}", None),
+            ("c{ 1}", "c{ 1}", Some(true)),
+            ("c{1, 2}", "c{1, 2}", Some(true)),
+            ("c{01}", "c{01}", Some(true)),
+            ("c{1,02}", "c{1,02}", Some(true)),
+            ("c{-1}", "c{-1}", Some(true)),
+            ("c{}", "c{}", Some(true)),
+            ("c{1}{", "c{", Some(true)),
+            ("x{,}", "x{,}", Some(true)),
+            ("\\Z", "a", None),
+            ("a\\z", "a", Some(true)),
+            ("\\Aa", "a", Some(true)),
+            ("\\C", "a", None),
+            ("\\<a\\>", "<a>", Some(true)),
+            ("\\<a\\>", "a", Some(false)),
+            ("\\b{start}a", "a", Some(false)),
+            ("\\b{start}", "a{start}", Some(false)),
+            ("\\b{1}a", "a", Some(true)),
+            ("\\_", "_", Some(true)),
+            ("\\\u{e9}", "\u{e9}", None),
+            ("\\ ", " ", Some(true)),
+            ("\\-\\:\\@", "-:@", Some(true)),
+            ("\\e", "e", None),
+            ("\\a\\f\\t\\n\\r\\v", "\u{7}\u{c}\u{9}\u{a}\u{d}\u{b}", Some(true)),
+            ("\\h", " ", None),
+            ("\\R", "\u{a}", None),
+            ("\\X", "a", None),
+            ("\\K", "a", None),
+            ("\\G", "a", None),
+            ("\\", "", None),
+            ("a\\", "a", None),
+            ("\\Qa.b\\E+", "a.bb", Some(true)),
+            ("\\Qa.b", "a.b", Some(true)),
+            ("\\Q\\E", "", Some(true)),
+            ("\\Qab\\E*", "abb", Some(true)),
+            ("\\Q\\E*", "", None),
+            ("a\\Q\\E*", "aa", Some(true)),
+            ("a\\E", "a", None),
+            ("[\\Qa\\E]", "a", None),
+            ("\\pL", "\u{e9}", Some(true)),
+            ("\\p{L}", "\u{e9}", Some(true)),
+            ("\\p{Greek}", "\u{3b1}", Some(true)),
+            ("\\p{^Greek}", "a", Some(true)),
+            ("\\P{^Greek}", "\u{3b1}", Some(true)),
+            ("\\p{greek}", "\u{3b1}", Some(true)),
+            ("\\p{sc=Greek}", "\u{3b1}", None),
+            ("\\p{Alphabetic}", "a", None),
+            ("\\p{Any}", "a", Some(true)),
+            ("\\p{Foo}", "a", None),
+            ("\\p\u{e9}", "\u{e9}", None),
+            ("\\p", "p", None),
+            ("\\p{", "p", None),
+            ("[\\pL]", "\u{e9}", Some(true)),
+            ("[\\p{^L}]", "1", Some(true)),
+            ("\\p{Script=Greek}", "\u{3b1}", None),
+            ("\\p{Lowercase_Letter}", "a", Some(true)),
+            ("\\p{Letter}", "a", Some(true)),
+            ("\\p{Emoji}", "1", None),
+            ("[a&&b]", "&", Some(true)),
+            ("[a--b]", "a", None),
+            ("[a~~b]", "~", Some(true)),
+            ("[[a]b]", "ab]", Some(true)),
+            ("[[a]b]", "[b]", Some(true)),
+            ("[]a]", "]", Some(true)),
+            ("[^]a]", "b", Some(true)),
+            ("[]", "a", None),
+            ("[a", "a", None),
+            ("[b-a]", "a", None),
+            ("[a-\\d]", "1", None),
+            ("[\\d-z]", "-", Some(true)),
+            ("[a-]", "-", Some(true)),
+            ("[-a]", "-", Some(true)),
+            ("[a-b-c]", "-", Some(true)),
+            ("[\\b]", "\u{8}", None),
+            ("[\\07]", "\u{7}", Some(true)),
+            ("[\\]]", "]", Some(true)),
+            ("[\\^a]", "^", Some(true)),
+            ("[\\w-]", "-", Some(true)),
+            ("[^\\D]", "1", Some(true)),
+            ("[\\x{61}-c]", "b", Some(true)),
+            ("[a\\-z]", "b", Some(false)),
+            ("[^\\n]", "\u{a}", Some(false)),
+            ("[^a]", "\u{a}", Some(true)),
+            ("[#]", "#", Some(true)),
+            ("[ ]", " ", Some(true)),
+            ("(?P<a>b)(?P<a>c)", "bc", Some(true)),
+            ("(?P<a>b)", "b", Some(true)),
+            ("(?<a>b)", "b", Some(true)),
+            ("(?P<>b)", "b", None),
+            ("(?P<1a>b)", "b", Some(true)),
+            ("(?P<a-b>b)", "b", None),
+            ("(?P<a.b>b)", "b", None),
+            ("(?P=a)", "a", None),
+            ("(?#x)a", "a", None),
+            ("(?=a)", "a", None),
+            ("(?!a)", "b", None),
+            ("(?<=a)b", "ab", None),
+            ("(?>a)", "a", None),
+            ("(a", "a", None),
+            ("a)", "a", None),
+            ("()", "", Some(true)),
+            ("a||b", "b", Some(true)),
+            ("|", "", Some(true)),
+            ("", "", Some(true)),
+            ("(?i)\u{df}", "\u{1e9e}", Some(true)),
+            ("(?i)k", "\u{212a}", Some(true)),
+            ("\u{e9}{2}", "\u{e9}\u{e9}", Some(true)),
+            (".{2}", "\u{e9}a", Some(true)),
+            ("\\w", "\u{e9}", Some(false)),
+            ("(?i)[[:upper:]]", "a", Some(true)),
+            ("(?i)\\pL", "a", Some(true)),
+            ("\\s", "\u{b}", Some(false)),
+            ("[[:space:]]", "\u{b}", Some(true)),
+            ("(?i)(?-i)CS", "cs", Some(false)),
+            ("((?i)C)S", "cS", Some(true)),
+            ("((?i)C)S", "cs", Some(false)),
+            ("(?i)c|S", "s", Some(true)),
+        ];
+        for (pattern, text, expected) in rows {
+            assert_eq!(is_whole_match(pattern, text), expected, "{pattern} of {text:?}");
+        }
+        assert_eq!(is_whole_match("a(?i)*b", "ab"), None, "Go takes it");
+    }
 
     #[test]
     fn classes_are_of_ascii_alone() {
@@ -129,8 +707,37 @@ mod tests {
             (r"^\\w$", r"\w", true),
             (r"^\Q\w\E$", r"\w", true),
         ] {
-            let spelt = Regex::new(&spelt_out(pattern)).expect(pattern);
+            let spelt = Regex::new(&translated(pattern).expect(pattern)).expect(pattern);
             assert_eq!(spelt.is_match(text), is_match, "{pattern} in {text}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded_and_fits_on_a_small_stack() {
+        let nested = |open: &str, close: &str, levels: usize| {
+            format!("{}a{}", open.repeat(levels), close.repeat(levels))
+        };
+        let stack = std::thread::Builder::new().stack_size(1 << 20);
+        let matched = stack.spawn(move || {
+            assert_eq!(is_whole_match(&nested("(", ")", 999), "a"), Some(true));
+            assert_eq!(is_whole_match(&nested("(", ")", 1_001), "a"), None);
+            assert_eq!(is_whole_match(&nested("(", ")*", 250), "a"), Some(true));
+            assert_eq!(is_whole_match(&nested("(", ")*", 251), "a"), None);
+            assert_eq!(is_whole_match(&nested("(b|", ")*", 120), "ba"), Some(true));
+            assert_eq!(is_whole_match(&nested("(b|", ")", 1_000), "a"), None);
+            assert_eq!(is_whole_match(&nested("((?i)", ")", 998), "A"), Some(true));
+            assert_eq!(is_whole_match(&"(".repeat(100_000), ""), None);
+        });
+        matched.expect("a thread can be had").join().expect("every pattern is compiled or refused");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_translated_compiles(pattern in r"[a-c0-2(){}\[\]\\*+?|^$.,:<>PpQEdwbnxiU\-é]{0,16}") {
+            if let Ok(spelt) = translated(&pattern) {
+                let compiled = RegexBuilder::new(&spelt).nest_limit(NEST_LIMIT).size_limit(50 << 20).build();
+                prop_assert!(compiled.is_ok(), "{}: {}", pattern, spelt);
+            }
         }
     }
 }

@@ -105,8 +105,13 @@ pub struct Pattern {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// It does not compile.
-    #[error("{} is not a regular expression; give one such as orders-.*", quoted(.0))]
-    Syntax(String),
+    #[error("{} is not a regular expression: {reason}; give one such as orders-.*", quoted(.text))]
+    Syntax {
+        /// The pattern.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// It would take too much memory.
     #[error("{} is too large a pattern; give a shorter one", quoted(.0))]
     Size(String),
@@ -205,18 +210,17 @@ impl Pattern {
         if text.len() > PATTERN_BYTES {
             return Err(too_large());
         }
-        let spelt = re2::spelt_out(text);
-        let compile = |pattern: &str| {
-            RegexBuilder::new(pattern).size_limit(PATTERN_SIZE).build().map_err(|error| match error
-            {
-                regex::Error::CompiledTooBig(_) => too_large(),
-                _ => PatternError::Syntax(text.to_owned()),
-            })
-        };
-        // Alone first: `a)(b` would be one only between the brackets. A longest match that begins
-        // leftmost is the whole name exactly if some match is.
-        compile(&spelt)?;
-        let whole = compile(&format!(r"\A(?:{spelt})\z"))?;
+        let syntax = |reason: String| PatternError::Syntax { text: text.to_owned(), reason };
+        let spelt = re2::translated(text).map_err(|error| syntax(error.to_string()))?;
+        // A longest match that begins leftmost is the whole name exactly if some match is.
+        let whole = RegexBuilder::new(&format!(r"\A(?:{spelt})\z"))
+            .size_limit(PATTERN_SIZE)
+            .nest_limit(re2::NEST_LIMIT)
+            .build();
+        let whole = whole.map_err(|error| match error {
+            regex::Error::CompiledTooBig(_) => too_large(),
+            _ => syntax("not understood".to_owned()),
+        })?;
         Ok(Self { text: Arc::from(text), whole })
     }
 
@@ -403,13 +407,15 @@ mod tests {
     fn a_pattern_that_is_none_or_too_large_is_refused() {
         for text in ["(", "a)(b", "*", "[a", "[", "[^", r"[\", "[b-a]", r"[a-\d]", "(?=a)", r"a\1"]
         {
-            assert_eq!(
-                Pattern::parse(text).unwrap_err(),
-                PatternError::Syntax(text.to_owned()),
-                "{text}"
-            );
+            let error = Pattern::parse(text).unwrap_err();
+            assert!(matches!(error, PatternError::Syntax { .. }), "{text}: {error}");
         }
-        for text in ["a{1000}{1000}".to_owned(), "a".repeat(PATTERN_BYTES + 1)] {
+        let error = Pattern::parse("orders**").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "\"orders**\" is not a regular expression: a repetition of a repetition; put brackets between; give one such as orders-.*"
+        );
+        for text in [r"(\pL{100}){10}".to_owned(), "a".repeat(PATTERN_BYTES + 1)] {
             assert_eq!(Pattern::parse(&text).unwrap_err(), PatternError::Size(text.clone()));
         }
     }

@@ -632,7 +632,7 @@ mod tests {
             ),
             (
                 &[n, ("queueName", "("), regex],
-                &["queueName: \"(\" is not a regular expression; give one"],
+                &["queueName: \"(\" is not a regular expression: unclosed group; give one"],
             ),
             (&[n, q, ("messageCount", "0")], &["messageCount: \"0\" is too small; give 1 or more"]),
             (

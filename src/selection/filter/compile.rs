@@ -12,7 +12,7 @@ use cel::common::ast::{
 };
 use cel::extractors::This;
 use cel::parser::{ParseErrors, Parser};
-use cel::{Context, Env, ExecutionError, Value};
+use cel::{Context, Env, ExecutionError, Value, extensions};
 use regex::{Regex, RegexBuilder};
 use thiserror::Error;
 
@@ -39,8 +39,22 @@ const PATTERN_PASS: usize = 256;
 /// What every message has.
 const VARIABLES: [&str; 7] = ["eventType", "subject", "key", "headers", "body", "time", "size"];
 
-/// CEL's standard library.
-static LIBRARY: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+/// CEL's standard library, and its extension for strings.
+static LIBRARY: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut library = Env::stdlib();
+    library.add_extension(extensions::strings).expect("the standard library has none of its names");
+    Arc::new(library)
+});
+
+/// What of the extension may be called: what takes a time that grows with its text alone. `indexOf` compares
+/// each place with a whole text, and `join`, `replace` and `format` give more than they are given.
+const STRING_FUNCTIONS: [&str; 6] =
+    ["charAt", "lowerAscii", "upperAscii", "split", "substring", "trim"];
+const OTHER_STRING_FUNCTIONS: [&str; 7] =
+    ["format", "indexOf", "join", "lastIndexOf", "quote", "replace", "reverse"];
+
+/// How often a text is gone over by a function of the extension, as its characters are taken apart.
+const STRING_PASS: usize = 4;
 
 /// Why a text is not a filter.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -78,7 +92,7 @@ pub enum FilterError {
         known: String,
     },
     /// A function that there is not.
-    #[error("{name:?} at {place} is not a function of CEL's standard library")]
+    #[error("{name:?} at {place} is not a function that filters have")]
     UnknownFunction {
         /// The name.
         name: String,
@@ -267,6 +281,11 @@ impl Walk {
             self.add(1);
         } else if call.func_name == operators::ADD {
             self.passes = passes.saturating_add(1);
+        } else if call.func_name == "split" && call.target.is_some() {
+            // Each character may become a text of its own.
+            self.passes = passes.saturating_mul(BUILT);
+        } else if STRING_FUNCTIONS.contains(&call.func_name.as_str()) && call.target.is_some() {
+            self.passes = passes.saturating_add(STRING_PASS);
         } else if let Some(name) = self.unknown_function(call) {
             return Err(FilterError::UnknownFunction {
                 name: clipped(&name),
@@ -331,8 +350,8 @@ impl Walk {
             let reason = "is not known beforehand; give one string literal".to_owned();
             return Err(FilterError::Pattern { place, reason });
         };
-        let (regex, size) = sized(pattern.inner())
-            .map_err(|error| FilterError::Pattern { place, reason: pattern_error(&error) })?;
+        let (regex, size) =
+            sized(pattern.inner()).map_err(|reason| FilterError::Pattern { place, reason })?;
         self.patterns_size += size;
         if self.patterns_size > MAX_PATTERNS_SIZE {
             let reason = format!(
@@ -358,13 +377,15 @@ impl Walk {
     fn unknown_function(&self, call: &CallExpr) -> Option<String> {
         let is_operator =
             call.func_name.contains(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'));
+        let is_refused = OTHER_STRING_FUNCTIONS.contains(&call.func_name.as_str());
         let known = is_operator
-            || match &call.target {
-                Some(target) => {
-                    has_function(&call.func_name, true) || is_namespace(target, &call.func_name)
-                }
-                None => has_function(&call.func_name, false),
-            };
+            || !is_refused
+                && match &call.target {
+                    Some(target) => {
+                        has_function(&call.func_name, true) || is_namespace(target, &call.func_name)
+                    }
+                    None => has_function(&call.func_name, false),
+                };
         (!known).then(|| call.func_name.clone())
     }
 
@@ -561,28 +582,26 @@ fn syntax_error(errors: &ParseErrors) -> FilterError {
 
 /// A pattern and how large it is once compiled, as a power of two: the regex crate only says whether it
 /// is larger than a limit.
-fn sized(pattern: &str) -> Result<(Regex, usize), regex::Error> {
-    let spelt = re2::spelt_out(pattern);
+fn sized(pattern: &str) -> Result<(Regex, usize), String> {
+    let not_one = |reason: &str| format!("is not a regular expression: {}", clipped(reason));
+    let spelt = re2::translated(pattern).map_err(|error| not_one(&error.to_string()))?;
     let mut limit = PATTERN_PASS;
     loop {
         let mut builder = RegexBuilder::new(&spelt);
+        builder.nest_limit(re2::NEST_LIMIT);
         // What is kept of past texts is for each thread, and of use only as far as it goes beyond the pattern.
         builder.size_limit(limit).dfa_size_limit(limit.saturating_mul(4).max(MAX_PATTERNS_SIZE));
         match builder.build() {
+            Ok(regex) => return Ok((regex, limit)),
             Err(regex::Error::CompiledTooBig(_)) if limit < MAX_PATTERNS_SIZE => limit *= 2,
-            built => return Ok((built?, limit)),
+            Err(regex::Error::CompiledTooBig(_)) => {
+                return Err(format!(
+                    "takes more than {limit} bytes once compiled; give a shorter one"
+                ));
+            }
+            Err(_) => return Err(not_one("not understood")),
         }
     }
-}
-
-/// What the regex crate says last, which is what is wrong, without the drawing above it.
-fn pattern_error(error: &regex::Error) -> String {
-    if let regex::Error::CompiledTooBig(limit) = error {
-        return format!("takes more than {limit} bytes once compiled; give a shorter one");
-    }
-    let error = error.to_string();
-    let last = error.lines().last().unwrap_or_default();
-    format!("is not a regular expression: {}", clipped(last.trim_start_matches("error: ")))
 }
 
 /// Text for a message: one line and not long.
