@@ -38,10 +38,10 @@ pub(super) struct Entry {
 /// What an entry describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Description {
-    /// A queue, with its active messages.
-    Queue(Option<u64>),
-    /// A subscription, with its active messages.
-    Subscription(Option<u64>),
+    /// A queue, with its messages.
+    Queue(Counts),
+    /// A subscription, with its messages.
+    Subscription(Counts),
     /// A topic, which has messages in its subscriptions only.
     Topic,
     /// Nothing that is known.
@@ -92,10 +92,16 @@ struct Details {
     count_details: Option<Counts>,
 }
 
-#[derive(Deserialize)]
+/// How many messages an entity has, as far as it is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Counts {
-    active_message_count: Option<u64>,
+pub(super) struct Counts {
+    /// Those that are active.
+    #[serde(rename = "ActiveMessageCount")]
+    pub(super) active: Option<u64>,
+    /// Those in its dead-letter queue.
+    #[serde(rename = "DeadLetterMessageCount")]
+    pub(super) dead: Option<u64>,
 }
 
 /// What the service says of an error.
@@ -128,14 +134,13 @@ fn text(body: &[u8]) -> Result<&str, NoAtom> {
 
 impl From<Element> for Entry {
     fn from(element: Element) -> Self {
-        let active =
-            |details: Details| details.count_details.and_then(|counts| counts.active_message_count);
+        let counts = |details: Details| details.count_details.unwrap_or_default();
         let description = match element.content {
             Some(Content { queue_description: Some(details), .. }) => {
-                Description::Queue(active(details))
+                Description::Queue(counts(details))
             }
             Some(Content { subscription_description: Some(details), .. }) => {
-                Description::Subscription(active(details))
+                Description::Subscription(counts(details))
             }
             Some(Content { topic_description: Some(_), .. }) => Description::Topic,
             _ => Description::Unknown,
@@ -156,6 +161,10 @@ mod tests {
         format!(
             r#"<entry xmlns="http://www.w3.org/2005/Atom"><id>https://a.servicebus.windows.net/{name}?api-version=2021-05</id><title type="text">{name}</title><published>2018-10-09T19:56:34Z</published><updated>2018-10-09T19:56:35Z</updated><author><name>a</name></author><link rel="self" href="https://a.servicebus.windows.net/{name}?api-version=2021-05"/><content type="application/xml"><QueueDescription xmlns="http://schemas.microsoft.com/netservices/2010/10/servicebus/connect" xmlns:i="http://www.w3.org/2001/XMLSchema-instance"><LockDuration>PT1M</LockDuration><MessageCount>9</MessageCount><AuthorizationRules></AuthorizationRules><Status>Active</Status>{details}<EnableExpress>false</EnableExpress></QueueDescription></content></entry>"#
         )
+    }
+
+    fn some(active: u64) -> Counts {
+        Counts { active: Some(active), dead: Some(2) }
     }
 
     fn counts(active: &str) -> String {
@@ -180,54 +189,54 @@ mod tests {
         let other = |kind: &str| queue("s", &counts("5")).replace("QueueDescription", kind);
         let nameless = queue("x", &counts("5")).replace("<title type=\"text\">x</title>", "");
         let rows = [
-            ("a queue", queue("in/q", &counts("5")), entry("in/q", Description::Queue(Some(5)))),
-            ("an empty one", queue("q", &counts("0")), entry("q", Description::Queue(Some(0)))),
+            ("a queue", queue("in/q", &counts("5")), entry("in/q", Description::Queue(some(5)))),
+            ("an empty one", queue("q", &counts("0")), entry("q", Description::Queue(some(0)))),
             (
                 "a large one",
                 queue("q", &counts("9223372036854775807")),
-                entry("q", Description::Queue(Some(i64::MAX as u64))),
+                entry("q", Description::Queue(some(i64::MAX as u64))),
             ),
-            ("without counts", queue("q", ""), entry("q", Description::Queue(None))),
+            ("without counts", queue("q", ""), entry("q", Description::Queue(Counts::default()))),
             (
                 "with empty counts",
                 queue("q", "<CountDetails/>"),
-                entry("q", Description::Queue(None)),
+                entry("q", Description::Queue(Counts::default())),
             ),
             (
                 "with null counts",
                 queue("q", r#"<CountDetails i:nil="true"/>"#),
-                entry("q", Description::Queue(None)),
+                entry("q", Description::Queue(Counts::default())),
             ),
             (
                 "other prefixes",
                 queue("q", &counts("5").replace("d2p1", "x")),
-                entry("q", Description::Queue(Some(5))),
+                entry("q", Description::Queue(some(5))),
             ),
             (
                 "no prefixes",
                 queue("q", &counts("5").replace("d2p1:", "")),
-                entry("q", Description::Queue(Some(5))),
+                entry("q", Description::Queue(some(5))),
             ),
             (
                 "a subscription",
                 other("SubscriptionDescription"),
-                entry("s", Description::Subscription(Some(5))),
+                entry("s", Description::Subscription(some(5))),
             ),
             ("a topic", other("TopicDescription"), entry("s", Description::Topic)),
             ("something else", other("RelayDescription"), entry("s", Description::Unknown)),
-            ("no name", nameless, entry("", Description::Queue(Some(5)))),
+            ("no name", nameless, entry("", Description::Queue(some(5)))),
             (
                 "with a declaration",
                 format!(
                     "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?>\r\n{}\n",
                     queue("q", &counts("5"))
                 ),
-                entry("q", Description::Queue(Some(5))),
+                entry("q", Description::Queue(some(5))),
             ),
             (
                 "indented",
                 queue("q", &counts("5")).replace("><", ">\n  <"),
-                entry("q", Description::Queue(Some(5))),
+                entry("q", Description::Queue(some(5))),
             ),
             ("nothing in it", "<entry/>".to_owned(), entry("", Description::Unknown)),
         ];
@@ -242,9 +251,9 @@ mod tests {
         assert_eq!(parse(empty.as_bytes()), Ok(Document::Feed(Vec::new())));
         let page = feed(&[queue("a", &counts("1")), queue("b", ""), queue("c/d", &counts("3"))]);
         let expected = vec![
-            entry("a", Description::Queue(Some(1))),
-            entry("b", Description::Queue(None)),
-            entry("c/d", Description::Queue(Some(3))),
+            entry("a", Description::Queue(some(1))),
+            entry("b", Description::Queue(Counts::default())),
+            entry("c/d", Description::Queue(some(3))),
         ];
         assert_eq!(parse(page.as_bytes()), Ok(Document::Feed(expected)));
     }

@@ -189,8 +189,9 @@ impl Endpoint {
         self.is_quiet(entities)?;
         let counted = match entities {
             Entities::One(entity) => {
-                let body = self.get(entity, &entity.path(), "", deadline).await;
-                body.and_then(|body| self.active_of(entity, &body))
+                let path = entity.described_by().path();
+                let body = self.get(entity, &path, "", deadline).await;
+                body.and_then(|body| self.count_of(entity, &body))
             }
             Entities::Matching(matching) => self.matching(matching, deadline).await,
         };
@@ -212,18 +213,22 @@ impl Endpoint {
         }
     }
 
-    /// The active messages that a description of `entity` tells.
-    fn active_of(&self, entity: &Entity, body: &[u8]) -> Result<u64, Error> {
+    /// How many messages of `entity` a description tells: the active ones, and of a dead-letter queue all.
+    fn count_of(&self, entity: &Entity, body: &[u8]) -> Result<u64, Error> {
         let incomplete = || Error::Incomplete { entity: entity.to_string() };
         let document = atom::parse(body).map_err(|error| unusable(entity, &error))?;
         // An empty feed comes where nothing is; a full one where the path is that of a list.
         let Document::Entry(Entry { name, description }) = document else {
             return Err(self.not_found(entity));
         };
-        match (entity, description) {
-            (Entity::Queue(_), Description::Queue(active))
-            | (Entity::Subscription { .. }, Description::Subscription(active)) => {
-                active.ok_or_else(incomplete)
+        match (entity.described_by(), description) {
+            (Entity::Queue(_), Description::Queue(counts))
+            | (Entity::Subscription { .. }, Description::Subscription(counts)) => {
+                let count = match entity {
+                    Entity::DeadLetters(_) => counts.dead,
+                    _ => counts.active,
+                };
+                count.ok_or_else(incomplete)
             }
             (_, Description::Topic) => Err(Error::Topic { topic: quoted(&name) }),
             _ => Err(unusable(entity, &"its answer describes something else")),
@@ -255,7 +260,7 @@ impl Endpoint {
                     continue;
                 }
                 let active = match description {
-                    Description::Queue(active) | Description::Subscription(active) => active,
+                    Description::Queue(counts) | Description::Subscription(counts) => counts.active,
                     Description::Topic | Description::Unknown => None,
                 };
                 let incomplete = || Error::Incomplete { entity: quoted(&name) };

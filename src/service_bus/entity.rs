@@ -24,6 +24,8 @@ const NAME_CHARS: usize = 260;
 const PATTERN_BYTES: usize = 1_000;
 /// Bytes of a compiled pattern.
 const PATTERN_SIZE: usize = 1 << 20;
+/// Stands behind the path of an entity for its dead-letter queue, in any case.
+const DEAD_LETTERS: &str = "/$DeadLetterQueue";
 /// Stands between a topic and its subscription, in any case.
 const SUBSCRIPTIONS: &str = "subscriptions";
 
@@ -48,6 +50,8 @@ pub enum Entity {
         /// The subscription.
         name: Name,
     },
+    /// The dead-letter queue of another one.
+    DeadLetters(Box<Entity>),
 }
 
 /// Entities by a pattern, and what becomes of their counts.
@@ -131,11 +135,27 @@ impl Entity {
         }
     }
 
+    /// The text without what makes a dead-letter queue of it, where it has that.
+    pub fn strip_dead_letters(text: &str) -> Option<&str> {
+        let (entity, suffix) =
+            text.split_at_checked(text.len().checked_sub(DEAD_LETTERS.len())?)?;
+        suffix.eq_ignore_ascii_case(DEAD_LETTERS).then_some(entity)
+    }
+
+    /// The entity whose description has the count of this one: of a dead-letter queue that whose it is.
+    pub fn described_by(&self) -> &Entity {
+        match self {
+            Self::DeadLetters(of) => of,
+            _ => self,
+        }
+    }
+
     /// Its address within the namespace, with nothing in it that a URL would change.
     pub fn path(&self) -> String {
         match self {
             Self::Queue(queue) => queue.to_string(),
             Self::Subscription { topic, name } => format!("{topic}/Subscriptions/{name}"),
+            Self::DeadLetters(of) => format!("{}{DEAD_LETTERS}", of.path()),
         }
     }
 }
@@ -258,6 +278,7 @@ impl Display for Entity {
         match self {
             Self::Queue(queue) => write!(f, "queue {queue}"),
             Self::Subscription { topic, name } => write!(f, "subscription {topic}/{name}"),
+            Self::DeadLetters(of) => write!(f, "{of}{DEAD_LETTERS}"),
         }
     }
 }

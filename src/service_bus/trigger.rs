@@ -300,10 +300,17 @@ fn named(
         let pattern = reader.parsed(key, PATTERN, Pattern::parse)?;
         return Some(Entities::Matching(Matching { topic, pattern, operation }));
     }
-    let name = reader.parsed(key, NAME, Name::parse)?;
-    Some(Entities::One(match topic {
+    let (name, is_dead) = reader.parsed(key, NAME, |text| {
+        let of_dead = Entity::strip_dead_letters(text);
+        Name::parse(of_dead.unwrap_or(text)).map(|name| (name, of_dead.is_some()))
+    })?;
+    let entity = match topic {
         Some(topic) => Entity::Subscription { topic, name },
         None => Entity::Queue(name),
+    };
+    Some(Entities::One(match is_dead {
+        true => Entity::DeadLetters(Box::new(entity)),
+        false => entity,
     }))
 }
 
@@ -334,14 +341,17 @@ fn entity_of_connection(
 fn is_within(entities: &Entities, of_connection: &Entity) -> bool {
     let topic_is =
         |topic: &Name| matches!(of_connection, Entity::Queue(path) if path.is_same(topic));
+    let is_within = |entity: &Entity| match (entity, of_connection) {
+        (Entity::Queue(queue), _) => topic_is(queue),
+        (Entity::Subscription { topic, .. }, Entity::Queue(path)) => path.is_same(topic),
+        (
+            Entity::Subscription { topic, name },
+            Entity::Subscription { topic: of_topic, name: of_name },
+        ) => of_topic.is_same(topic) && of_name.is_same(name),
+        _ => false,
+    };
     match entities {
-        Entities::One(Entity::Queue(queue)) => topic_is(queue),
-        Entities::One(Entity::Subscription { topic, name }) => match of_connection {
-            Entity::Queue(path) => path.is_same(topic),
-            Entity::Subscription { topic: of_topic, name: of_name } => {
-                of_topic.is_same(topic) && of_name.is_same(name)
-            }
-        },
+        Entities::One(entity) => is_within(entity.described_by()),
         Entities::Matching(Matching { topic, .. }) => topic.as_ref().is_some_and(topic_is),
     }
 }
@@ -399,11 +409,16 @@ fn count_from(reader: &mut Reader<'_>, count_by: CountBy) -> CountFrom {
 
 /// As KEDA names it: by the queue or the topic, or by which of the two a pattern is for.
 fn metric_name(entities: &Entities) -> String {
+    let of = |entity: &Entity| match entity {
+        Entity::Queue(queue) => queue.to_string(),
+        Entity::Subscription { topic, .. } => topic.to_string(),
+        Entity::DeadLetters(_) => String::new(),
+    };
     let name = match entities {
-        Entities::One(Entity::Queue(queue)) => queue.as_str(),
-        Entities::One(Entity::Subscription { topic, .. }) => topic.as_str(),
-        Entities::Matching(Matching { topic: None, .. }) => "queue-regex",
-        Entities::Matching(Matching { topic: Some(_), .. }) => "topic-regex",
+        Entities::One(Entity::DeadLetters(entity)) => format!("{}-dead-letters", of(entity)),
+        Entities::One(entity) => of(entity),
+        Entities::Matching(Matching { topic: None, .. }) => "queue-regex".to_owned(),
+        Entities::Matching(Matching { topic: Some(_), .. }) => "topic-regex".to_owned(),
     };
     format!("azure-servicebus-{name}")
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
+use tokio::task::block_in_place;
+
+use crate::support::program::Program;
 use crate::support::{Broker, Message, Poll, Sift};
 
 /// Three types, interleaved over two partitions.
@@ -225,6 +228,54 @@ async fn headers_that_event_hubs_encoded_are_decoded_and_no_others() {
         ),
     ];
     each_counts_alone("selection-event-hubs", rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_which_message_cannot_be_judged_and_why() {
+    const TOPIC: &str = "selection-log";
+    let broker = Broker::shared();
+    broker.topic(TOPIC).create().await;
+    let kind = |message: Message| message.header("kind", "order.placed");
+    let messages = [
+        kind(Message::new().body("{}")),
+        Message::new().body(r#"{"amount":1}"#),
+        kind(Message::new().body(b"\0\0\0\0\x2a\x06abc")),
+    ];
+    broker.produce_all(TOPIC, messages).await;
+    let mut program = block_in_place(|| Program::serving::<&str>(&[]));
+    let sift = Sift::at(program.grpc).await;
+    let trigger = sift.trigger(broker.bootstrap(), TOPIC, TOPIC);
+    let rows = [
+        (
+            trigger
+                .clone()
+                .with("eventTypeFrom", "header:kind")
+                .with("eventType", "order.placed")
+                .with("filter", "has(body.amount)"),
+            r#"eventType "order.placed" with eventTypeFrom "header:kind" with filter "has(body.amount)""#,
+            1,
+            "it has no such header",
+        ),
+        (
+            trigger.clone().with("eventTypeFrom", "body:kind").with("eventType", "order.*"),
+            r#"eventType "order.*" with eventTypeFrom "body:kind""#,
+            0,
+            "the body has nothing at the path",
+        ),
+        (
+            trigger.with("filter", "!has(body.nothing)"),
+            r#"filter "!has(body.nothing)""#,
+            2,
+            "the body is Avro or Protobuf, not JSON",
+        ),
+    ];
+    for (trigger, selection, offset, reason) in rows {
+        trigger.value().await.expect("a count");
+        let warning =
+            block_in_place(|| program.logged("a record cannot be judged, and does not count"));
+        let told = ["selection", "reason"].map(|key| warning[key].as_str().unwrap_or_default());
+        assert_eq!((told, &warning["offset"]), ([selection, reason], &offset.into()), "{warning}");
+    }
 }
 
 type Keys = Vec<(&'static str, &'static str)>;

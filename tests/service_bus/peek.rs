@@ -2,8 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::support::Sift;
+use crate::support::program::Program;
+use crate::support::{Sift, Trigger};
 use azure_stand_ins::{Handling, Message, Property, ServiceBus};
+use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
@@ -211,6 +213,48 @@ async fn what_senders_really_write_is_counted() {
         let trigger = keys.iter().fold(plain, |all, (key, value)| all.with(key, value));
         assert_eq!(trigger.count().await, 1, "{keys:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_which_message_cannot_be_judged_and_why() {
+    let bus = ServiceBus::start().await;
+    bus.queue("orders").create();
+    bus.send("orders", Message::new(r#"{"kind":"a"}"#));
+    let odd = bus.send("orders", Message::new(b"\x1f\x8b\x08".to_vec()));
+    let mut program = block_in_place(|| Program::serving::<&str>(&[]));
+    let sift = Sift::at(program.grpc).await;
+    let trigger = sift.queue(&bus, "orders").with("eventTypeFrom", "body:kind");
+    assert_eq!(trigger.with("eventType", "a").count().await, 1);
+    let warning =
+        block_in_place(|| program.logged("a message cannot be judged, and does not count"));
+    assert_eq!(warning["selection"], r#"eventType "a" with eventTypeFrom "body:kind""#);
+    assert_eq!(warning["sequence_number"], odd, "{warning}");
+    assert_eq!(warning["reason"], "the body is compressed, as by gzip", "{warning}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_queue_is_counted_by_its_path() {
+    let bus = ServiceBus::start().await;
+    bus.queue("orders").create();
+    bus.topic("events").create().subscription("eu").create();
+    for path in ["orders", "events/Subscriptions/eu"] {
+        bus.fill(path, 6, |n| of_type(["a", "b"][n % 2]));
+        assert_eq!(bus.handle(path, 4, Handling::DeadLetter), 4);
+    }
+    let sift = Sift::start().await;
+    let queue = sift.queue(&bus, "orders");
+    let dead = sift.queue(&bus, "orders/$DeadLetterQueue");
+    let of_subscription = sift.subscription(&bus, "events", "eu/$deadletterqueue");
+    for count_from in ["management", "peek", "auto"] {
+        let count = |trigger: &Trigger| trigger.clone().with("countFrom", count_from);
+        assert_eq!(count(&queue).count().await, 2, "{count_from}");
+        assert_eq!(count(&dead).count().await, 4, "{count_from}");
+        assert_eq!(count(&of_subscription).count().await, 4, "{count_from}");
+    }
+    assert_eq!(dead.clone().with("eventType", "a").count().await, 2);
+    assert_eq!(of_subscription.with("filter", "deliveryCount >= 0").count().await, 4);
+    let (code, text) = sift.queue(&bus, "nothing/$DeadLetterQueue").error().await;
+    assert_eq!(code, Code::NotFound, "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
