@@ -166,12 +166,12 @@ impl<'a> Values<'a> {
             0xe0 => {
                 let mut values = Values(self.sized8()?);
                 let left = values.byte()?;
-                Array::new(left.into(), values)?
+                Array::value(left.into(), values)?
             }
             0xf0 => {
                 let mut values = Values(self.sized32()?);
                 let left = u32::from_be_bytes(values.array()?);
-                Array::new(left, values)?
+                Array::value(left, values)?
             }
             _ => return None,
         })
@@ -207,7 +207,7 @@ impl<'a> Values<'a> {
 impl<'a> Array<'a> {
     /// An array of as many values as `left` says. `None` where its type takes no bytes: so many could be in it
     /// that no memory holds them, and no client writes one.
-    fn new(left: u32, mut values: Values<'a>) -> Option<Value<'a>> {
+    fn value(left: u32, mut values: Values<'a>) -> Option<Value<'a>> {
         let mut code = values.byte()?;
         for _ in 0..MAX_DESCRIBED {
             if code != 0x00 {

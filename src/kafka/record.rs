@@ -77,8 +77,20 @@ impl<'a> KafkaMessage<'a> {
 
     /// An attribute of CloudEvents, as the binding to Kafka names it, or else that to AMQP, which events have that
     /// Event Hubs took by AMQP.
-    fn attribute(&self, kafka: &str, amqp: &str, also: &str) -> Option<Cow<'_, [u8]>> {
-        self.header(kafka).or_else(|| self.header(amqp)).or_else(|| self.header(also))
+    fn attribute(&self, kafka: &str, amqp: [&str; 2]) -> Option<Cow<'_, [u8]>> {
+        let bound = self.header(kafka);
+        if bound.is_some() {
+            return bound;
+        }
+        let mut found = [None; 2];
+        let read = self.record.each_header(&mut |name, value| {
+            if let Some(at) = amqp.iter().position(|wanted| *wanted == name) {
+                found[at] = value;
+            }
+        });
+        // What is wrong with the headers is told by now.
+        read.ok()?;
+        found.into_iter().flatten().find_map(|value| self.decoded(value))
     }
 
     /// Whether all headers are AMQP values, and one is so without doubt.
@@ -110,7 +122,7 @@ impl Message for KafkaMessage<'_> {
 
     /// Records have no subject but that of CloudEvents.
     fn subject(&self) -> Option<Cow<'_, str>> {
-        utf8(self.attribute("ce_subject", "cloudEvents:subject", "cloudEvents_subject")?)
+        utf8(self.attribute("ce_subject", ["cloudEvents:subject", "cloudEvents_subject"])?)
     }
 
     fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
@@ -140,7 +152,7 @@ impl Message for KafkaMessage<'_> {
     }
 
     fn cloud_event_type(&self) -> Option<Cow<'_, [u8]>> {
-        self.attribute("ce_type", "cloudEvents:type", "cloudEvents_type")
+        self.attribute("ce_type", ["cloudEvents:type", "cloudEvents_type"])
     }
 
     fn content_type(&self) -> Option<Cow<'_, [u8]>> {

@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use super::body::{BodyPath, BodyPathError, Found, Step};
 use super::framing::{Framed, Schema};
+use super::json::Json;
 use super::judge::Record;
 use super::reason::Reason;
 use crate::metadata::quoted;
@@ -290,7 +291,7 @@ fn separated(name: &str) -> Option<(&str, char)> {
 
 fn scalar<'r>(record: &'r Record<'_>, path: &BodyPath) -> Result<Cow<'r, str>, Reason> {
     let found = record.body.find(path);
-    let scalar = found.value().and_then(|json| json.scalar());
+    let scalar = found.value().and_then(Json::scalar);
     scalar.ok_or_else(|| record.body.reason(found))
 }
 

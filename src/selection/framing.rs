@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn each_registry_s_frame_is_told_from_the_body() {
         let azure = [&[0; 4], DIGITS.as_bytes(), b"x"].concat();
-        let rows: [(&str, &[u8], Option<&str>, &[u8]); 15] = [
+        type Row<'a> = (&'a str, &'a [u8], Option<&'a str>, &'a [u8]);
+        let rows: [Row<'_>; 15] = [
             ("none", b"{}", None, b"{}"),
             ("empty", b"", None, b""),
             ("Confluent", b"\0\0\0\0\x2a{}", Some("42"), b"{}"),
