@@ -20,6 +20,9 @@ use super::reason::Reason;
 /// How many strings of a message are unescaped to step into them.
 const MAX_STRINGS: usize = 64;
 
+/// How many times the length of its body such strings of a message take together: strings in strings.
+const MAX_COPIES: usize = 4;
+
 /// Where in a JSON body a value stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BodyPath(Vec<Step>);
@@ -218,7 +221,7 @@ impl<'m> Body<'m> {
         }
         let held = match json.plain_string() {
             Some(text) => Some(text),
-            None => self.strings.of(json, 2 * self.bytes.map_or(0, <[u8]>::len)),
+            None => self.strings.of(json, MAX_COPIES * self.bytes.map_or(0, <[u8]>::len)),
         };
         held.and_then(container).unwrap_or(json)
     }
@@ -495,6 +498,20 @@ mod tests {
         let body = Body::new(Some(text.as_bytes()));
         let found = (0..100).filter(|n| body.find(&path(&format!("a{n}.b"))).value().is_some());
         assert_eq!(found.count(), MAX_STRINGS);
+    }
+
+    #[test]
+    fn strings_in_strings_take_a_bounded_memory() {
+        let nested = |levels: usize| {
+            let innermost = format!(r#"{{"a":"{}"}}"#, "x".repeat(1_000));
+            let text = (0..levels).fold(innermost, |text, _| {
+                format!(r#"{{"a":{}}}"#, serde_json::to_string(&text).expect("a text"))
+            });
+            let body = Body::new(Some(text.as_bytes()));
+            body.find(&path(&vec!["a"; levels + 1].join("."))).value().is_some()
+        };
+        // Deeper ones are longer for their backslashes, which makes room for more.
+        assert_eq!([1, 4, 5].map(nested), [true, true, false]);
     }
 
     #[test]
