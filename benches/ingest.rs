@@ -66,8 +66,7 @@ const SMALL: Load = Load {
     goals: [5.0, 5.0, 3.0, 2.0],
 };
 
-const BACKLOG: Load =
-    Load { name: "a backlog", topic: "ingest-backlog", records: 20_000_000, ..SMALL };
+const BACKLOG: Load = Load { topic: "ingest-backlog", records: 20_000_000, ..SMALL };
 
 /// A way of selecting.
 struct Kind {
@@ -98,14 +97,12 @@ pub(crate) async fn run(report: &mut Report) {
         println!("ingest: {records} records of {name} in {PARTITIONS} partitions, {ROUNDS} rounds");
         fill(&broker, &load, load.topic).await;
         of_a_consumer(report, bootstrap, &load).await;
-        of_a_fetch_loop(report, bootstrap, &load).await;
     }
+    of_a_fetch_loop(report, bootstrap).await;
     judging(report, bootstrap).await;
     two_topics(report, &broker).await;
     memory(report, &broker).await;
-    println!("ingest: a cold start on {} records of {}", BACKLOG.records, BACKLOG.name);
-    fill(&broker, &BACKLOG, BACKLOG.topic).await;
-    of_a_fetch_loop(report, bootstrap, &BACKLOG).await;
+    cold_start(report, &broker).await;
 }
 
 async fn of_a_consumer(report: &mut Report, bootstrap: &str, load: &Load) {
@@ -125,27 +122,40 @@ async fn of_a_consumer(report: &mut Report, bootstrap: &str, load: &Load) {
     }
 }
 
-async fn of_a_fetch_loop(report: &mut Report, bootstrap: &str, load: &Load) {
+/// Of records that need no decompressing, so that the loop is what the transport can do.
+async fn of_a_fetch_loop(report: &mut Report, bootstrap: &str) {
     let mut ratios = Vec::new();
-    let rounds = if load.records > SMALL.records { 1 } else { ROUNDS };
-    for _ in 0..rounds {
+    for _ in 0..ROUNDS {
         let begun = Instant::now();
-        let read = FetchLoop::new(bootstrap, load.topic, PARTITIONS).read(drop).await;
-        assert_eq!(read, load.records as u64);
-        let bare = load.records as f64 / begun.elapsed().as_secs_f64();
-        let sifted = sifted(bootstrap, load, load.topic, &BY_HEADER).await;
+        let read = FetchLoop::new(bootstrap, LARGE.topic, PARTITIONS).read(drop).await;
+        assert_eq!(read, LARGE.records as u64);
+        let bare = LARGE.records as f64 / begun.elapsed().as_secs_f64();
+        let sifted = sifted(bootstrap, &LARGE, LARGE.topic, &BY_HEADER).await;
         println!("  by header: {sifted:.0} records/s, a bare fetch loop {bare:.0}");
         ratios.push(sifted / bare);
     }
-    let name = format!("ingest {} by header, of a bare fetch loop", load.name);
+    let name = format!("ingest {} by header, of a bare fetch loop", LARGE.name);
     report.add(name, median(ratios), "", Goal::AtLeast(0.85));
+}
+
+/// Until the exact count of a backlog is there, of the time in which a bare consumer reads it.
+async fn cold_start(report: &mut Report, broker: &Broker) {
+    println!("ingest: a cold start on {} records of {}", BACKLOG.records, BACKLOG.name);
+    fill(broker, &BACKLOG, BACKLOG.topic).await;
+    let bootstrap = broker.bootstrap();
+    let bare = bare(bootstrap, &BACKLOG);
+    let sifted = sifted(bootstrap, &BACKLOG, BACKLOG.topic, &BY_HEADER).await;
+    println!("  by header: {sifted:.0} records/s, bare {bare:.0}");
+    report.add("cold start, of a bare read", bare / sifted, "", Goal::AtMost(1.15));
 }
 
 /// On one core, of records that lie ready.
 async fn judging(report: &mut Report, bootstrap: &str) {
     for load in [LARGE, SMALL] {
         let mut portions: Vec<Bytes> = Vec::new();
-        FetchLoop::new(bootstrap, load.topic, PARTITIONS).read(|bytes| portions.push(bytes)).await;
+        // Copied, as what is fetched holds its share of the memory for large frames.
+        let keep = |bytes: Bytes| portions.push(Bytes::copy_from_slice(&bytes));
+        FetchLoop::new(bootstrap, load.topic, PARTITIONS).read(keep).await;
         let trigger = trigger(bootstrap, load.topic, &BY_HEADER);
         let judge = Judge::new((0..).map(Slot).zip(trigger.selection.parts()));
         let (mut scratch, mut verdicts) = (Scratch::default(), Verdicts::default());

@@ -605,10 +605,21 @@ pub(super) mod tests {
         let readings = topic_tail.look(subscriber, &[need(0, 2 * BACKFILL_SPAN)], view()).readings;
         let noted =
             || topic_tail.lock().selectors.get(Slot(0)).map(|selected| selected.indeterminate);
-        topic_tail.append_backfill(readings[1].ticket(), BACKFILL_SPAN + 1, &[], &[(Slot(0), 0, Reason::NoBody)]);
+        topic_tail.append_backfill(
+            readings[1].ticket(),
+            BACKFILL_SPAN + 1,
+            &[],
+            &[(Slot(0), 0, Reason::NoBody)],
+        );
         assert_eq!(noted(), Some(1));
         let version = topic_tail.judging().version;
-        topic_tail.append(readings[0].ticket(), version, 2 * BACKFILL_SPAN, &[], &[(Slot(0), 0, Reason::NoBody)]);
+        topic_tail.append(
+            readings[0].ticket(),
+            version,
+            2 * BACKFILL_SPAN,
+            &[],
+            &[(Slot(0), 0, Reason::NoBody)],
+        );
         assert_eq!(noted(), Some(2));
     }
 
