@@ -162,7 +162,7 @@ const FRESH: usize = 500;
 
 fn trigger(bootstrap: &str, n: usize) -> ScaledObjectRef {
     let metadata = [
-        ("scalerAddress", "keda-sift.keda:9090".to_owned()),
+        ("scalerAddress", "keda-sift.keda-sift:9090".to_owned()),
         ("source", "kafka".to_owned()),
         ("bootstrapServers", bootstrap.to_owned()),
         ("consumerGroup", format!("group-{n}")),

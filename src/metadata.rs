@@ -52,7 +52,21 @@ pub struct Reader<'a> {
     accepted: &'static [&'static str],
     known: BTreeMap<&'static str, Show>,
     complaints: BTreeSet<String>,
-    judges_unknown: bool,
+    /// `None` where it is not known which keys there are.
+    keys: Option<Keys>,
+    everywhere: ByHeart,
+}
+
+/// Keys that are no parameters, by their names, and a predicate that ends in what fits.
+pub type ByHeart = &'static [(&'static str, &'static str)];
+
+/// What a user of a source is told about a key that nobody knows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Keys {
+    /// Keys that are asked for, and what is meant by them.
+    pub by_heart: ByHeart,
+    /// The parameters that nearly every trigger has.
+    pub usual: &'static str,
 }
 
 /// Metadata that cannot be used, with every complaint about it.
@@ -97,7 +111,8 @@ impl<'a> Reader<'a> {
             accepted: &[],
             known: BTreeMap::new(),
             complaints: BTreeSet::new(),
-            judges_unknown: true,
+            keys: Some(Keys::default()),
+            everywhere: &[],
         }
     }
 
@@ -251,9 +266,14 @@ impl<'a> Reader<'a> {
         self.complaints.insert(one_line(complaint, COMPLAINT_BYTES));
     }
 
+    /// Says what is meant by keys that nobody knows: those of the source, and those of any.
+    pub fn explain(&mut self, keys: Keys, everywhere: ByHeart) {
+        (self.keys, self.everywhere) = (Some(keys), everywhere);
+    }
+
     /// Leaves keys that nobody knows alone, where it is not known which ones there are.
     pub fn pass_unknown(&mut self) {
-        self.judges_unknown = false;
+        self.keys = None;
     }
 
     /// `decoded`, if there is nothing to complain of. Whoever decodes to `None` has said why.
@@ -261,12 +281,14 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// All complaints, those about unknown keys included.
     pub fn finish<T>(self, decoded: Option<T>) -> Result<T, Invalid> {
-        let unknown = if self.judges_unknown { self.unknown() } else { Unknown::default() };
+        let keys = self.keys.unwrap_or_default();
+        let unknown = if self.keys.is_some() { self.unknown() } else { Unknown::default() };
         match decoded {
             Some(decoded) if self.complaints.is_empty() && unknown.first.is_empty() => Ok(decoded),
             _ => {
                 let mut complaints: Vec<_> = self.complaints.iter().cloned().collect();
-                complaints.extend(unknown.first.iter().map(|key| self.unknown_complaint(key)));
+                complaints
+                    .extend(unknown.first.iter().map(|key| self.unknown_complaint(key, keys)));
                 Err(Invalid { complaints, more: unknown.more })
             }
         }
@@ -343,11 +365,20 @@ impl<'a> Reader<'a> {
         unknown
     }
 
-    fn unknown_complaint(&self, key: &str) -> String {
+    fn unknown_complaint(&self, key: &str, keys: Keys) -> String {
         let shown = one_line(key, SHOWN_BYTES);
+        let base = key.strip_suffix(FROM_ENV).unwrap_or(key);
+        let mut by_heart = keys.by_heart.iter().chain(self.everywhere);
+        if let Some((_, told)) = by_heart.find(|(name, _)| *name == base) {
+            return format!("{shown}: {told}");
+        }
         match nearest(key, self.known.keys()) {
             Some(known) => format!("{shown}: is not a parameter; the nearest is {known}"),
-            None => format!("{shown}: is not a parameter"),
+            None if keys.usual.is_empty() => format!("{shown}: is not a parameter"),
+            None => format!(
+                "{shown}: is not a parameter; there are {} and those of docs/parameters.md",
+                keys.usual
+            ),
         }
     }
 }
@@ -427,10 +458,11 @@ fn escaped(text: &str, bytes: usize, as_is: impl Fn(char) -> Option<char>) -> St
     line
 }
 
-/// The known key that `key` was most likely meant to be, as a `FromEnv` key if it is one.
+/// The known key that `key` was most likely meant to be, as a `FromEnv` key if it is one; `None` if
+/// it is like none of them.
 ///
 /// Case does not count. A word with one or two typing errors comes before a part of one (`group`
-/// for `consumerGroup`), and that before anything else.
+/// for `consumerGroup`). In a short word, a third of it may be wrong.
 fn nearest<'k>(key: &str, known: impl Iterator<Item = &'k &'static str>) -> Option<String> {
     // No key is as long; the distance takes time with the product of both lengths.
     let key: String = key.chars().take(64).flat_map(char::to_lowercase).collect();
@@ -439,14 +471,16 @@ fn nearest<'k>(key: &str, known: impl Iterator<Item = &'k &'static str>) -> Opti
         Some(base) => (base, FROM_ENV),
         None => (key.as_str(), ""),
     };
-    let nearest = known.min_by_key(|known| {
-        let known = known.to_lowercase();
-        let distance = strsim::osa_distance(base, &known);
+    let near = known.filter_map(|known| {
+        let name = known.to_lowercase();
+        let distance = strsim::osa_distance(base, &name);
         let (short, long) =
-            if base.len() < known.len() { (base, known.as_str()) } else { (known.as_str(), base) };
-        let part = short.len() >= 4 && long.contains(short);
-        (distance > 2, !part, distance)
-    })?;
+            if base.len() < name.len() { (base, name.as_str()) } else { (name.as_str(), base) };
+        let is_misspelt = distance <= (long.len() / 3).clamp(1, 2);
+        let is_part = short.len() >= 4 && long.contains(short);
+        (is_misspelt || is_part).then_some((!is_misspelt, !is_part, distance, known))
+    });
+    let (.., nearest) = near.min()?;
     Some(format!("{nearest}{ending}"))
 }
 
@@ -674,6 +708,10 @@ mod tests {
                 format!("{key}: is not a parameter; the nearest is {expected}"),
                 "{name}"
             );
+        }
+        for key in ["nonsense", "xyz", "a"] {
+            let told = message(&[(key, "hunter2")], |reader| reader.accept(&known));
+            assert_eq!(told, format!("{key}: is not a parameter"));
         }
         let told = message(&[(&format!("a\n{}", "b".repeat(100_000)), "hunter2")], |reader| {
             reader.accept(&known);

@@ -1,15 +1,23 @@
-//! How a length of time is written on the command line: a whole number and its unit, `500ms`, `10s`,
-//! `15m`, `2h`.
+//! How a length of time is written on the command line: whole numbers and their units, as in `500ms`,
+//! `10s`, `15m`, `2h` and `1m30s`.
+//!
+//! # References
+//! - Go's `time.ParseDuration` and `Duration.String`, as which Kubernetes shows `15m0s`
 
 use std::time::Duration;
 
 /// The longest time that can be given. Beyond it clocks would overflow.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// Units, the longest first, and how many milliseconds they have.
+const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
 /// Why a text is no length of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DurationError {
-    #[error("not a length of time; give a whole number and a unit, as in 500ms, 10s, 15m or 2h")]
+    #[error(
+        "not a length of time; give whole numbers and units, as in 500ms, 10s, 15m, 2h or 1m30s"
+    )]
     Form,
     #[error("too long; give at most 720h")]
     TooLong,
@@ -17,24 +25,33 @@ pub(super) enum DurationError {
     Zero,
 }
 
-/// Reads a length of time, which may be 0.
+/// Reads a length of time, which may be 0. Its units get shorter, each given once.
 pub(super) fn parse(text: &str) -> Result<Duration, DurationError> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or(DurationError::Form)?;
-    let (number, unit) = text.split_at(unit_at);
-    let unit_in_ms = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(DurationError::Form),
-    };
-    if number.is_empty() {
-        return Err(DurationError::Form);
+    let mut rest = text;
+    let mut units = UNITS.iter();
+    let mut milliseconds: u64 = 0;
+    loop {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit()).ok_or(DurationError::Form)?;
+        let (number, from_unit) = rest.split_at(unit_at);
+        let unit_end = from_unit.find(|c: char| c.is_ascii_digit()).unwrap_or(from_unit.len());
+        let (unit, after) = from_unit.split_at(unit_end);
+        let (_, in_milliseconds) =
+            units.find(|(known, _)| *known == unit).ok_or(DurationError::Form)?;
+        if number.is_empty() {
+            return Err(DurationError::Form);
+        }
+        // All digits, so that what does not fit is too long.
+        let number: u64 = number.parse().map_err(|_| DurationError::TooLong)?;
+        milliseconds = number
+            .checked_mul(*in_milliseconds)
+            .and_then(|more| milliseconds.checked_add(more))
+            .ok_or(DurationError::TooLong)?;
+        rest = after;
+        if rest.is_empty() {
+            break;
+        }
     }
-    // All digits, so that what does not fit is too long.
-    let number: u64 = number.parse().map_err(|_| DurationError::TooLong)?;
-    let ms = number.checked_mul(unit_in_ms).ok_or(DurationError::TooLong)?;
-    let duration = Duration::from_millis(ms);
+    let duration = Duration::from_millis(milliseconds);
     if duration > LONGEST { Err(DurationError::TooLong) } else { Ok(duration) }
 }
 
@@ -49,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_and_its_unit_are_a_length_of_time() {
+    fn numbers_and_their_units_are_a_length_of_time() {
         let rows = [
             ("500ms", Ok(Duration::from_millis(500))),
             ("10s", Ok(Duration::from_secs(10))),
@@ -66,7 +83,14 @@ mod tests {
             ("-1s", Err(DurationError::Form)),
             ("1.5s", Err(DurationError::Form)),
             ("10 s", Err(DurationError::Form)),
-            ("1m30s", Err(DurationError::Form)),
+            ("1m30s", Ok(Duration::from_secs(90))),
+            ("15m0s", Ok(Duration::from_secs(900))),
+            ("1h0m0s", Ok(Duration::from_secs(3600))),
+            ("1s500ms", Ok(Duration::from_millis(1_500))),
+            ("720h1ms", Err(DurationError::TooLong)),
+            ("1s1m", Err(DurationError::Form)),
+            ("1m1m", Err(DurationError::Form)),
+            ("1m30", Err(DurationError::Form)),
             ("10d", Err(DurationError::Form)),
         ];
         for (text, expected) in rows {

@@ -9,7 +9,7 @@ use crate::kubernetes;
 pub enum Error {
     /// The workload identity webhook has told the pod nothing.
     #[error(
-        "the pod has no workload identity: {variable} is not set; label the pod azure.workload.identity/use=true"
+        "keda-sift's own pod has no workload identity: {variable} is not set; label that pod, not the Job's, azure.workload.identity/use=true, as the component workload-identity does"
     )]
     NotConfigured {
         /// The environment variable that is missing.

@@ -51,6 +51,9 @@ enum ExtensionsError {
     Value(String),
 }
 
+/// Where a client's token may come from.
+const PROVIDERS: &[(&str, Option<()>)] = &[("bearer", Some(())), ("aws_msk_iam", None)];
+
 #[derive(Clone, Copy)]
 enum Kind {
     Password(PasswordMechanism),
@@ -90,6 +93,13 @@ impl Sasl {
             Some(Kind::Client) => client(reader, username, password).map(Self::Token),
             Some(Kind::Workload) => workload(reader, checked).map(Self::Token),
         };
+        if !matches!(kind.flatten(), Some(Kind::Client)) {
+            // KEDA checks the word whatever sasl is, and then makes no use of it.
+            let word = reader.text("saslTokenProvider").map(str::trim);
+            if word != Some("aws_msk_iam") {
+                reader.choice("saslTokenProvider", PROVIDERS);
+            }
+        }
         // They mean nothing with a mechanism that they do not belong to. Last, because what was only
         // accepted is not shown in a complaint.
         reader.accept(&[
@@ -143,9 +153,8 @@ fn client(
     username: Option<SecretString>,
     password: Option<SecretString>,
 ) -> Option<TokenLogin> {
-    let provider = [("bearer", Some(())), ("aws_msk_iam", None)];
     let provider_known =
-        !reader.has("saslTokenProvider") || reader.choice("saslTokenProvider", &provider).is_some();
+        !reader.has("saslTokenProvider") || reader.choice("saslTokenProvider", PROVIDERS).is_some();
     require_login(reader);
     reader.require("oauthTokenEndpointUri", ENDPOINT);
     let endpoint = reader.parsed("oauthTokenEndpointUri", ENDPOINT, TokenEndpoint::parse);
@@ -265,6 +274,13 @@ mod tests {
     }
 
     #[test]
+    fn a_provider_that_is_not_used_changes_nothing() {
+        for provider in ["bearer", "aws_msk_iam"] {
+            assert!(decode(&[], &[("saslTokenProvider", provider)]).is_ok(), "{provider}");
+        }
+    }
+
+    #[test]
     fn an_identity_is_the_scalers_own_or_another() {
         assert_eq!(login(WORKLOAD, &[]), TokenLogin::Workload(Who::default()));
         let other = Who::parse(Some("other"), Some("there")).expect("two IDs");
@@ -317,6 +333,12 @@ mod tests {
                 BEARER,
                 &[("saslTokenProvider", "aws_msk_iam")],
                 "saslTokenProvider: \"aws_msk_iam\" is not supported by this version; give bearer",
+            ),
+            (
+                "another provider without sasl",
+                &[],
+                &[("saslTokenProvider", "google")],
+                "saslTokenProvider: \"google\" is not known; give bearer",
             ),
             (
                 "no pair",

@@ -191,6 +191,7 @@ impl KafkaTrigger {
             );
         }
         reader.parsed("version", "give one such as 2.8.0", version);
+        full_metadata(reader);
 
         let group = Group::from(group?);
         let metric_name = metric_name(&topics, &group);
@@ -306,6 +307,15 @@ fn count_from(reader: &mut Reader<'_>, count_by: CountBy) -> CountFrom {
         }
     }
     count_from
+}
+
+/// How much KEDA's client keeps of a cluster's metadata. Ours asks for what it needs alone, so this
+/// changes nothing; KEDA wants a topic with `false`.
+fn full_metadata(reader: &mut Reader<'_>) {
+    if reader.has("fullMetadata") && !reader.boolean("fullMetadata") && !reader.has("topic") {
+        reader.complain("fullMetadata", "needs topic where it is false; give one");
+    }
+    reader.accept(&["fullMetadata"]);
 }
 
 /// As KEDA names it: by its topics, or else by its group.

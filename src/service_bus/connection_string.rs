@@ -2,8 +2,8 @@
 //!
 //! Parts are `<name>=<value>` with `;` between, in any order; names in any case; blanks around names,
 //! values and parts, and empty parts, make no difference. A part that nobody knows is left alone, as
-//! Microsoft's clients do. The text is a secret as a whole: an error names the part that is wrong and
-//! shows nothing of it.
+//! Microsoft's clients do, and quotes around the whole are taken off. The text is a secret as a whole:
+//! an error names the part that is wrong and shows nothing of it.
 //!
 //! # References
 //! - Microsoft Learn, "Service Bus connection strings"
@@ -44,6 +44,18 @@ pub(super) enum ConnectionStringError {
     /// The same name again.
     #[error("has {0} twice; give it once")]
     Twice(&'static str),
+    /// The text is one in base64, as a Secret's `data` holds it.
+    #[error("is in base64 once more; give it as Azure shows it, or in a Secret as stringData")]
+    Base64,
+    /// The text is the name of a variable.
+    #[error("is the name of a variable, not what it holds; give that name as connectionFromEnv")]
+    Variable,
+    /// The text is the name of a host or of a namespace.
+    #[error("is the name of a host; give it as namespace, to ask with workload identity")]
+    Host,
+    /// Azure's other clients have this form to ask as an identity.
+    #[error("asks for an identity and has no key; give the namespace as namespace instead")]
+    Identity,
     /// No value for what has to be there.
     #[error("has no {0}; give the connection string as Azure shows it")]
     Missing(&'static str),
@@ -68,7 +80,7 @@ pub(super) enum ConnectionStringError {
     TwoCredentials,
     /// Not a signature.
     #[error(
-        "has a {SIGNATURE} that is not \"SharedAccessSignature sr=…&sig=…&se=…&skn=…\"; give it whole"
+        "has a {SIGNATURE} that is cut or no signature; give all of \"SharedAccessSignature sr=…&sig=…&se=…&skn=…\", without quotes"
     )]
     Signature,
 }
@@ -80,8 +92,11 @@ impl ConnectionString {
     /// A part is missing or wrong; which one.
     pub(super) fn parse(text: &SecretString) -> Result<Self, ConnectionStringError> {
         use ConnectionStringError::{Emulator, Missing, NoCredential, Signature, TwoCredentials};
-        let [endpoint, key_name, key, signature, entity_path, emulator] =
-            parts(text.expose_secret())?;
+        let text = unquoted(text.expose_secret().trim());
+        if let Some(error) = mistaken(text) {
+            return Err(error);
+        }
+        let [endpoint, key_name, key, signature, entity_path, emulator] = parts(text)?;
         let emulator = match emulator {
             None => false,
             Some(word) if word.eq_ignore_ascii_case("true") => true,
@@ -104,6 +119,37 @@ impl ConnectionString {
         };
         Ok(Self { endpoint, credential, entity_path: entity_path.map(str::to_owned) })
     }
+}
+
+/// The text without the quotes around it, which a shell or a YAML file has left there.
+fn unquoted(text: &str) -> &str {
+    let within =
+        ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
+    within.map_or(text, str::trim)
+}
+
+/// What was given instead of a connection string.
+fn mistaken(text: &str) -> Option<ConnectionStringError> {
+    // `Endpoint=` and `SharedAccess` in base64, of which one comes first.
+    if text.starts_with("RW5kcG9pbnQ9") || text.starts_with("U2hhcmVkQWNjZXNz") {
+        return Some(ConnectionStringError::Base64);
+    }
+    let has_part = |name: &str| {
+        let names = text.split(';').filter_map(|part| part.split_once('='));
+        names.map(|(name, _)| name.trim()).any(|part| part.eq_ignore_ascii_case(name))
+    };
+    if has_part("Authentication") && !has_part(KEY) && !has_part(SIGNATURE) {
+        return Some(ConnectionStringError::Identity);
+    }
+    if text.is_empty() || text.contains(['=', ';']) {
+        return None;
+    }
+    let of_name = |c: char| c.is_ascii_alphanumeric() || "-._:/".contains(c);
+    if text.contains('.') && text.chars().all(of_name) {
+        return Some(ConnectionStringError::Host);
+    }
+    let of_variable = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    (text.contains('_') && text.chars().all(of_variable)).then_some(ConnectionStringError::Variable)
 }
 
 /// The values of the parts that are known; a blank one is absent.
@@ -206,6 +252,14 @@ mod tests {
                 Some("q"),
             ),
             (
+                "in quotes",
+                format!(
+                    "\"Endpoint=sb://orders.servicebus.windows.net/;SharedAccessKeyName=all;SharedAccessKey={SECRET}\"\n"
+                ),
+                azure.clone(),
+                None,
+            ),
+            (
                 "with parts nobody knows",
                 format!(
                     "Endpoint=sb://orders.servicebus.windows.net/;TransportType=Amqp;SharedAccessKeyName=all;SharedAccessKey={SECRET}"
@@ -303,6 +357,26 @@ mod tests {
                 Error::Twice(KEY),
             ),
             ("a part without a name", format!("Endpoint=sb://a/;{key};hunter2"), Error::Malformed),
+            ("base64", "RW5kcG9pbnQ9c2I6Ly9hLw==".to_owned(), Error::Base64),
+            ("base64 in another order", "U2hhcmVkQWNjZXNzS2V5PWE=".to_owned(), Error::Base64),
+            ("a variable", "SERVICEBUS_CONNECTION".to_owned(), Error::Variable),
+            ("a host", "orders.servicebus.windows.net".to_owned(), Error::Host),
+            ("a host with a scheme", "sb://orders.servicebus.windows.net/".to_owned(), Error::Host),
+            (
+                "an identity",
+                "Endpoint=sb://a/;Authentication=Managed Identity".to_owned(),
+                Error::Identity,
+            ),
+            (
+                "a cut signature",
+                format!("Endpoint=sb://a/;SharedAccessSignature={}", &TOKEN[..40]),
+                Error::Signature,
+            ),
+            (
+                "a quoted signature",
+                format!("Endpoint=sb://a/;SharedAccessSignature='{TOKEN}'"),
+                Error::Signature,
+            ),
             (
                 "an odd emulator",
                 format!("Endpoint=sb://a/;{key};UseDevelopmentEmulator=yes"),
@@ -313,7 +387,11 @@ mod tests {
             let error = parse(&text).expect_err(name);
             assert_eq!(error, expected, "{name}");
             let told = error.to_string();
-            assert!(told.starts_with("has ") && !told.contains("aHVudGVyMg"), "{name}: {told}");
+            assert!(
+                ["has ", "is ", "asks "].iter().any(|verb| told.starts_with(verb))
+                    && !told.contains("aHVudGVyMg"),
+                "{name}: {told}"
+            );
         }
         assert!(!format!("{:?}", parse(&format!("Endpoint=sb://a/;{key}"))).contains(SECRET));
     }

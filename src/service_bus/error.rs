@@ -27,7 +27,7 @@ pub enum Error {
     },
     /// The login is not accepted for this. The management endpoint says so of a good one as well, if
     /// it lacks the claim.
-    #[error("service bus does not accept the login for {entity}: {reason}; {right}")]
+    #[error("service bus does not accept the login for {entity}: {reason}; {}", advice(*right, reason))]
     Unauthorized {
         /// What was asked for.
         entity: String,
@@ -37,7 +37,7 @@ pub enum Error {
         reason: String,
     },
     /// The login is good, but not for this, or not from here.
-    #[error("service bus denies {entity}: {reason}; {right}")]
+    #[error("service bus denies {entity}: {reason}; {}", advice(*right, reason))]
     Denied {
         /// What was asked for.
         entity: String,
@@ -149,6 +149,26 @@ impl Display for Right {
     }
 }
 
+/// What helps against a refusal. Where the service says that it is the signature, no claim would.
+///
+/// Its words are those that its clients' users report: `InvalidSignature`, `ExpiredToken` and
+/// `InvalidAudience` over AMQP and as the detail of a 401, which may have a number instead.
+fn advice(right: Right, reason: &str) -> String {
+    let reason = reason.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    if says(&["invalidsignature", "invalid signature", "token signature", "malformedtoken"]) {
+        return "the key or the signature in connection is wrong or cut; give it as Azure shows it"
+            .to_owned();
+    }
+    if says(&["expiredtoken", "expired", "lifetime"]) {
+        return "the signature in connection has ended; give a new one, or a key".to_owned();
+    }
+    if says(&["invalidaudience", "wrong audience"]) {
+        return "the signature in connection is for something else; give one for this".to_owned();
+    }
+    right.to_string()
+}
+
 /// The service's own words on one line, the same each time for the same cause.
 pub(super) fn steady(said: &str) -> String {
     let end = REQUEST_IDS.iter().filter_map(|id| said.find(id)).min().unwrap_or(said.len());
@@ -197,5 +217,25 @@ mod tests {
             "service bus denies queue orders: Forbidden; counts take the Manage claim (role Azure Service \
              Bus Data Owner); grant it, or give countFrom: peek, which takes Listen"
         );
+    }
+
+    #[test]
+    fn a_signature_that_is_wrong_is_no_missing_claim() {
+        let rows = [
+            ("InvalidSignature: The token has an invalid signature", "is wrong or cut"),
+            ("40103: Invalid authorization token signature", "is wrong or cut"),
+            ("ExpiredToken: The token is expired", "has ended"),
+            ("InvalidAudience: The token has a wrong audience", "is for something else"),
+            ("Unauthorized access. 'Listen' claim(s) are required", "takes the Listen claim"),
+            ("", "takes the Listen claim"),
+        ];
+        for (reason, expected) in rows {
+            let error = Error::Unauthorized {
+                entity: "queue orders".to_owned(),
+                right: Right::Listen,
+                reason: reason.to_owned(),
+            };
+            assert!(error.to_string().contains(expected), "{error}");
+        }
     }
 }

@@ -222,11 +222,54 @@ fn access(reader: &mut Reader<'_>, connection: Option<&ConnectionString>) -> Opt
     let cloud = cloud(reader);
     let (namespace, cloud) = (namespace?, cloud?);
     // Whether the operator allows the host is not known here; whether it is one at all, is.
-    if let Err(HostError::Namespace { suffix, .. }) = Hosts::default().trust(namespace, &cloud) {
-        let problem = format_args!("is not a namespace under {suffix}; {NAMESPACE}");
-        reader.complain("namespace", problem);
+    let suffix = match Hosts::default().trust(namespace, &cloud) {
+        Err(HostError::Namespace { suffix, .. }) => Some(suffix),
+        Err(_) if namespace.contains(".privatelink.") => Some(cloud.suffix().to_owned()),
+        _ => None,
+    };
+    if let Some(suffix) = suffix {
+        if is_connection_string(namespace) {
+            // It holds a key.
+            reader.accept(&["namespace"]);
+        }
+        reader.complain("namespace", namespace_meant(namespace, &suffix));
     }
     Some(Access::Identity { namespace: namespace.to_owned(), cloud, who: who? })
+}
+
+/// What is wrong with a text that is no namespace under its cloud's suffix, and what fits.
+fn namespace_meant(given: &str, suffix: &str) -> String {
+    if is_connection_string(given) {
+        return "is a connection string; give it as connectionFromEnv".to_owned();
+    }
+    let (scheme, host) = given.split_once("://").unwrap_or(("", given));
+    let host = host.split(['/', ':']).next().unwrap_or_default().trim_end_matches('.');
+    let host = host.to_ascii_lowercase();
+    let (host, problem) = match host.split_once(".privatelink.") {
+        Some((name, rest)) => (format!("{name}.{rest}"), "is the name of a private link"),
+        None if scheme.is_empty() => (host, "is more than the name of a host"),
+        None => (host, "has a scheme"),
+    };
+    let is_of = |cloud: &Cloud| Hosts::default().trust(&host, cloud).is_ok();
+    for (cloud, name) in [
+        (Cloud::Public, "AzurePublicCloud"),
+        (Cloud::UsGovernment, "AzureUSGovernmentCloud"),
+        (Cloud::China, "AzureChinaCloud"),
+    ] {
+        if host.contains('.') && cloud.suffix() != suffix && is_of(&cloud) {
+            return format!("is in another cloud than {suffix}; give it with cloud: {name}");
+        }
+    }
+    // A short name is one in every cloud.
+    let is_whole = host.ends_with(suffix) || (!scheme.is_empty() && !host.contains('.'));
+    if is_whole && is_of(&Cloud::Private(suffix.to_owned())) {
+        return format!("{problem}; give {host}");
+    }
+    format!("is not a namespace under {suffix}; {NAMESPACE}")
+}
+
+fn is_connection_string(text: &str) -> bool {
+    text.contains("SharedAccess") || text.contains("Endpoint=")
 }
 
 fn cloud(reader: &mut Reader<'_>) -> Option<Cloud> {
@@ -676,6 +719,52 @@ mod tests {
             (
                 &[q, ("namespace", "a@evil.example")],
                 &["namespace: its value is not a namespace under"],
+            ),
+            (
+                &[q, ("namespace", "shop.servicebus.usgovcloudapi.net")],
+                &[
+                    "namespace: \"shop.servicebus.usgovcloudapi.net\" is in another cloud than servicebus.windows.net; give it with cloud: AzureUSGovernmentCloud",
+                ],
+            ),
+            (
+                &[q, ("namespace", "shop.servicebus.windows.net"), ("cloud", "AzureChinaCloud")],
+                &[
+                    "namespace: \"shop.servicebus.windows.net\" is in another cloud than servicebus.chinacloudapi.cn; give it with cloud: AzurePublicCloud",
+                ],
+            ),
+            (
+                &[q, ("namespace", "shop.privatelink.servicebus.windows.net")],
+                &[
+                    "namespace: \"shop.privatelink.servicebus.windows.net\" is the name of a private link; give shop.servicebus.windows.net",
+                ],
+            ),
+            (
+                &[q, ("namespace", "sb://shop.servicebus.windows.net/")],
+                &[
+                    "namespace: \"sb://shop.servicebus.windows.net/\" has a scheme; give shop.servicebus.windows.net",
+                ],
+            ),
+            (
+                &[q, ("namespace", "https://shop")],
+                &["namespace: \"https://shop\" has a scheme; give shop"],
+            ),
+            (
+                &[q, ("namespace", "shop.servicebus.windows.net:5671")],
+                &[
+                    "namespace: \"shop.servicebus.windows.net:5671\" is more than the name of a host; give shop.servicebus.windows.net",
+                ],
+            ),
+            (
+                &[q, ("namespace", connection.as_str())],
+                &["namespace: its value is a connection string; give it as connectionFromEnv"],
+            ),
+            (
+                &[q, ("connectionFromEnv", "shop.servicebus.windows.net")],
+                &["connectionFromEnv: its value is the name of a host; give it as namespace"],
+            ),
+            (
+                &[q, ("connection", "SERVICEBUS_CONNECTION")],
+                &["connection: its value is the name of a variable, not what it holds; give"],
             ),
             (&[q, ("namespace", "a/b")], &["namespace: \"a/b\" is not a namespace under"]),
             (&[n, q, ("identityId", "a b")], &["identityId: \"a b\" is not a client ID"]),

@@ -3,9 +3,10 @@
 
 use std::num::NonZeroU64;
 
+use super::foreign;
 use crate::kubernetes::Name;
 use crate::metadata::{Reader, quoted};
-use crate::selection::{EventTypeFrom, EventTypes, Filter, Selection};
+use crate::selection::{Filter, Selection};
 
 /// Bytes of the longest metric name: what Kubernetes takes as the name of anything.
 const METRIC_NAME_BYTES: usize = 253;
@@ -29,15 +30,23 @@ pub(super) fn authentication(reader: &mut Reader<'_>) -> Option<Name> {
 /// Which messages count. `variables` are those that a filter has of the source alone.
 pub(super) fn selection(reader: &mut Reader<'_>, variables: &'static [&'static str]) -> Selection {
     let types =
-        reader.parsed("eventType", "give types by comma, a prefix as order.*", EventTypes::parse);
+        reader.parsed("eventType", "give types by comma, a prefix as order.*", foreign::types);
     let from = reader.parsed(
         "eventTypeFrom",
         "give header:<name>, key, subject or body:<path>",
-        EventTypeFrom::parse,
+        foreign::place,
     );
     let filter = reader.parsed("filter", "give a CEL expression that is true or false", |text| {
         Filter::compile(text, variables).map_err(|error| format!("{}: {error}", quoted(text)))
     });
+    // A filter that asks for the type makes use of it too. One that is wrong has been complained of.
+    let asks_type = filter.as_ref().map_or(reader.has("filter"), Filter::asks_event_type);
+    if from.is_some() && !reader.has("eventType") && !asks_type {
+        reader.complain(
+            "eventTypeFrom",
+            "says where a type is, but none is selected; give eventType, or a filter that uses it",
+        );
+    }
     Selection { types, from: from.unwrap_or_default(), filter }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::common;
+use super::{common, keys};
 use crate::backlog::Backlog;
 use crate::kafka::{self, KafkaTrigger};
 use crate::kubernetes::Name;
@@ -122,6 +122,7 @@ impl Trigger {
     }
 
     fn decode_kafka(reader: &mut Reader<'_>) -> Option<Self> {
+        reader.explain(keys::KAFKA, keys::EVERYWHERE);
         let selection = common::selection(reader, kafka::FILTER_VARIABLES);
         let count_limit = common::count_limit(reader);
         let decoded = KafkaTrigger::decode(reader, selection, count_limit);
@@ -133,6 +134,7 @@ impl Trigger {
     }
 
     fn decode_service_bus(reader: &mut Reader<'_>) -> Option<Self> {
+        reader.explain(keys::SERVICE_BUS, keys::EVERYWHERE);
         let selection = common::selection(reader, service_bus::FILTER_VARIABLES);
         let count_limit = common::count_limit(reader);
         let decoded = ServiceBusTrigger::decode(reader, selection, count_limit);
@@ -249,7 +251,7 @@ mod tests {
         ];
         let ours = [
             ("source", "kafka"),
-            ("scalerAddress", "keda-sift.keda:9090"),
+            ("scalerAddress", "keda-sift.keda-sift:9090"),
             ("enableTLS", "true"),
             ("usernameFromEnv", "me"),
             ("passwordFromEnv", SECRET),
@@ -435,12 +437,81 @@ mod tests {
             ("a place", ("eventTypeFrom", "heder:a"), "eventTypeFrom: \"heder:a\" is not a place"),
             ("a filter", ("filter", "size >"), "filter: \"size >\": not a CEL expression at"),
             ("a variable", ("filter", "siz > 1"), "filter: \"siz > 1\": \"siz\" at"),
+            ("a list of YAML", ("eventType", "- a"), "eventType: \"- a\" is a list as other tools"),
+            (
+                "a path of JSONPath",
+                ("eventTypeFrom", "body:$.a"),
+                "eventTypeFrom: \"body:$.a\" is not",
+            ),
+            (
+                "a place alone",
+                ("eventTypeFrom", "key"),
+                "eventTypeFrom: \"key\" says where a type is,",
+            ),
             ("secret types", ("eventTypeFromEnv", "a,,b"), "eventTypeFromEnv: its value does not"),
             ("a secret filter", ("filterFromEnv", "siz > 1"), "filterFromEnv: its value does not"),
         ];
         for (name, row, expected) in rows {
             let told = Trigger::decode(&map(&[&complete[..], &[row]].concat())).expect_err(name);
             assert!(told.to_string().starts_with(expected), "{name}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_place_for_types_is_for_a_selection_of_types() {
+        let complete = [("bootstrapServers", "kafka:9092"), ("consumerGroup", "jobs")];
+        let decode = |rows: Rows<'_>| {
+            let place = [("eventTypeFrom", "header:kind")];
+            Trigger::decode(&map(&[&complete[..], &place, rows].concat()))
+        };
+        for rows in [&[("eventType", "a")][..], &[("filter", "eventType != ''")]] {
+            assert!(decode(rows).is_ok(), "{rows:?}");
+        }
+        let useless = decode(&[("filter", "size > 1")]).expect_err("it selects no type");
+        assert!(useless.to_string().starts_with("eventTypeFrom: "), "{useless}");
+        let broken = decode(&[("filter", "eventTyp != ''")]).expect_err("no variable");
+        assert_eq!(broken.complaints().len(), 1, "{broken}");
+    }
+
+    #[test]
+    fn keys_of_other_scalers_and_places_are_known_by_heart() {
+        let kafka = [("bootstrapServers", "kafka:9092"), ("consumerGroup", "jobs")];
+        let bus = [("queueName", "orders"), ("namespace", "shop")];
+        let rows: &[(&str, Rows<'_>, &str)] = &[
+            ("brokerList", &kafka, "is not a parameter; give bootstrapServers"),
+            ("kafkaBrokers", &kafka, "is not a parameter; give bootstrapServers"),
+            ("groupId", &kafka, "is not a parameter; give consumerGroup"),
+            ("group.id", &kafka, "is not a parameter; give consumerGroup"),
+            ("messageCount", &kafka, "is a parameter of azure-servicebus; give lagThreshold"),
+            ("connectionFromEnv", &kafka, "is a parameter of azure-servicebus; give bootstrap"),
+            ("pollingInterval", &kafka, "is not a parameter; it stands in the spec"),
+            ("metricType", &kafka, "is not a parameter; it stands beside metadata"),
+            ("authenticationRef", &bus, "is not a parameter; it stands beside metadata, where"),
+            ("queueLength", &bus, "is not a parameter; give messageCount"),
+            ("lagThreshold", &bus, "is a parameter of kafka; give messageCount"),
+            ("queueNames", &bus, "is not a parameter; the nearest is queueName"),
+            ("nonsense", &kafka, "is not a parameter; there are bootstrapServers, consumerGroup"),
+            ("nonsense", &bus, "is not a parameter; there are namespace or connectionFromEnv"),
+        ];
+        for (key, complete, expected) in rows {
+            let told = Trigger::decode(&map(&[*complete, &[(key, SECRET)]].concat()));
+            let told = told.expect_err(key).to_string();
+            assert!(told.starts_with(&format!("{key}: {expected}")), "{key}: {told}");
+            assert!(!told.contains(SECRET), "{told}");
+        }
+    }
+
+    #[test]
+    fn no_key_that_is_known_by_heart_is_a_parameter() {
+        let kafka =
+            [("source", "kafka"), ("bootstrapServers", "kafka:9092"), ("consumerGroup", "jobs")];
+        let bus = [("source", "azure-servicebus"), ("queueName", "a"), ("namespace", "shop")];
+        for (complete, keys) in [(kafka, keys::KAFKA), (bus, keys::SERVICE_BUS)] {
+            for (key, expected) in keys.by_heart.iter().chain(keys::EVERYWHERE) {
+                let rows = [&complete[..], &[(*key, "x")]].concat();
+                let told = Trigger::decode(&map(&rows)).expect_err(key).to_string();
+                assert!(told.contains(&format!("{key}: {expected}")), "{key}: {told}");
+            }
         }
     }
 

@@ -9,6 +9,8 @@
 
 mod common;
 mod decode;
+mod foreign;
+mod keys;
 
 pub use decode::{FALLBACK_METRIC_NAME, FALLBACK_TARGET, Source, Spec, Trigger};
 

@@ -134,6 +134,39 @@ async fn an_unknown_key_is_answered_with_the_nearest_known_one_and_without_its_v
 }
 
 #[tokio::test]
+async fn what_could_never_match_is_refused_with_what_to_write() {
+    let sift = Sift::start().await;
+    let complete = [("source", "kafka"), ("bootstrapServers", "a:1"), ("consumerGroup", "jobs")];
+    let rows: &[(&[(&str, &str)], &str)] = &[
+        (&[("eventType", "- a\n- b")], "give types by comma: a,b"),
+        (&[("eventType", "[\"a\"]")], "give types by comma: a"),
+        (&[("eventType", "'a'")], "give types by comma: a"),
+        (&[("eventType", "a;b")], "give types by comma: a,b"),
+        (&[("eventType", "a"), ("eventTypeFrom", "body:$.type")], "give body:type"),
+        (&[("eventType", "a"), ("eventTypeFrom", "body:items.*.kind")], "give body:items["),
+        (&[("eventType", "a"), ("eventTypeFrom", "body:items.0.kind")], "give body:items[0].kind"),
+        (&[("eventType", "a"), ("eventTypeFrom", "body:\"type\"")], "give body:type"),
+        (&[("eventType", "a"), ("eventTypeFrom", "header:a,body:b")], "names two places"),
+        (&[("eventTypeFrom", "header:kind")], "give eventType, or a filter"),
+        (&[("filter", "type == 'order.placed'")], "not a variable; give eventType, "),
+        (&[("filter", "map.a == 1")], "not a variable; give eventType, "),
+        (&[("filter", "string == 'x'")], "not a variable; give eventType, "),
+        (&[("filter", "'a'")], "gives a text at line 1, column 1"),
+        (&[("filter", "1")], "gives a number at line 1, column 1"),
+        (&[("filter", "body.a = 1")], "= at line 1, column 8 is not CEL; give =="),
+        (&[("filter", "body.a AND body.b")], "and at line 1, column 8 is not CEL; give &&"),
+        (&[("filter", "body.a?.b == 1")], "?. at line 1, column 7 is not CEL; give has(body.a)"),
+        (&[("filter", "body.items[*] == 1")], "[*] at line 1, column 11 is not CEL; give exists"),
+        (&[("filter", "headers.x-region == 'eu'")], "give headers['x-region']"),
+    ];
+    for (row, expected) in rows {
+        let message = complaints(&sift, &[&complete[..], row].concat()).await;
+        assert!(message.contains(expected), "no {expected:?} in {message:?}");
+        assert!(!message.contains(" | "), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn a_complaint_about_a_secret_never_shows_it() {
     let sift = Sift::start().await;
     let complete = [("source", "kafka"), ("bootstrapServers", "a:1"), ("consumerGroup", "jobs")];

@@ -241,7 +241,7 @@ impl Sift {
         let metadata = HashMap::new();
         let (name, namespace) = ("job".to_owned(), "default".to_owned());
         let trigger = Trigger { sift: self.clone(), name, namespace, metadata };
-        trigger.with("scalerAddress", "keda-sift.keda:9090")
+        trigger.with("scalerAddress", "keda-sift.keda-sift:9090")
     }
 }
 

@@ -17,6 +17,8 @@ use regex::{Regex, RegexBuilder};
 use thiserror::Error;
 
 use super::evaluate::{BUILT, MAX_LOOKED_UP};
+use super::kind::{Kind, Kinds, Nonsense};
+use super::meant;
 use crate::re2;
 use crate::selection::body::{BodyPath, Step};
 
@@ -90,6 +92,46 @@ pub enum FilterError {
         place: Place,
         /// The names there are.
         known: String,
+    },
+    /// A `-` in a name, which CEL reads as a subtraction.
+    #[error("{name:?} at {place} is not a variable; give {meant}")]
+    Hyphen {
+        /// What stands after the `-`.
+        name: String,
+        /// Where it stands.
+        place: Place,
+        /// The name as it is to be written.
+        meant: String,
+    },
+    /// What another language has and CEL has not.
+    #[error("{found} at {place} is not CEL; give {give}")]
+    OtherLanguage {
+        /// What stands there.
+        found: &'static str,
+        /// Where it stands.
+        place: Place,
+        /// What CEL has for it.
+        give: &'static str,
+    },
+    /// Something else than a boolean would come out, so nothing would count.
+    #[error("gives {what} at {place}, where true or false must come out; give {fits}")]
+    NoBoolean {
+        /// What it gives.
+        what: String,
+        /// Where.
+        place: Place,
+        /// What fits.
+        fits: &'static str,
+    },
+    /// A comparison that no message fits, or every one.
+    #[error("compares {left} with {right} at {place}, which are never equal; give two of one kind")]
+    Unlike {
+        /// What stands to the left.
+        left: String,
+        /// What stands to the right.
+        right: String,
+        /// Where they are compared.
+        place: Place,
     },
     /// A function that there is not.
     #[error("{name:?} at {place} is not a function that filters have")]
@@ -189,6 +231,8 @@ struct Walk {
     loop_size: usize,
     largest_loop: usize,
     spelt_out: usize,
+    /// Whether the part at hand is compared with the type of a value, so that a type's name makes sense.
+    takes_types: bool,
 }
 
 /// Compiles the text of a filter.
@@ -201,7 +245,7 @@ pub(super) fn compile(
     }
     let parser = Parser::new().enable_optional_syntax(true).max_recursion_depth(MAX_NESTING);
     let (mut expression, source) =
-        parser.parse_with_source_info(text).map_err(|errors| syntax_error(&errors))?;
+        parser.parse_with_source_info(text).map_err(|errors| syntax_error(text, &errors))?;
     let mut walk = Walk {
         source,
         source_variables,
@@ -214,8 +258,10 @@ pub(super) fn compile(
         loop_size: 0,
         largest_loop: 1,
         spelt_out: 0,
+        takes_types: false,
     };
     walk.visit(&mut expression, 0)?;
+    walk.refuse_nonsense(&expression)?;
     let Walk { lookups, functions, largest_loop: loop_size, spelt_out, .. } = walk;
     Ok(Program { expression, lookups, loop_size, spelt_out, functions })
 }
@@ -235,7 +281,9 @@ impl Walk {
             Expr::Literal(_) | Expr::Unspecified => Ok(()),
             Expr::Ident(name) => self.visit_name(name, id),
             Expr::Select(select) => match dotted(&select.operand.expr) {
-                Some(name) if is_type(&format!("{name}.{}", select.field)) => Ok(()),
+                Some(name) if self.takes_types && is_type(&format!("{name}.{}", select.field)) => {
+                    Ok(())
+                }
                 _ => self.visit(&mut select.operand, depth),
             },
             Expr::Call(call) => self.visit_call(call, id, depth),
@@ -259,12 +307,37 @@ impl Walk {
 
     /// A name that is no look-up: a variable of the loop, or a type.
     fn visit_name(&mut self, name: &str, id: u64) -> Result<(), FilterError> {
-        if self.is_of_loop(name) || is_type(name) {
+        if self.is_of_loop(name) || (self.takes_types && is_type(name)) {
             return Ok(());
+        }
+        let place = self.place(id);
+        if let Some(meant) = meant::hyphenated(&self.source.source, self.offset(id)) {
+            let (name, meant) = (clipped(name), clipped(&meant));
+            return Err(FilterError::Hyphen { name, place, meant });
         }
         let known: Vec<&str> = VARIABLES.iter().chain(self.source_variables).copied().collect();
         let known = known.join(", ");
-        Err(FilterError::UndeclaredVariable { name: clipped(name), place: self.place(id), known })
+        Err(FilterError::UndeclaredVariable { name: clipped(name), place, known })
+    }
+
+    /// Refuses what could never be meant, once names are look-ups.
+    fn refuse_nonsense(&self, expression: &IdedExpr) -> Result<(), FilterError> {
+        match (Kinds { lookups: &self.lookups }).nonsense(expression) {
+            None => Ok(()),
+            Some(Nonsense::NoBoolean { id, kind }) => Err(FilterError::NoBoolean {
+                what: kind.to_string(),
+                place: self.place(id),
+                fits: match kind {
+                    Kind::Optional => "a default, as in body.?a.orValue(false)",
+                    _ => "a comparison, as in size > 100",
+                },
+            }),
+            Some(Nonsense::Unlike { id, left, right }) => Err(FilterError::Unlike {
+                left: left.to_string(),
+                right: right.to_string(),
+                place: self.place(id),
+            }),
+        }
     }
 
     fn visit_call(
@@ -273,7 +346,8 @@ impl Walk {
         id: u64,
         depth: usize,
     ) -> Result<(), FilterError> {
-        let passes = self.passes;
+        let (passes, takes_types) = (self.passes, self.takes_types);
+        self.takes_types = compares_types(call);
         if call.func_name.trim_start_matches('.') == "matches" {
             let size = self.compile_pattern(call, id)?;
             self.passes = passes.saturating_mul((size / PATTERN_PASS).max(1));
@@ -298,7 +372,7 @@ impl Walk {
             self.visit(target, depth)?;
         }
         call.args.iter_mut().try_for_each(|argument| self.visit(argument, depth))?;
-        self.passes = passes;
+        (self.passes, self.takes_types) = (passes, takes_types);
         Ok(())
     }
 
@@ -490,8 +564,11 @@ impl Walk {
     }
 
     fn place(&self, id: u64) -> Place {
-        let start = self.source.offset_for(id).map_or(0, |(start, _)| start as usize);
-        Place::of(&self.source.source, start)
+        Place::of(&self.source.source, self.offset(id))
+    }
+
+    fn offset(&self, id: u64) -> usize {
+        self.source.offset_for(id).map_or(0, |(start, _)| start as usize)
     }
 }
 
@@ -532,6 +609,14 @@ fn dotted(mut expr: &Expr) -> Option<String> {
     Some(names.join("."))
 }
 
+/// Whether a type's name makes sense in what is called so: beside the type of a value.
+fn compares_types(call: &CallExpr) -> bool {
+    let gives_type =
+        |part: &IdedExpr| matches!(&part.expr, Expr::Call(call) if call.func_name == "type");
+    matches!(call.func_name.as_str(), operators::EQUALS | operators::NOT_EQUALS | operators::IN)
+        && call.args.iter().any(gives_type)
+}
+
 fn is_type(name: &str) -> bool {
     LIBRARY.types().find_type(name.trim_start_matches('.')).is_some()
 }
@@ -558,8 +643,9 @@ fn has_function(name: &str, member: bool) -> bool {
     !matches!(answer, Err(ExecutionError::UndeclaredReference(_)))
 }
 
-/// The first of the parser's complaints, on one line and without the tokens it would have liked.
-fn syntax_error(errors: &ParseErrors) -> FilterError {
+/// What another language has in the text, or else the first of the parser's complaints, on one line and
+/// without the tokens it would have liked.
+fn syntax_error(text: &str, errors: &ParseErrors) -> FilterError {
     let Some(first) = errors.errors.first() else {
         return FilterError::Syntax {
             place: Place { line: 1, column: 1 },
@@ -570,6 +656,9 @@ fn syntax_error(errors: &ParseErrors) -> FilterError {
     let place = Place { line: position(first.pos.0), column: position(first.pos.1) };
     if errors.errors.iter().any(|error| error.msg.contains("Recursion limit")) {
         return FilterError::TooDeep { place };
+    }
+    if let Some(meant::Slip { at, found, give }) = meant::slip(text) {
+        return FilterError::OtherLanguage { found, place: Place::of(text, at), give };
     }
     let reason = first
         .msg

@@ -20,6 +20,8 @@
 
 mod compile;
 mod evaluate;
+mod kind;
+mod meant;
 mod program;
 
 pub use compile::{FilterError, Place};

@@ -24,7 +24,7 @@ impl Filter {
     ///
     /// # Errors
     /// For a text that is no CEL, names a variable or a function that there is not, or goes beyond the
-    /// bounds that keep an evaluation cheap. That it gives a boolean is not checked here.
+    /// bounds that keep an evaluation cheap; and where the text alone shows that no boolean comes out.
     pub fn compile(
         text: &str,
         source_variables: &'static [&'static str],
@@ -39,7 +39,7 @@ impl Filter {
     }
 
     /// Whether what the filter says depends on the event type.
-    pub(in crate::selection) fn asks_event_type(&self) -> bool {
+    pub fn asks_event_type(&self) -> bool {
         self.0.program.lookups.iter().any(|(lookup, _)| *lookup == Lookup::EventType)
     }
 
@@ -228,6 +228,11 @@ mod tests {
                     "int(body.price) == 1 && string(body.amount) == '101' && dyn(body.on)",
                     Some(true),
                 ),
+                ("body.urgent || body.amount == body.name || true", Some(true)),
+                (
+                    "type(body.amount) in [int, double] && (body.amount > 1 ? true : false)",
+                    Some(true),
+                ),
                 (
                     "optional.of(body.amount).value() == 101 && type(time) == google.protobuf.Timestamp || true",
                     Some(true),
@@ -297,16 +302,7 @@ mod tests {
     #[test]
     fn what_is_no_boolean_is_no_answer() {
         let message = Sample::default().body("1");
-        check(
-            &message,
-            &[
-                ("1", None),
-                ("'true'", None),
-                ("body", None),
-                ("[true]", None),
-                ("1 / 0 == 1", None),
-            ],
-        );
+        check(&message, &[("body", None), ("body + body", None), ("1 / 0 == 1", None)]);
     }
 
     #[test]
@@ -322,9 +318,63 @@ mod tests {
                 "body.amount >",
                 "not a CEL expression at line 1, column 14: mismatched input 'the end'",
             ),
+            ("size > 1 and true", "and at line 1, column 10 is not CEL; give &&"),
+            ("body.amount = 1", "= at line 1, column 13 is not CEL; give =="),
             (
-                "size > 1 and true",
-                "not a CEL expression at line 1, column 10: mismatched input 'and'",
+                "body.items[*].a == 1",
+                "[*] at line 1, column 11 is not CEL; give exists, as in body.items.exists(item, item.kind == 'a'), or one element as [0]",
+            ),
+            (
+                "body.a?.b == 1",
+                "?. at line 1, column 7 is not CEL; give has(body.a) && body.a == 1, or body.?a.orValue(0)",
+            ),
+            (
+                "headers.x-region == 'eu'",
+                "\"region\" at line 1, column 11 is not a variable; give headers['x-region']",
+            ),
+            (
+                "type == 'order.placed'",
+                "\"type\" at line 1, column 1 is not a variable; give eventType, subject, key, headers, body, time, size, topic, partition, properties",
+            ),
+            (
+                "map.a == 1",
+                "\"map\" at line 1, column 1 is not a variable; give eventType, subject, key, headers, body, time, size, topic, partition, properties",
+            ),
+            (
+                "type(body.a) == string && string == 'x'",
+                "\"string\" at line 1, column 27 is not a variable; give eventType, subject, key, headers, body, time, size, topic, partition, properties",
+            ),
+            (
+                "'a'",
+                "gives a text at line 1, column 1, where true or false must come out; give a comparison, as in size > 100",
+            ),
+            (
+                "1",
+                "gives a number at line 1, column 1, where true or false must come out; give a comparison, as in size > 100",
+            ),
+            (
+                "[true]",
+                "gives a list at line 1, column 1, where true or false must come out; give a comparison, as in size > 100",
+            ),
+            (
+                "size > 1 && eventType",
+                "gives a text at line 1, column 13, where true or false must come out; give a comparison, as in size > 100",
+            ),
+            (
+                "body.l.filter(x, x > 1)",
+                "gives a list at line 1, column 14, where true or false must come out; give a comparison, as in size > 100",
+            ),
+            (
+                "body.?a",
+                "gives an optional value at line 1, column 5, where true or false must come out; give a default, as in body.?a.orValue(false)",
+            ),
+            (
+                "!(headers.n == 5)",
+                "compares a text with a number at line 1, column 13, which are never equal; give two of one kind",
+            ),
+            (
+                "key == null",
+                "compares a text with null at line 1, column 5, which are never equal; give two of one kind",
             ),
             (
                 "true &&\n  body..x",
@@ -355,10 +405,7 @@ mod tests {
                 "body.list.all(x)",
                 "\"all\" at line 1, column 14 is not a function that filters have",
             ),
-            (
-                "'é' == key + 'ü' and",
-                "not a CEL expression at line 1, column 18: extraneous input 'and'",
-            ),
+            ("'é' == key + 'ü' and", "and at line 1, column 18 is not CEL; give &&"),
             ("Made{a: 1} == 1", "\"Made\" at line 1, column 5 is not a type that can be made here"),
             (
                 "[1].all(x, [x].all(y, y > 1))",
