@@ -8,6 +8,8 @@ help: ## list the targets
 
 demo: ## build, start an embedded Kafka, a stand-in for Service Bus and the scaler; show a live table until Ctrl-C
 	@scripts/prepare build
+	@echo "building keda-sift, its tests' stand-ins and librdkafka: some 10 minutes the first time, seconds after that"
+	cargo build --locked --example demo
 	cargo run --locked --quiet --example demo -- $(ARGS)
 
 test: ## run every test, those on a real Apache Kafka too, and test-cluster where it can be run; KAFKA=all: on older ones, and the slow ones, too

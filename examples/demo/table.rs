@@ -50,7 +50,7 @@ fn table(rows: &[Row<'_>]) -> Table {
     for Row { trigger, backlog } in rows {
         let target = i64::from(trigger.job.target);
         let (backlog, jobs) = match backlog {
-            Ok(backlog) => (backlog.to_string(), jobs(*backlog, target).to_string()),
+            Ok(backlog) => (backlog.to_string(), jobs(*backlog, target)),
             Err(status) => (status.message().to_owned(), "none".to_owned()),
         };
         let target = target.to_string();
@@ -61,8 +61,13 @@ fn table(rows: &[Row<'_>]) -> Table {
 }
 
 /// What KEDA makes of a backlog with `maxReplicaCount` 10 and nothing running.
-fn jobs(backlog: i64, target: i64) -> i64 {
-    (backlog + target - 1).div_euclid(target).min(MAX_REPLICA_COUNT)
+fn jobs(backlog: i64, target: i64) -> String {
+    let wanted = (backlog + target - 1).div_euclid(target);
+    if wanted > MAX_REPLICA_COUNT {
+        format!("{MAX_REPLICA_COUNT} of {wanted} (maxReplicaCount)")
+    } else {
+        wanted.to_string()
+    }
 }
 
 fn grpcurl(trigger: &Trigger, address: SocketAddr) -> String {

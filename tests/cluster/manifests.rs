@@ -75,6 +75,16 @@ static VARIANTS: &[Variant] = &[
     Variant {
         namespace: "keda-sift",
         of: "base",
+        components: &["azure-monitor"],
+        values: &[
+            "serviceMonitor.enabled=true",
+            "serviceMonitor.apiVersion=azmonitoring.coreos.com/v1",
+            "serviceMonitor.prometheusNamespace=kube-system",
+        ],
+    },
+    Variant {
+        namespace: "keda-sift",
+        of: "base",
         components: &["workload-identity"],
         values: &["workloadIdentity.enabled=true", PLACEHOLDER],
     },
@@ -602,6 +612,9 @@ async fn keda_alone_may_call() {
         let mut expected = BTreeSet::from([format!("9090 from {keda}")]);
         if variant.components.contains(&"service-monitor") {
             expected.insert("9091 from monitoring".to_owned());
+        }
+        if variant.components.contains(&"azure-monitor") {
+            expected.insert("9091 from kube-system".to_owned());
         }
 
         let objects = objects(kustomized);

@@ -69,6 +69,7 @@ async fn kinds_of_keda_and_its_neighbours_are_known() {
         ("cert-manager.io/v1", "Certificate"),
         ("cert-manager.io/v1", "Issuer"),
         ("monitoring.coreos.com/v1", "ServiceMonitor"),
+        ("azmonitoring.coreos.com/v1", "ServiceMonitor"),
     ] {
         let object = json!({
             "apiVersion": version,
