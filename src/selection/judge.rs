@@ -310,7 +310,7 @@ mod tests {
             ("", "", "headers.x == ''", Sample::default(), Reason::NoHeader),
             ("", "", "key == ''", Sample::default().key(b"\xff"), Reason::KeyNoText),
             ("", "", "time > time", Sample::default(), Reason::NoTime),
-            ("", "", "size", Sample::default(), Reason::NoBoolean),
+            ("", "", "body.t", Sample::default().body(r#"{"t":1}"#), Reason::NoBoolean),
             ("", "", "1 / size > 0", Sample::default(), Reason::FilterFails),
             (
                 "",
