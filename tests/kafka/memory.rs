@@ -32,7 +32,7 @@ async fn a_namespace_without_memory_gets_lower_bounds_or_errors_and_others_their
     const KEYS: i64 = 40_000;
     let broker = Broker::shared();
     broker.topic(TOPIC).create().await;
-    let keyed = (0..KEYS).map(|key| Message::of_type("a").key(&key.to_string()));
+    let keyed = (0..KEYS).map(|key| Message::of_type("a").key(key.to_string()));
     broker.produce_all(TOPIC, keyed).await;
     let forget_after = Duration::from_secs(4);
     let sift =

@@ -116,7 +116,10 @@ mod tests {
     use super::*;
     use crate::kafka::names::{Partition, Topic};
 
-    fn wanted(all: &[(&str, Partition, u64)]) -> Vec<Wanted> {
+    /// A topic, a partition, and from where on it is wanted.
+    type Row = (&'static str, Partition, u64);
+
+    fn wanted(all: &[Row]) -> Vec<Wanted> {
         let each = all.iter().map(|(topic, partition, fetch_offset)| {
             let asked = FetchPartition {
                 partition: *partition,
@@ -154,7 +157,7 @@ mod tests {
         let mut session = Session::default();
         let (a, b) =
             ([("a", 0, 5), ("a", 1, 7), ("b", 0, 1)], [("a", 0, 5), ("a", 1, 9), ("c", 3, 0)]);
-        let rows: [(&[(&str, Partition, u64)], Option<FetchReply>, &str); 9] = [
+        let rows: [(&[Row], Option<FetchReply>, &str); 9] = [
             (&a, Some(reply(Some(4))), "0/0: a0@5 a1@7 b0@1"),
             (&a, Some(reply(Some(4))), "4/1:"),
             (&b, Some(reply(Some(4))), "4/2: a1@9 c3@0 -b0"),

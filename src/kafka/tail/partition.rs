@@ -437,10 +437,9 @@ impl Kept {
         if payers.include(self.charge.account()) && self.charge.resize(bytes).is_ok() {
             return Ok(());
         }
-        match payers.charge(Use::Keeping, bytes) {
-            Some(charge) => self.charge = charge?,
-            // Nobody selects this any more, and it goes with the slot.
-            None => {}
+        // Where nobody selects this any more, it goes with the slot.
+        if let Some(charge) = payers.charge(Use::Keeping, bytes) {
+            self.charge = charge?;
         }
         Ok(())
     }
@@ -483,7 +482,7 @@ mod tests {
             ("a tail goes on", &following, Box::new(Tail::heal), &following),
             ("it is mended", &failing, Box::new(Tail::heal), &following),
             ("what is over is mended no more", &broken, Box::new(Tail::heal), &broken),
-            ("a tail breaks", &following, Box::new(breaks.clone()), &broken),
+            ("a tail breaks", &following, Box::new(breaks), &broken),
             ("one that fails breaks", &failing, Box::new(breaks), &broken),
             (
                 "who fails is told first, and lets go afterwards",
