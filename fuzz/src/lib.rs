@@ -1,9 +1,13 @@
 //! The modules that decode what brokers send, without the rest of the program.
 //!
-//! They are taken in by their paths, because the program's library links librdkafka.
+//! They are taken in by their paths, so that nothing else of the program is built with what fuzzing adds.
 
 #![allow(dead_code, reason = "the modules' other users are not here")]
 
+#[path = "../../src/ledger.rs"]
+pub mod ledger;
+#[path = "../../src/lock.rs"]
+mod lock;
 #[path = "../../src/metadata.rs"]
 pub mod metadata;
 #[path = "../../src/secret.rs"]
