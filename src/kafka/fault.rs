@@ -23,6 +23,10 @@ pub(super) struct Fault {
 pub(super) enum Kind {
     /// Leaders, coordinators or connections are in motion; asking again soon may give an answer.
     Passing,
+    /// Nobody takes connections there: nothing listens, or there is no such name. Another broker may.
+    Absent,
+    /// The same of every broker that there is to ask.
+    AllAbsent,
     /// Login or certificate.
     Refused,
     /// Rights.
@@ -119,6 +123,7 @@ impl From<ConnectionError> for Fault {
         let kind = match &error {
             error if error.is_refusal() => Kind::Refused,
             error if error.is_violation() => Kind::Foreign,
+            error if error.is_absence() => Kind::Absent,
             ConnectionError::Unaskable { .. } => Kind::Unaskable,
             ConnectionError::Silent | ConnectionError::GivenUp | ConnectionError::Throttled(_) => {
                 Kind::Silent

@@ -11,6 +11,7 @@ use keda_sift::trigger::Source;
 use tokio::time::Instant;
 use tonic::Code;
 
+use crate::support::program::Program;
 use crate::support::{Broker, Message, Sift, Trigger};
 
 /// A topic with so many messages of type `a` in each of its partitions.
@@ -297,4 +298,30 @@ async fn what_came_since_the_object_was_made_is_the_same_for_each_replica_and_af
     assert_eq!(count(&third, Some(made)).await, 3, "all but the one that says it is of before");
     broker.commit(TOPIC, TOPIC, [(0, 3)]).await;
     assert_eq!(count(&third, Some(made)).await, 2, "what was committed holds");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_never_committed_is_told_once() {
+    const TOPIC: &str = "groups-told";
+    const OTHER: &str = "groups-told-not";
+    let broker = Broker::shared();
+    filled(broker, TOPIC, 1, 5).await;
+    broker.commit(OTHER, TOPIC, [(0, 2)]).await;
+    let mut program =
+        tokio::task::block_in_place(|| Program::serving(&["--measure-timeout", "10s"]));
+    let sift = Sift::at(program.grpc).await;
+    let known = sift.trigger(broker.bootstrap(), OTHER, TOPIC);
+    let never = sift.trigger(broker.bootstrap(), TOPIC, TOPIC);
+    for _ in 0..3 {
+        assert_eq!((known.count().await, never.count().await), (3, 5));
+    }
+    let told = program.logs();
+    let told: Vec<_> = told
+        .iter()
+        .filter(|line| {
+            line["message"].as_str().is_some_and(|text| text.contains("committed no offsets"))
+        })
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((&told[0]["group"], &told[0]["level"]), (&TOPIC.into(), &"WARN".into()));
 }

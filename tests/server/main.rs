@@ -10,3 +10,4 @@ mod secrets;
 mod serve;
 mod streams;
 mod tls;
+mod unreachable;

@@ -333,8 +333,10 @@ impl Cluster {
             Kind::Refused => Error::Refused { cluster, reason },
             Kind::Denied => Error::Denied { what, reason },
             Kind::Silent => Error::Unreachable { cluster, reason: self.why_silent(reason) },
-            Kind::Foreign => Error::Unreachable { cluster, reason },
             Kind::Exhausted => Error::Memory { what, reason },
+            Kind::Foreign | Kind::Absent | Kind::AllAbsent => {
+                Error::Unreachable { cluster, reason }
+            }
             Kind::Passing
             | Kind::Missing
             | Kind::Gone
@@ -381,7 +383,7 @@ impl Cluster {
     ) -> Result<(), Error> {
         let until = Instant::now() + ASK_AGAIN_AFTER;
         // A leader that does not know of what the cluster describes is behind.
-        let passes = matches!(fault.kind, Kind::Passing | Kind::Missing);
+        let passes = matches!(fault.kind, Kind::Passing | Kind::Missing | Kind::Absent);
         if !passes || until >= deadline {
             return Err(self.error(fault, what()));
         }

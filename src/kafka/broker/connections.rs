@@ -41,6 +41,9 @@ const ASK_ANEW_EVERY: Duration = Duration::from_secs(5);
 /// How long one broker may take to answer what any of them knows before another one is asked too.
 const NEXT_BROKER_AFTER: Duration = Duration::from_secs(1);
 
+/// How long every broker must be absent before that is believed: one that restarts is away for less.
+const ABSENT_FOR: Duration = Duration::from_secs(1);
+
 /// Brokers that are asked the same at a time.
 const BROKERS_AT_ONCE: usize = 4;
 
@@ -107,6 +110,8 @@ pub(in crate::kafka) struct Connections {
     /// Attempts to open one that may be under way.
     dials: Arc<Semaphore>,
     behind: Mutex<Behind>,
+    /// Since when every broker that was asked has been absent.
+    absent_since: Mutex<Option<Instant>>,
 }
 
 /// Brokers that did not answer for a while, and since when they do again. They may not know yet who
@@ -151,7 +156,18 @@ impl Connections {
         let (candidates, slots) = (Mutex::default(), Mutex::default());
         let behind = Mutex::default();
         let dials = Arc::new(Semaphore::new(DIALS_AT_ONCE));
-        Connections { dialer, tasks, health, servers, candidates, slots, dials, behind }
+        let absent_since = Mutex::default();
+        Connections {
+            dialer,
+            tasks,
+            health,
+            servers,
+            candidates,
+            slots,
+            dials,
+            behind,
+            absent_since,
+        }
     }
 
     /// Whether a broker has stood still lately, so that it may take itself for the leader or the
@@ -236,7 +252,7 @@ impl Connections {
     /// Asks any broker, one after another until one answers.
     ///
     /// # Errors
-    /// [`Fault`] where none does by the deadline, or one refuses us.
+    /// [`Fault`] where none does by the deadline, one refuses us, or nobody takes connections anywhere.
     pub(super) async fn ask_any<R: Request>(
         &self,
         lane: Lane,
@@ -260,6 +276,7 @@ impl Connections {
             tokio::select! {
                 Some((number, broker, answer)) = attempts.next() => match answer {
                     Ok(reply) => {
+                        *lock(&self.absent_since) = None;
                         self.prefer(broker);
                         return Ok(reply);
                     }
@@ -268,11 +285,22 @@ impl Connections {
                     }
                     Err(fault) => {
                         self.demote(broker);
+                        if fault.kind != Kind::Absent {
+                            *lock(&self.absent_since) = None;
+                        }
                         faults.insert(number, fault);
                         // One wrong port among the servers is no reason to give up; all of them are.
                         let foreign = || faults.values().filter(|of| of.kind == Kind::Foreign);
                         if foreign().count() == brokers.len() {
                             return Err(first_of(&faults));
+                        }
+                        let absent = || faults.values().filter(|of| of.kind == Kind::Absent);
+                        if absent().count() == brokers.len() {
+                            // An earlier question may have found them absent already.
+                            let since = *lock(&self.absent_since).get_or_insert_with(Instant::now);
+                            if since.elapsed() >= ABSENT_FOR {
+                                return Err(Fault::new(Kind::AllAbsent, first_of(&faults).reason));
+                            }
                         }
                         failed += 1;
                         if failed % brokers.len() == 0 {

@@ -23,6 +23,7 @@ mod partition;
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use self::answer::{StillReading, Tally, add_up, total};
 use self::memory::{Memory, ObservedTopic, Questions};
-use self::partition::{Committed, Observed, Polled, Rules, Waiting};
+use self::partition::{Committed, Observed, Polled, Rules, Waiting, WithoutOffset};
 use super::broker::{Cluster, Clusters, CommittedOffsets, End, OffsetRange, TopicOffsets};
 use super::by_partition::ByPartition;
 use super::error::Error;
@@ -41,6 +42,7 @@ use super::trigger::{CountBy, CountFrom, KafkaTrigger, MAX_TOPICS, Spread};
 use crate::backlog::{Measured, Purpose, Scope};
 use crate::ledger::{Account, Charge, Use};
 use crate::lock::lock;
+use crate::metadata::one_line;
 
 /// How long the error of one question waits for that of the other, which comes first in an answer: the
 /// same cause is to read the same each time.
@@ -48,6 +50,9 @@ const OTHER_ERROR_WITHIN: Duration = Duration::from_millis(200);
 
 /// Bytes that a trigger takes for a partition: what is remembered of it between polls.
 const PARTITION_BYTES: usize = 128;
+
+/// Bytes of a name that the log shows.
+const SHOWN_BYTES: usize = 200;
 
 /// How long to wait before asking again when answers do not fit together.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -64,6 +69,8 @@ pub struct TriggerPoller {
     memory: Mutex<Memory>,
     /// For what is remembered of partitions.
     charge: Mutex<Option<Charge>>,
+    /// Whether it was told that the group has never committed.
+    told_never_committed: AtomicBool,
 }
 
 /// The cluster that the trigger is measured on, if it has been yet.
@@ -102,9 +109,17 @@ impl TriggerPoller {
         clusters: Arc<Clusters>,
         account: Account,
     ) -> TriggerPoller {
-        let (rules, hold, memory) = (Rules::of(&trigger), Mutex::default(), Mutex::default());
-        let charge = Mutex::default();
-        TriggerPoller { trigger, rules, clusters, account, hold, memory, charge }
+        let rules = Rules::of(&trigger);
+        TriggerPoller {
+            trigger,
+            rules,
+            clusters,
+            account,
+            hold: Mutex::default(),
+            memory: Mutex::default(),
+            charge: Mutex::default(),
+            told_never_committed: AtomicBool::new(false),
+        }
     }
 
     /// How many messages wait, now: asked of the brokers after this call came. Counts no further
@@ -251,6 +266,7 @@ impl TriggerPoller {
             each.map(|(topic, bounds)| self.observe(topic, bounds, &committed)).collect();
         let mut observed = observed?;
         self.charge_for(&observed)?;
+        self.tell_never_committed(&observed);
 
         let questions = self.memory().plan(&observed, self.rules, since, Instant::now());
         let Some(questions) = questions else {
@@ -289,6 +305,28 @@ impl TriggerPoller {
             let what = format!("{partitions} partitions");
             Error::Memory { what, reason: exhausted.to_string() }
         })
+    }
+
+    /// Logs once that the group has never committed, where everything counts because of that: it may be
+    /// new, but its name may be wrong as well.
+    fn tell_never_committed(&self, observed: &[ObservedTopic]) {
+        if self.rules.without_offset != WithoutOffset::FromLogStart {
+            return;
+        }
+        let partitions = || observed.iter().flat_map(|topic| topic.partitions.values());
+        let never = partitions().all(|seen| seen.committed == Committed::Absent);
+        if never
+            && partitions().any(|seen| seen.end > seen.start)
+            && !self.told_never_committed.swap(true, Ordering::Relaxed)
+        {
+            let topics: Vec<_> = observed.iter().map(|of| of.topic.as_str()).collect();
+            tracing::warn!(
+                group = %one_line(self.trigger.group.as_str(), SHOWN_BYTES),
+                topics = %one_line(&topics.join(","), SHOWN_BYTES),
+                "the group has committed no offsets there, so all that the topics hold counts; \
+                 correct consumerGroup unless the group is new. A share group never commits any"
+            );
+        }
     }
 
     /// Asks for high watermarks, and notes them; false where a topic has changed meanwhile.

@@ -30,6 +30,18 @@ pub(in crate::kafka) enum ConnectionError {
         /// The resolver's word.
         reason: String,
     },
+    /// The name servers say that there is no such name.
+    #[error("no address is found for {host}: there is no such name")]
+    NoSuchName {
+        /// The broker's name.
+        host: String,
+    },
+    /// Every address refuses a connection.
+    #[error("connect to {endpoint} failed: Connection refused")]
+    NothingListens {
+        /// The broker.
+        endpoint: Endpoint,
+    },
     /// No address takes a connection.
     #[error("connect to {endpoint} failed: {reason}")]
     Connect {
@@ -156,6 +168,11 @@ impl ConnectionError {
             Self::NotOffered { .. } => true,
             _ => false,
         }
+    }
+
+    /// Whether it is certain that nobody takes connections there.
+    pub(in crate::kafka) fn is_absence(&self) -> bool {
+        matches!(self, Self::NoSuchName { .. } | Self::NothingListens { .. })
     }
 
     /// Whether the peer said something that no Kafka broker says.

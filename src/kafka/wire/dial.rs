@@ -6,6 +6,7 @@
 //! # References
 //! - KIP-35 (ApiVersions), KIP-152 (SaslAuthenticate), KIP-368 (sessions that end)
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,6 +113,7 @@ impl Dialer {
     async fn connect(&self, endpoint: &Endpoint) -> Result<TcpStream, ConnectionError> {
         let addresses = self.network.resolver.addresses(endpoint).await?;
         let failed = |reason| ConnectionError::Connect { endpoint: endpoint.clone(), reason };
+        let mut is_refused = true;
         let mut left = addresses.into_iter();
         let mut attempts = JoinSet::new();
         let mut last = None;
@@ -129,8 +131,16 @@ impl Dialer {
             tokio::select! {
                 attempt = attempts.join_next() => match attempt {
                     Some(Ok(Ok(stream))) => return Ok(stream),
-                    Some(Ok(Err(reason))) => last = Some(reason),
-                    Some(Err(error)) => last = Some(error.to_string()),
+                    Some(Ok(Err(NotConnected::Refused))) => {
+                        last = Some("Connection refused".to_owned());
+                    }
+                    Some(Ok(Err(NotConnected::Otherwise(reason)))) => {
+                        (last, is_refused) = (Some(reason), false);
+                    }
+                    Some(Err(error)) => (last, is_refused) = (Some(error.to_string()), false),
+                    None if left.len() == 0 && is_refused && last.is_some() => {
+                        return Err(ConnectionError::NothingListens { endpoint: endpoint.clone() });
+                    }
                     None if left.len() == 0 => {
                         return Err(failed(last.unwrap_or_else(|| "no address".to_owned())));
                     }
@@ -153,12 +163,22 @@ impl Dialer {
     }
 }
 
-async fn connect_to(address: SocketAddr) -> Result<TcpStream, String> {
+/// Why an address takes no connection.
+enum NotConnected {
+    /// Nothing listens there.
+    Refused,
+    Otherwise(String),
+}
+
+async fn connect_to(address: SocketAddr) -> Result<TcpStream, NotConnected> {
     let attempt = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
     let Ok(attempt) = attempt else {
-        return Err("no answer in time".to_owned());
+        return Err(NotConnected::Otherwise("no answer in time".to_owned()));
     };
-    let stream = attempt.map_err(|error| system_text(&error))?;
+    let stream = attempt.map_err(|error| match error.kind() {
+        ErrorKind::ConnectionRefused => NotConnected::Refused,
+        _ => NotConnected::Otherwise(system_text(&error)),
+    })?;
     let (idle, every) = KEEPALIVE;
     let keepalive = TcpKeepalive::new().with_time(idle).with_interval(every);
     // Neither is needed for an answer to be right.

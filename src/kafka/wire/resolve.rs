@@ -51,7 +51,10 @@ impl Resolver {
         let resolver = self.0.get_or_try_init(async || system());
         let resolver = resolver.await.map_err(fault)?;
         let found = resolver.lookup_ip(endpoint.host()).await;
-        let found = found.map_err(|error| fault(reason(&error)))?;
+        let found = found.map_err(|error| match error.is_no_records_found() {
+            true => ConnectionError::NoSuchName { host: one_line(endpoint.host(), 100) },
+            false => fault(error.to_string()),
+        })?;
         let addresses: Vec<_> = found.iter().take(MAX_ADDRESSES).map(with_port).collect();
         if addresses.is_empty() {
             return Err(fault("it has none".to_owned()));
@@ -69,9 +72,4 @@ fn system() -> Result<TokioResolver, String> {
     options.positive_max_ttl = Some(FORGET_AFTER);
     options.negative_max_ttl = Some(FORGET_FAILURE_AFTER);
     builder.build().map_err(told)
-}
-
-/// Why, in the same words each time: the library's own name the query.
-fn reason(error: &hickory_resolver::net::NetError) -> String {
-    if error.is_no_records_found() { "there is no such name".to_owned() } else { error.to_string() }
 }
