@@ -16,6 +16,8 @@ RUN scripts/image dependencies
 COPY build.rs ./
 COPY proto proto
 COPY src src
+# Told by the metric keda_sift_build_info.
+ARG REVISION=unknown
 RUN scripts/image program out/keda-sift
 
 FROM gcr.io/distroless/cc-debian13:nonroot

@@ -9,12 +9,17 @@
 //! # References
 //! - <https://prometheus.io/docs/specs/om/open_metrics_spec/>
 
+#[cfg(target_os = "linux")]
+mod process;
+
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::encoding::{
+    EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, prometheus_text, text,
+};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -51,16 +56,49 @@ pub const MEASUREMENT_FAILURES: &str = "keda_sift_measurement_failures";
 /// `_bytes` behind it.
 pub const MEMORY: [&str; 2] = ["keda_sift_memory_held", "keda_sift_memory_limit"];
 
-/// 1, with the `version` that runs; on the page with `_info` behind it.
+/// 1, with the `version` and the `commit` that runs; on the page with `_info` behind it.
 pub const BUILD: &str = "keda_sift_build";
 
-/// What a page of metrics is.
-pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// KEDA's calls, each of which has series from the start.
+pub const RPCS: [&str; 5] =
+    ["GetMetrics", "GetMetricSpec", "IsActive", "StreamIsActive", "StreamMetricSpec"];
 
-/// Upper ends of the histogram of durations, in seconds: from a count that lies ready to the default of
-/// the measure timeout, and a last one for what took longer.
-const BUCKETS: [f64; 13] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// How calls end that the scaler answers itself, or whose callers go away.
+const CODES: [Code; 9] = [
+    Code::Ok,
+    Code::Cancelled,
+    Code::InvalidArgument,
+    Code::NotFound,
+    Code::PermissionDenied,
+    Code::ResourceExhausted,
+    Code::FailedPrecondition,
+    Code::Unavailable,
+    Code::Unauthenticated,
+];
+
+/// How measurements fail.
+const FAILURES: [Code; 6] = [
+    Code::InvalidArgument,
+    Code::NotFound,
+    Code::PermissionDenied,
+    Code::FailedPrecondition,
+    Code::Unavailable,
+    Code::Unauthenticated,
+];
+
+/// The form of a page of metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageFormat {
+    /// OpenMetrics' text, for who asks for it.
+    OpenMetrics,
+    /// Prometheus' older text, which everything reads.
+    Prometheus,
+}
+
+/// Upper ends of the histogram of durations, in seconds: from a count that lies ready to beyond the
+/// default of the measure timeout. What ends because of it takes a little longer than that itself.
+const BUCKETS: [f64; 15] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0];
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -128,9 +166,8 @@ pub fn init(filter: Targets, format: LogFormat) -> Result<(), TryInitError> {
 }
 
 impl Metrics {
-    /// Nothing is counted yet.
-    #[expect(clippy::new_without_default, reason = "a default of it would be another scaler's")]
-    pub fn new() -> Self {
+    /// Nothing is counted yet. What can be is there as 0, so that its first increase is seen as one.
+    pub fn new(sources: &[&'static str]) -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
             polls: Family::default(),
@@ -160,8 +197,23 @@ impl Metrics {
         for ((name, help), gauge) in MEMORY.into_iter().zip(helps).zip(memory) {
             registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
         }
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        let commit = option_env!("REVISION").unwrap_or("unknown");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", commit)]);
         registry.register(BUILD, "What runs", build);
+        #[cfg(target_os = "linux")]
+        registry.register_collector(Box::new(process::Process));
+        for rpc in RPCS {
+            drop(durations.get_or_create(&Rpc { rpc }));
+            for code in CODES {
+                drop(polls.get_or_create(&Ended { rpc, code: GrpcCode(code) }));
+            }
+        }
+        for source in sources {
+            for code in FAILURES {
+                let failed = Failed { source: *source, code: GrpcCode(code) };
+                drop(measurement_failures.get_or_create(&failed));
+            }
+        }
         metrics
     }
 
@@ -195,11 +247,40 @@ impl Metrics {
         self.measurement_failures.get_or_create(&Failed { source, code: GrpcCode(code) }).inc();
     }
 
-    /// All of it, of type [`METRICS_CONTENT_TYPE`].
-    pub fn page(&self) -> String {
+    /// All of it.
+    pub fn page(&self, format: PageFormat) -> String {
         let mut page = String::new();
-        text::encode(&mut page, &self.registry).expect("a String takes everything");
+        match format {
+            PageFormat::OpenMetrics => text::encode(&mut page, &self.registry),
+            PageFormat::Prometheus => prometheus_text::encode(&mut page, &self.registry),
+        }
+        .expect("a String takes everything");
         page
+    }
+}
+
+impl PageFormat {
+    /// What an `Accept` header wants. OpenMetrics only where it is named: who names nothing may not know it.
+    pub fn accepted(accept: &str) -> Self {
+        let is_refused = |parameters: &str| {
+            parameters
+                .split(';')
+                .any(|one| matches!(one.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+        };
+        let wants = accept.split(',').any(|range| {
+            let (media_type, parameters) = range.split_once(';').unwrap_or((range, ""));
+            media_type.trim().eq_ignore_ascii_case("application/openmetrics-text")
+                && !is_refused(parameters)
+        });
+        if wants { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    /// What the page is.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        }
     }
 }
 
@@ -209,6 +290,27 @@ impl EncodeLabelValue for GrpcCode {
             Code::Ok => encoder.write_str("OK"),
             Code::Cancelled => encoder.write_str("Canceled"),
             code => write!(encoder, "{code:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_openmetrics_gets_it() {
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let rows = [
+            ("Prometheus", prometheus, PageFormat::OpenMetrics),
+            ("nothing", "", PageFormat::Prometheus),
+            ("anything", "*/*", PageFormat::Prometheus),
+            ("a browser", "text/html,*/*;q=0.8", PageFormat::Prometheus),
+            ("plain text", "text/plain; version=0.0.4", PageFormat::Prometheus),
+            ("refused", "application/openmetrics-text;q=0, text/plain", PageFormat::Prometheus),
+        ];
+        for (name, accept, expected) in rows {
+            assert_eq!(PageFormat::accepted(accept), expected, "{name}");
         }
     }
 }

@@ -33,7 +33,7 @@ use super::status::Error;
 use super::triggers::{Entry, Triggers};
 use crate::backlog::Backlog;
 use crate::ledger::Ledger;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, PageFormat};
 use crate::trigger::Spec;
 
 /// How often an open `StreamIsActive` looks.
@@ -89,8 +89,14 @@ impl Scaler {
 
     /// The same in a cluster whose objects triggers may name.
     pub fn in_cluster(sources: Sources, cluster: Cluster, options: Options, stop: Stop) -> Self {
-        let triggers = Triggers::new(Ledger::new(options.memory_limit));
-        Self { triggers, sources, cluster, options, stop, metrics: Metrics::new() }
+        Self {
+            triggers: Triggers::new(Ledger::new(options.memory_limit)),
+            sources,
+            cluster,
+            options,
+            stop,
+            metrics: Metrics::new(&Sources::NAMES),
+        }
     }
 
     /// What is counted, for whoever has something to count.
@@ -99,7 +105,7 @@ impl Scaler {
     }
 
     /// What has been counted so far, and which triggers there are now.
-    pub fn metrics_page(&self) -> String {
+    pub fn metrics_page(&self, format: PageFormat) -> String {
         let mut kept = Sources::NAMES.map(|name| (name, 0));
         let mut unreadable = 0;
         self.triggers.for_each(|trigger| match trigger {
@@ -115,7 +121,7 @@ impl Scaler {
         self.metrics.triggers_kept("unreadable", unreadable);
         let ledger = self.triggers.ledger();
         self.metrics.memory(ledger.used(), ledger.limit());
-        self.metrics.page()
+        self.metrics.page(format)
     }
 
     /// Forgets triggers that are no longer polled, until [`Stop::calls`].

@@ -4,22 +4,22 @@
 //! |---|---|
 //! | `/healthz` | whether the process is as it should be: 200, or 503 once the shutdown has begun |
 //! | `/readyz` | whether calls should be sent here: 200, or 503 while it warms up and once it shuts down |
-//! | `/metrics` | what has been counted, as OpenMetrics |
+//! | `/metrics` | what has been counted, as OpenMetrics where `Accept` names it, or else as Prometheus' older text |
 
 use std::io;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderName};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
 use super::listen::Listener;
 use super::phase::{Phase, Phases};
 use crate::scaler::Scaler;
-use crate::telemetry::METRICS_CONTENT_TYPE;
+use crate::telemetry::PageFormat;
 
 type Page = (StatusCode, &'static str);
 
@@ -55,6 +55,11 @@ async fn readyz(State(phases): State<Phases>) -> Page {
 
 const SHUTTING_DOWN: Page = (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
 
-async fn metrics(State(scaler): State<Arc<Scaler>>) -> ([(HeaderName, &'static str); 1], String) {
-    ([(CONTENT_TYPE, METRICS_CONTENT_TYPE)], scaler.metrics_page())
+async fn metrics(
+    State(scaler): State<Arc<Scaler>>,
+    headers: HeaderMap,
+) -> ([(HeaderName, &'static str); 1], String) {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let format = PageFormat::accepted(accept);
+    ([(CONTENT_TYPE, format.content_type())], scaler.metrics_page(format))
 }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::scaler::Scaler;
+use crate::telemetry::RPCS;
 
 /// A call under way; counted when dropped.
 struct Poll {
@@ -47,8 +48,7 @@ pub(super) async fn count(
 
 fn rpc(path: &str) -> Option<&'static str> {
     let (_, method) = path.rsplit_once('/')?;
-    let all = ["GetMetrics", "GetMetricSpec", "IsActive", "StreamIsActive", "StreamMetricSpec"];
-    all.into_iter().find(|rpc| *rpc == method)
+    RPCS.into_iter().find(|rpc| *rpc == method)
 }
 
 impl Poll {

@@ -26,7 +26,8 @@ struct Page {
 impl Page {
     /// Reads a page by the rules of OpenMetrics, as far as they apply to ours.
     fn of(program: &Program) -> Page {
-        let (head, body) = program.page("/metrics");
+        let accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
+        let (head, body) = program.page_as("/metrics", accept);
         assert!(head.starts_with("HTTP/1.0 200"), "{head}");
         let content_type =
             "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -70,6 +71,11 @@ impl Page {
 
     fn value(&self, series: &str) -> Option<f64> {
         self.values.get(series).copied()
+    }
+
+    /// All series of this name that are above 0.
+    fn counted(&self, name: &str) -> Vec<(&str, f64)> {
+        self.series(name).filter(|(_, value)| *value > 0.0).collect()
     }
 
     /// All series of this name.
@@ -133,13 +139,42 @@ async fn polls_are_counted_and_timed_by_rpc_and_code_and_failures_by_source() {
     let broker = kafka(&broker.local_addr().unwrap().to_string());
 
     let page = Page::of(&program);
-    assert_eq!(page.series("keda_sift_polls_total").count(), 0, "{page:?}");
+    assert_eq!(page.counted("keda_sift_polls_total"), [], "{page:?}");
+    assert_eq!(page.counted("keda_sift_measurement_failures_total"), [], "{page:?}");
+    // What can be counted is there as 0, so that the first increase is seen as one.
+    assert_eq!(
+        page.value(&format!("keda_sift_polls_total{{rpc=\"IsActive\",code=\"OK\"}}")),
+        Some(0.0)
+    );
     for source in ["kafka", "azure-servicebus", "unreadable"] {
         let kept = format!("keda_sift_triggers{{source=\"{source}\"}}");
         assert_eq!(page.value(&kept), Some(0.0), "{page:?}");
     }
-    let version = format!("keda_sift_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
-    assert_eq!(page.value(&version), Some(1.0), "{page:?}");
+    let build: Vec<_> = page.series("keda_sift_build_info").collect();
+    let version =
+        format!("keda_sift_build_info{{version=\"{}\",commit=\"", env!("CARGO_PKG_VERSION"));
+    assert!(build.len() == 1 && build[0].0.starts_with(&version), "{build:?}");
+    let process = [
+        "cpu_seconds_total",
+        "start_time_seconds",
+        "resident_memory_bytes",
+        "virtual_memory_bytes",
+        "open_fds",
+        "max_fds",
+    ];
+    for name in process {
+        let value = page.value(&format!("process_{name}"));
+        assert!(
+            value.is_some_and(|value| value > 0.0 || name == "cpu_seconds_total"),
+            "{name}: {value:?}"
+        );
+    }
+    let (head, body) = program.page("/metrics");
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    assert!(
+        !body.contains("# EOF") && body.contains("# TYPE keda_sift_polls_total counter"),
+        "{body}"
+    );
 
     for _ in 0..3 {
         client.get_metric_spec(broker.clone()).await.unwrap();
@@ -164,8 +199,8 @@ async fn polls_are_counted_and_timed_by_rpc_and_code_and_failures_by_source() {
         until(&program, series, value).await;
     }
     let page = Page::of(&program);
-    assert_eq!(page.series("keda_sift_polls_total").count(), 3, "{page:?}");
-    assert_eq!(page.series("keda_sift_measurement_failures_total").count(), 1, "{page:?}");
+    assert_eq!(page.counted("keda_sift_polls_total").len(), 3, "{page:?}");
+    assert_eq!(page.counted("keda_sift_measurement_failures_total").len(), 1, "{page:?}");
     let took = page.value("keda_sift_poll_duration_seconds_sum{rpc=\"GetMetrics\"}").unwrap();
     assert!(took >= 0.4, "one of them waited for the broker: {page:?}");
     let within = |end: &str| {
@@ -174,7 +209,7 @@ async fn polls_are_counted_and_timed_by_rpc_and_code_and_failures_by_source() {
     };
     assert!(within("0.25") <= 1.0 && within("+Inf") == 2.0, "{page:?}");
     let buckets = page.series("keda_sift_poll_duration_seconds_bucket");
-    assert_eq!(buckets.count(), 2 * 14, "{page:?}");
+    assert_eq!(buckets.count(), 5 * 16, "{page:?}");
 }
 
 #[tokio::test]
@@ -197,7 +232,7 @@ async fn a_call_whose_caller_went_away_is_counted_as_cancelled_and_a_stream_when
     let mut stream = stream.into_inner();
     stream.message().await.unwrap().unwrap();
     let page = Page::of(&program);
-    assert_eq!(page.series("keda_sift_polls_total").count(), 1, "it has not ended: {page:?}");
+    assert_eq!(page.counted("keda_sift_polls_total").len(), 1, "it has not ended: {page:?}");
     drop(stream);
     let cancelled = "keda_sift_polls_total{rpc=\"StreamMetricSpec\",code=\"Canceled\"}";
     until(&program, cancelled, 1.0).await;
@@ -219,5 +254,6 @@ async fn what_is_no_call_of_kedas_makes_no_series() {
 
     let one = "keda_sift_polls_total{rpc=\"GetMetricSpec\",code=\"OK\"}";
     let page = until(&program, one, 1.0).await;
-    assert_eq!(page.series("keda_sift_polls_total").count(), 1, "{page:?}");
+    assert_eq!(page.counted("keda_sift_polls_total"), [(one, 1.0)], "{page:?}");
+    assert!(page.series("keda_sift_polls_total").all(|(series, _)| !series.contains("MadeUp")));
 }

@@ -119,9 +119,15 @@ impl Program {
 
     /// A page of the HTTP port: its head and its body.
     pub fn page(&self, path: &str) -> (String, String) {
+        self.page_as(path, "*/*")
+    }
+
+    /// The same in a form that is asked for.
+    pub fn page_as(&self, path: &str, accept: &str) -> (String, String) {
         let mut connection = TcpStream::connect(self.http).expect("it listens");
         connection.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        write!(connection, "GET {path} HTTP/1.0\r\nhost: x\r\n\r\n").expect("it reads");
+        write!(connection, "GET {path} HTTP/1.0\r\nhost: x\r\naccept: {accept}\r\n\r\n")
+            .expect("it reads");
         let mut reply = String::new();
         connection.read_to_string(&mut reply).expect("text");
         let (head, body) = reply.split_once("\r\n\r\n").expect("a reply");

@@ -15,6 +15,7 @@ use keda_sift::scaler::proto::{GetMetricsRequest, MetricSpec, MetricValue, Scale
 use keda_sift::scaler::{self, Cluster, Scaler, Sources};
 use keda_sift::server::{self, Ending, Listener, Listeners, Shutdown};
 use keda_sift::service_bus::{self, ServiceBus};
+use keda_sift::telemetry::PageFormat;
 use keda_sift::web::{self, Web};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -199,7 +200,7 @@ impl Sift {
 
     fn metric(&self, line: &str) -> usize {
         let scaler = self.scaler.as_ref().expect("a scaler in this process");
-        let page = scaler.metrics_page();
+        let page = scaler.metrics_page(PageFormat::OpenMetrics);
         let value = page.lines().find_map(|row| row.strip_prefix(line));
         value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {line} in {page}"))
     }
