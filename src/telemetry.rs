@@ -77,10 +77,11 @@ const CODES: [Code; 9] = [
 ];
 
 /// How measurements fail.
-const FAILURES: [Code; 6] = [
+const FAILURES: [Code; 7] = [
     Code::InvalidArgument,
     Code::NotFound,
     Code::PermissionDenied,
+    Code::ResourceExhausted,
     Code::FailedPrecondition,
     Code::Unavailable,
     Code::Unauthenticated,
