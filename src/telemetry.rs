@@ -211,7 +211,7 @@ impl Metrics {
         }
         for source in sources {
             for code in FAILURES {
-                let failed = Failed { source: *source, code: GrpcCode(code) };
+                let failed = Failed { source, code: GrpcCode(code) };
                 drop(measurement_failures.get_or_create(&failed));
             }
         }
