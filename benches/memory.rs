@@ -22,7 +22,7 @@ pub(crate) fn run(report: &mut Report) {
     });
     report.add("memory of 1 million matches among 100 million", sparse, "MB", Goal::AtMost(4.0));
     let server = Server::start();
-    report.add("memory of an idle server", resident(server.0.id()), "MB", Goal::AtMost(30.0));
+    report.add("memory of an idle server", resident(server.0.id()), "MB", Goal::AtMost(10.0));
 }
 
 fn filled(offsets: impl Iterator<Item = u64>) -> Matches {
