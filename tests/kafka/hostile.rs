@@ -183,6 +183,22 @@ impl Scaler {
         Self { program, sift, honest, read, heard: Vec::new(), _turn: turn }
     }
 
+    /// Waits until triggers make it hold so many bytes.
+    async fn until_held(&self, bytes: u64) {
+        let deadline = Instant::now() + RETURN;
+        loop {
+            let (_, page) = block_in_place(|| self.program.page("/metrics"));
+            let held =
+                page.lines().find_map(|line| line.strip_prefix("keda_sift_memory_held_bytes "));
+            let held: u64 = held.and_then(|held| held.parse().ok()).expect("a figure");
+            if held >= bytes {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{held} bytes are held, and never {bytes}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Tells all of these, some at once, and judges what comes of it.
     async fn hear(&mut self, lies: Vec<Lie>) {
         let authority = Authority::new("hostile");
@@ -1713,13 +1729,18 @@ async fn replies_that_stall_do_not_hold_up_what_others_read() {
         stalled.push((sift_trigger(&scaler, &hostile), hostile));
     }
     for round in 0..3 {
-        join_all(stalled.iter().map(async |(trigger, _)| trigger.error().await)).await;
-        // A selection that is new has all of it read again.
-        let filter = format!("size > {round}");
-        let asked = Instant::now();
-        assert_eq!(honest.clone().with("filter", &filter).count().await, MESSAGES);
-        let took = asked.elapsed();
-        assert!(took < PROMPT, "round {round}: {took:?}");
+        let polls = join_all(stalled.iter().map(async |(trigger, _)| trigger.error().await));
+        let beside = async {
+            scaler.until_held(3 * (6 << 20)).await;
+            // A selection that is new has all of it read again.
+            let filter = format!("size > {round}");
+            let asked = Instant::now();
+            assert_eq!(honest.clone().with("filter", &filter).count().await, MESSAGES);
+            let took = asked.elapsed();
+            assert!(took < PROMPT, "round {round}: {took:?}");
+        };
+        // The others are held for as long as they are polled.
+        tokio::join!(polls, beside);
     }
     assert!(stalled.iter().all(|(_, hostile)| hostile.lies() > 0));
 }
