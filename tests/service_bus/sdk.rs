@@ -1,9 +1,9 @@
-//! What Microsoft's own Python SDK sends and settles is counted exactly.
+//! What Microsoft's own SDKs send and settle is counted exactly.
 
 use std::time::Duration;
 
-use crate::support::{Sift, Trigger};
-use azure_stand_ins::judges::python;
+use crate::support::{Authority, Sift, Trigger};
+use azure_stand_ins::judges::{self, python};
 use azure_stand_ins::{Message, ServiceBus};
 use serde_json::{Value, json};
 
@@ -186,4 +186,90 @@ async fn sessions_that_the_sdk_writes_are_counted_once_each() {
     assert_eq!(sessions.clone().with("eventType", "a").count().await, 3);
     assert_eq!(sessions.clone().with("eventType", "b").count().await, 7);
     assert_eq!(sessions.with("filter", r#"sessionId == "chat-6""#).count().await, 1);
+}
+
+/// What an SDK has sent by these names, and a filter that must hold of it.
+type Typed = (&'static str, &'static str);
+
+/// Of both SDKs, in which AMQP's own types are the same.
+const TYPED: &[Typed] = &[
+    ("string", "properties.v == 'ä' && headers.v == 'ä'"),
+    ("bool", "properties.v == true && headers.v == 'true'"),
+    ("float64 double", "properties.v == 0.1 && headers.v == '0.1'"),
+    ("float32 float", "properties.v == 0.1 && headers.v == '0.1'"),
+    ("int8 byte", "properties.v == -8 && headers.v == '-8'"),
+    ("int16 short", "properties.v == -1600 && headers.v == '-1600'"),
+    ("int32 int", "properties.v < 8 && headers.v == string(properties.v)"),
+    ("int64 long", "properties.v == -64000000000 && headers.v == '-64000000000'"),
+    ("uint8 unsigned-byte", "properties.v == 200 && headers.v == '200'"),
+    ("uint16 unsigned-short", "properties.v == 60000 && headers.v == '60000'"),
+    ("uint32 unsigned-int", "properties.v == 4000000000 && headers.v == '4000000000'"),
+    ("uint64 unsigned-long", "properties.v == 18000000000000000000u"),
+    ("uint64 unsigned-long", "headers.v == '18000000000000000000'"),
+    ("time date offset-date-time", "properties.v == timestamp('2026-01-01T00:00:00Z')"),
+    ("time date offset-date-time", "headers.v == '2026-01-01T00:00:00Z'"),
+    ("other-zone", "properties.v == timestamp('2026-01-01T00:00:00.001Z')"),
+    ("other-zone", "headers.v == '2026-01-01T00:00:00.001Z'"),
+    ("uuid", "properties.v == '00010203-0405-0607-0809-0a0b0c0d0e0f'"),
+    ("symbol", "properties.v == 'symbolic' && headers.v == 'symbolic'"),
+    ("bytes", "headers.v == 'bytes' && properties.v == null"),
+    // What Go alone sends.
+    ("nil", "properties.v == null"),
+    ("pieces", "body.kind == 'pieces'"),
+    ("sequences", "body[0] == 'first' && body[1].kind == 'map'"),
+    // What Java alone sends.
+    ("char", "properties.v == 'ä' && headers.v == 'ä'"),
+    ("decimal32 decimal64", "properties.v == 15.0 && headers.v == '15.0'"),
+    ("decimal128", "properties.v == 1.5 && headers.v == '1.50'"),
+    ("duration", "properties.v == duration('90s500ms') && headers.v == '90.5s'"),
+    ("uri", "properties.v == 'https://example.com/a'"),
+    // Bodies.
+    ("map", "body.kind == 'map' && body.n == 7 && body.at == '2026-01-01T00:00:00Z'"),
+    ("map", "body.deep.list == ['a', 1]"),
+    ("list", "body[0] == 'first' && body[1].kind == 'map'"),
+    ("array", "body == ['a', 'array']"),
+    // Text is read as it is where it stands for bytes.
+    ("text", "body.kind == 'text'"),
+    ("number", "body == 1.5"),
+    ("sequence", "body[0] == 'first' && size(body) == 2"),
+    ("data", "body.kind == 'data'"),
+];
+
+/// Each row counts those of its names that were sent, and nothing that was sent is without a row.
+async fn assert_typed(trigger: &Trigger, sent: &str, of: &str) {
+    let sent: Vec<&str> = sent.lines().collect();
+    assert!(!sent.is_empty(), "{of}: nothing was sent");
+    let mut tried = Vec::new();
+    for (names, filter) in TYPED {
+        let of_row: Vec<&str> = names.split(' ').filter(|name| sent.contains(name)).collect();
+        let filter = format!("subject in {of_row:?} && {filter}");
+        let count = trigger.clone().with("filter", &filter).count().await;
+        assert_eq!(count, i64::try_from(of_row.len()).unwrap(), "{of}: {filter}");
+        tried.extend(of_row);
+    }
+    for name in sent {
+        assert!(tried.contains(&name), "{of}: no row is of {name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_that_the_sdk_for_go_sends_is_counted_by_its_value() {
+    let Some(program) = judges::go("send") else { return };
+    let bus = ServiceBus::start().await;
+    bus.queue("orders").create();
+    let sent = program.arg("orders").run(&bus).await;
+    assert_typed(&Sift::start().await.queue(&bus, "orders"), &sent, "go").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_that_the_sdk_for_java_sends_is_counted_by_its_value() {
+    let authority = Authority::new("trusted");
+    let identity = authority.issue("bus", &["127.0.0.1"]);
+    let certificate = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(certificate.path(), authority.cert()).unwrap();
+    let bus = ServiceBus::builder().tls(&identity.cert, &identity.key).start().await;
+    bus.queue("orders").create();
+    let program = judges::java("send").arg("orders").certificate(certificate.path());
+    let sent = program.run(&bus).await;
+    assert_typed(&Sift::start().await.queue(&bus, "orders"), &sent, "java").await;
 }

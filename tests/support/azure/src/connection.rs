@@ -44,6 +44,7 @@ const ACCEPTED: u64 = 0x24;
 const REJECTED: u64 = 0x25;
 const RELEASED: u64 = 0x26;
 const MODIFIED: u64 = 0x27;
+const COORDINATOR: u64 = 0x30;
 const SASL_MECHANISMS: u64 = 0x40;
 const SASL_INIT: u64 = 0x41;
 const SASL_OUTCOME: u64 = 0x44;
@@ -56,6 +57,8 @@ const WINDOW: u32 = 5_000;
 const CREDIT: u32 = 1_000;
 /// The longest message the service takes on its standard tier, and the longest batch.
 const MESSAGE: u64 = 256 * 1024;
+/// Which session a receiver asks for, and which it is given.
+const SESSION_FILTER: &str = "com.microsoft:session-filter";
 /// `message-format` of a batch.
 const BATCH: i64 = 0x8001_3700;
 /// How often claims and waiting receivers are looked after.
@@ -317,6 +320,8 @@ impl Connection {
             Some(DISPOSITION) => self.on_disposition(channel, performative),
             Some(DETACH) => self.on_detach(channel, performative),
             Some(END) => {
+                // Nothing more is said on a channel that has ended: Go's client drops the connection.
+                self.waiting.retain(|waiting| waiting.channel != channel);
                 if let Some(session) = self.sessions.remove(&channel) {
                     session.links.values().for_each(|link| self.let_go(link));
                 }
@@ -376,11 +381,18 @@ impl Connection {
         let address = address.fields().first().and_then(Value::text).unwrap_or_default().to_owned();
         let terminus = Terminus::of(&address);
 
+        if target.descriptor() == Some(COORDINATOR) {
+            let text = "Transactions are not supported by this stand-in.";
+            let denied = Denied("amqp:not-implemented", text.into());
+            self.refuse(channel, handle, &name, receives, &denied);
+            return;
+        }
+
         let mut properties = vec![("com.microsoft:max-message-batch-size", Value::Ulong(MESSAGE))];
         let id = self.shared.next_link();
         let mut held = None;
         let granted = self.grant(&terminus, receives).and_then(|sessions| {
-            let filter = source.fields().get(7).and_then(|filter| filter.get("com.microsoft:session-filter"));
+            let filter = source.fields().get(7).and_then(|filter| filter.get(SESSION_FILTER));
             let (Terminus::Entity(path), true) = (&terminus, receives) else { return Ok(true) };
             match (sessions, filter) {
                 (false, None) => Ok(true),
@@ -442,12 +454,19 @@ impl Connection {
         }
 
         if let Some((session, until)) = &held {
-            let filter =
-                Value::symbols([("com.microsoft:session-filter", Value::string(&**session))]);
             if let Value::Described(_, list) = &mut source
                 && let Value::List(fields) = &mut **list
+                && let Some(filter) = fields.get_mut(7)
             {
-                fields[7] = filter;
+                // Described or bare, as it was sent: each client looks for its own form.
+                let name = Value::string(&**session);
+                let name = match filter.get(SESSION_FILTER) {
+                    Some(Value::Described(descriptor, _)) => {
+                        Value::Described(descriptor.clone(), Box::new(name))
+                    }
+                    _ => name,
+                };
+                *filter = Value::symbols([(SESSION_FILTER, name)]);
             }
             // .NET's ticks: 100 ns since the year 1.
             properties.push((

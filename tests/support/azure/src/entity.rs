@@ -373,7 +373,7 @@ impl Entity {
         let stored = self.messages.get_mut(&sequence)?;
         stored.lock = Some(Lock { token, until });
         stored.write(sequence);
-        stamp.locked_until = Some(until);
+        stamp.lock = Some((token, until));
         let message = stored.sent.encode(stamp);
         self.locks.insert(token, sequence);
         self.lock_ends.insert((until, token));
@@ -628,7 +628,7 @@ impl Stored {
             state: self.state,
             deliveries: self.deliveries,
             time_to_live: self.time_to_live,
-            locked_until: None,
+            lock: None,
         }
     }
 

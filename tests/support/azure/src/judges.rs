@@ -1,13 +1,14 @@
 //! Programs that use a namespace through Microsoft's own SDKs.
 //!
-//! What they need is installed once a checkout, into `target/judges`: a virtual environment for Python, `node_modules` for Node. The
-//! versions are pinned beside the programs. A lock file lets one test binary install while others wait. A program that fails is a
-//! panic with what it printed.
+//! What those of a language need is installed once per checkout, when a test first asks for one: into
+//! `target/judges/<language>`. The versions are pinned beside the programs. A lock file lets one test
+//! binary install while others wait. A program that fails is a panic with what it printed.
 //!
 //! | program | what it does |
 //! |---|---|
-//! | `service_bus.py`, `service_bus.js` | judge the stand-in, against [`prepare`] |
+//! | `service_bus.py`, `service_bus.js`, Go's and Java's `judge` | judge the stand-in, against [`prepare`] |
 //! | `send.py <entity>` | sends the messages it is given as JSON |
+//! | Go's and Java's `send <entity>` | sends a message of each type that the SDK has |
 //! | `settle.py <entity> <settlement>…` | receives and settles |
 //! | `peek.py <queue>` | peeks at all messages, and says how long it took |
 
@@ -15,7 +16,6 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,12 +24,14 @@ use tokio::time::timeout;
 
 use crate::bus::ServiceBus;
 
-/// What they are made from: an installation is made anew when one of them changes.
-const SOURCES: [&str; 3] = [
-    include_str!("../judges/python/requirements.txt"),
-    include_str!("../judges/javascript/package-lock.json"),
-    include_str!("judges.rs"),
-];
+/// A language that there is an SDK for.
+#[derive(Debug, Clone, Copy)]
+enum Language {
+    Python,
+    JavaScript,
+    Go,
+    Java,
+}
 
 /// How long a program may take.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -44,8 +46,8 @@ pub struct Judge {
 
 /// A Python program: of this folder, or at a path of its own.
 pub fn python(program: &str) -> Judge {
-    let folder = sources().join("python");
-    let mut command = Command::new(installation().join("python/bin/python"));
+    let folder = Language::Python.sources();
+    let mut command = Command::new(Language::Python.installed().join("bin/python"));
     // A program from elsewhere finds `bus.py` all the same.
     command.arg(folder.join(program)).env("PYTHONPATH", folder).env("PYTHONDONTWRITEBYTECODE", "1");
     Judge { command, input: String::new() }
@@ -55,8 +57,40 @@ pub fn python(program: &str) -> Judge {
 pub fn javascript(program: &str) -> Judge {
     let mut command = Command::new("node");
     command
-        .arg(sources().join("javascript").join(program))
-        .env("NODE_PATH", installation().join("javascript/node_modules"));
+        .arg(Language::JavaScript.sources().join(program))
+        .env("NODE_PATH", Language::JavaScript.installed().join("node_modules"));
+    Judge { command, input: String::new() }
+}
+
+/// The program in Go, which does what its first argument says; `None` where Go is not at hand, which
+/// nobody needs for anything else on a developer's machine. CI has it.
+pub fn go(what: &str) -> Option<Judge> {
+    if std::env::var_os("CI").is_none() && !has_go() {
+        eprintln!(
+            "Microsoft's SDK for Go is left out: Go 1.26 or later is not at hand; get it from https://go.dev/dl"
+        );
+        return None;
+    }
+    let mut command = Command::new(Language::Go.installed().join("judge"));
+    command.arg(what);
+    Some(Judge { command, input: String::new() })
+}
+
+/// The program in Java, which does what its first argument says. It speaks TLS alone, and needs the
+/// [`Judge::certificate`].
+pub fn java(what: &str) -> Judge {
+    let folder = Language::Java.installed();
+    let class_path =
+        format!("{}:{}", folder.join("classes").display(), folder.join("jars/*").display());
+    let mut command = Command::new("java");
+    // It runs for seconds: what a JVM does to be fast in the long run only takes time.
+    command.args([
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:-UsePerfData",
+        "-Xshare:auto",
+    ]);
+    command.args(["-cp", &class_path, "Main", what]);
     Judge { command, input: String::new() }
 }
 
@@ -121,9 +155,11 @@ impl Judge {
     /// # Panics
     /// As [`Judge::run`] does.
     pub async fn run_alone(mut self) -> String {
-        let program =
-            self.command.as_std().get_args().next().map(|program| program.display().to_string());
-        let program = program.unwrap_or_default();
+        let command = self.command.as_std();
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+        // Without its environment, which has a key.
+        let program = words.join(" ");
         self.command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -159,38 +195,96 @@ impl Judge {
     }
 }
 
-const MISSING: &str = "not found; the tests need Python 3.9 or later with venv, and Node 18 or later with npm, which `make prepare` \
-                       installs or names";
+const MISSING: &str = "not found; the tests need Python 3.9 or later with venv, Node 18 or later with npm, a JDK 17 or later and \
+                       Maven, which `make prepare` installs or names, and in CI Go 1.26 or later";
 
-/// Where the programs are.
-fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("judges")
+/// Small files, and nothing in them of the machine that built them.
+const GO_FLAGS: [&str; 4] = ["-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags=-s -w"];
+
+/// Whether there is a Go that builds the program.
+fn has_go() -> bool {
+    let mut version = std::process::Command::new("go");
+    let said = version.args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").output();
+    // Such as `go1.26.8`.
+    said.ok().and_then(|said| {
+        let said = String::from_utf8(said.stdout).ok()?;
+        let minor: u32 = said
+            .trim()
+            .strip_prefix("go1.")?
+            .split(|of: char| !of.is_ascii_digit())
+            .next()?
+            .parse()
+            .ok()?;
+        Some(minor >= 26)
+    }) == Some(true)
 }
 
-/// What the programs need, installed if it is not there yet.
-fn installation() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
+impl Language {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::JavaScript => "javascript",
+            Self::Go => "go",
+            Self::Java => "java",
+        }
+    }
+
+    /// Where the programs are.
+    fn sources(self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("judges").join(self.name())
+    }
+
+    /// What an installation is made from: it is made anew when one of them changes.
+    fn made_from(self) -> String {
+        let sources: &[&str] = match self {
+            Self::Python => &[include_str!("../judges/python/requirements.txt")],
+            Self::JavaScript => &[include_str!("../judges/javascript/package-lock.json")],
+            Self::Go => &[
+                include_str!("../judges/go/go.mod"),
+                include_str!("../judges/go/go.sum"),
+                include_str!("../judges/go/main.go"),
+                include_str!("../judges/go/judge.go"),
+                include_str!("../judges/go/send.go"),
+            ],
+            Self::Java => &[
+                include_str!("../judges/java/pom.xml"),
+                include_str!("../judges/java/Main.java"),
+                include_str!("../judges/java/Judge.java"),
+                include_str!("../judges/java/Send.java"),
+            ],
+        };
+        sources.concat() + include_str!("judges.rs")
+    }
+
+    /// What the programs need, installed if it is not there yet.
+    fn installed(self) -> PathBuf {
         let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
         let workspace = folders.find(|folder| folder.join("Cargo.lock").exists());
-        let folder = workspace.expect("a workspace has a Cargo.lock").join("target/judges");
+        let all = workspace.expect("a workspace has a Cargo.lock").join("target/judges");
+        let folder = all.join(self.name());
         fs::create_dir_all(&folder).expect("target/judges can be made");
-        let lock = File::create(folder.join("lock")).expect("target/judges can be written");
-        lock.lock().expect("target/judges/lock can be locked");
+        // Beside the folder, which an installation may clear.
+        let lock =
+            File::create(folder.with_extension("lock")).expect("target/judges can be written");
+        lock.lock().expect("a file in target/judges can be locked");
 
-        let stamp = folder.join("stamp");
-        let made_from = SOURCES.concat();
+        let stamp = folder.with_extension("stamp");
+        let made_from = self.made_from();
         if fs::read_to_string(&stamp).is_ok_and(|stamp| stamp == made_from) {
             return folder;
         }
         if stamp.exists() {
             fs::remove_file(&stamp).expect("target/judges can be written");
         }
-        install_python(&folder.join("python"));
-        install_javascript(&folder.join("javascript"));
+        match self {
+            Self::Python => install_python(&folder),
+            Self::JavaScript => install_javascript(&folder),
+            Self::Go => install_go(&folder),
+            Self::Java => install_java(&folder),
+        }
         fs::write(&stamp, made_from).expect("target/judges can be written");
         folder
-    })
+    }
 }
 
 fn install_python(folder: &Path) {
@@ -206,19 +300,45 @@ fn install_python(folder: &Path) {
         "--disable-pip-version-check",
         "--requirement",
     ]);
-    install.arg(sources().join("python/requirements.txt"));
+    install.arg(Language::Python.sources().join("requirements.txt"));
     complete(install);
 }
 
 fn install_javascript(folder: &Path) {
-    fs::create_dir_all(folder).expect("target/judges can be written");
     for file in ["package.json", "package-lock.json"] {
-        fs::copy(sources().join("javascript").join(file), folder.join(file))
+        fs::copy(Language::JavaScript.sources().join(file), folder.join(file))
             .expect("target/judges can be written");
     }
     let mut install = std::process::Command::new("npm");
     install.args(["ci", "--silent", "--no-audit", "--no-fund"]).current_dir(folder);
     complete(install);
+}
+
+fn install_go(folder: &Path) {
+    let mut build = std::process::Command::new("go");
+    build.arg("build").args(GO_FLAGS).arg("-o").arg(folder.join("judge")).arg(".");
+    // Nothing from outside decides what is built.
+    build.current_dir(Language::Go.sources());
+    build.env("GOFLAGS", "").env("GOWORK", "off").env("GOTOOLCHAIN", "local");
+    complete(build);
+}
+
+fn install_java(folder: &Path) {
+    let (sources, jars) = (Language::Java.sources(), folder.join("jars"));
+    // None of an older version is left among them.
+    if jars.exists() {
+        fs::remove_dir_all(&jars).expect("target/judges can be written");
+    }
+    let mut resolve = std::process::Command::new("mvn");
+    resolve.args(["--quiet", "--batch-mode", "--file"]).arg(sources.join("pom.xml"));
+    resolve.arg("dependency:copy-dependencies");
+    resolve.arg(format!("-DoutputDirectory={}", jars.display()));
+    complete(resolve);
+    let mut compile = std::process::Command::new("javac");
+    compile.args(["-proc:none", "-nowarn", "-encoding", "UTF-8", "-cp"]).arg(jars.join("*"));
+    compile.arg("-d").arg(folder.join("classes"));
+    compile.args(["Main.java", "Judge.java", "Send.java"].map(|file| sources.join(file)));
+    complete(compile);
 }
 
 /// Runs a command to its end.

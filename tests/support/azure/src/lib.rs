@@ -16,6 +16,11 @@
 //!   settlement failed. Errors have all three fields.
 //! - The delivery tag is the lock token: 16 bytes, a GUID with its first three groups little-endian. In a request for a settlement the
 //!   token is a `uuid`, as it reads.
+//! - A session that is accepted is named in the attach reply in the form that was asked in: Go's describes the filter and wants it
+//!   described, Java's has it bare.
+//! - Go's takes the lock token of a deferred message from the delivery annotation `x-opt-lock-token`, Java's and Python's from beside
+//!   the message in the reply.
+//! - Go's ends a session while an attach on it still waits; a reply to that would end its connection.
 //! - A message without an id is given one; JavaScript's settles none without.
 //! - Over WebSocket Python's and JavaScript's ask for the subprotocol `AMQPWSB10`, others for `amqp`.
 //! - The administration clients speak HTTPS alone, even with `UseDevelopmentEmulator=true`, on the port of the endpoint.

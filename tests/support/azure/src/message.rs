@@ -92,7 +92,8 @@ pub(crate) struct Stamp {
     pub(crate) state: State,
     pub(crate) deliveries: u32,
     pub(crate) time_to_live: Option<u32>,
-    pub(crate) locked_until: Option<i64>,
+    /// The lock that it is handed out under, and until when.
+    pub(crate) lock: Option<(Uuid, i64)>,
 }
 
 /// Annotation `x-opt-message-state`.
@@ -467,12 +468,19 @@ impl Sent {
             Value::Uint(stamp.deliveries),
         ];
         Value::composite(HEADER.into(), header).encode(&mut out);
+        // A deferred message comes in a reply, without a delivery whose tag could be the token.
+        if let Some((token, _)) = stamp.lock
+            && stamp.state == State::Deferred
+        {
+            let token = Value::symbols([("x-opt-lock-token", Value::Uuid(token))]);
+            section(&mut out, DELIVERY_ANNOTATIONS, &token);
+        }
         let mut annotations = vec![
             (Value::symbol("x-opt-enqueued-time"), Value::Timestamp(stamp.enqueued)),
             (Value::symbol("x-opt-sequence-number"), Value::Long(stamp.sequence)),
             (Value::symbol("x-opt-message-state"), Value::Int(stamp.state as i32)),
         ];
-        if let Some(until) = stamp.locked_until {
+        if let Some((_, until)) = stamp.lock {
             annotations.push((Value::symbol("x-opt-locked-until"), Value::Timestamp(until)));
         }
         annotations.extend(self.annotations.iter().cloned());

@@ -34,6 +34,19 @@ async fn the_sdk_for_javascript_finds_nothing_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_sdk_for_go_finds_nothing_wrong() {
+    let Some(judge) = judges::go("judge") else { return };
+    let (bus, certificate) = bus().await;
+    print!("{}", judge.certificate(certificate.path()).run(&bus).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sdk_for_java_finds_nothing_wrong() {
+    let (bus, certificate) = bus().await;
+    print!("{}", judges::java("judge").certificate(certificate.path()).run(&bus).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn programs_send_settle_and_peek() {
     let (bus, _) = bus().await;
     let messages = r#"[{"body": "a", "subject": "s", "application_properties": {"type": "x"}}, {"body": "b"}, {"body": "c"},
