@@ -24,7 +24,7 @@ final class Main {
             .connectionString(connectionString.replace("UseDevelopmentEmulator=true;", ""))
             .customEndpointAddress("https://" + address)
             // The first error rather than the last of many.
-            .retryOptions(new AmqpRetryOptions().setMaxRetries(0).setTryTimeout(Duration.ofSeconds(10)));
+            .retryOptions(new AmqpRetryOptions().setMaxRetries(0).setTryTimeout(Duration.ofSeconds(20)));
     }
 
     /** A client whose key is not the namespace's. */
