@@ -291,9 +291,10 @@ async fn what_is_given_back_as_another_type_counts_as_that() {
     let typed = |event_type: &str| Message::new("{}").property("kind", event_type);
     bus.fill("orders", 10, |n| typed(["a", "b"][n % 2]));
     let sift = Sift::start().await;
-    let kind = sift.queue(&bus, "orders");
-    let a = kind.clone().with("eventTypeFrom", "header:kind").with("eventType", "a");
-    let filtered = kind.clone().with("filter", r#"properties.kind == "a""#);
+    let queue = sift.queue(&bus, "orders");
+    let kind = queue.clone().with("eventTypeFrom", "header:kind");
+    let a = kind.clone().with("eventType", "a");
+    let filtered = queue.with("filter", r#"properties.kind == "a""#);
     assert_eq!((a.count().await, filtered.count().await), (5, 5));
     let done = [("kind", Property::from("c"))];
     assert_eq!(bus.handle_with("orders", 4, Handling::Abandon, &done), 4);
