@@ -5,7 +5,7 @@ use std::time::Duration;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::Delivery;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
 use tokio::time::{Instant, sleep};
 
 use super::client::{Client, PATIENCE};
@@ -145,7 +145,7 @@ async fn produce_all(
     topic: &str,
     messages: impl IntoIterator<Item = Message>,
 ) -> Vec<Delivery> {
-    let mut waiting = Vec::new();
+    let (mut written, mut waiting) = (Vec::new(), Vec::new());
     for message in messages {
         let deadline = Instant::now() + PATIENCE;
         let delivery = loop {
@@ -160,18 +160,23 @@ async fn produce_all(
                 Err((error, _)) => panic!("a message cannot be written to {topic}: {error}"),
             }
         };
-        waiting.push(delivery);
+        if written.is_empty() {
+            // Until the producer has heard of a topic its messages wait apart, and may come after those that
+            // follow them.
+            written.push(delivered(topic, delivery).await);
+        } else {
+            waiting.push(delivery);
+        }
     }
-    let mut written = Vec::with_capacity(waiting.len());
     for delivery in waiting {
-        let answer = delivery.await.expect("the producer lives");
-        written.push(
-            answer.unwrap_or_else(|(error, _)| {
-                panic!("a message was not written to {topic}: {error}")
-            }),
-        );
+        written.push(delivered(topic, delivery).await);
     }
     written
+}
+
+async fn delivered(topic: &str, delivery: DeliveryFuture) -> Delivery {
+    let answer = delivery.await.expect("the producer lives");
+    answer.unwrap_or_else(|(error, _)| panic!("a message was not written to {topic}: {error}"))
 }
 
 fn is_passing(code: RDKafkaErrorCode) -> bool {
