@@ -241,6 +241,11 @@ impl Payers {
         }
     }
 
+    /// Whether nobody shares it.
+    pub fn is_empty(&self) -> bool {
+        lock(&self.0).is_empty()
+    }
+
     /// Whether somebody of this account shares it.
     pub fn include(&self, account: &Account) -> bool {
         lock(&self.0).iter().any(|(payer, _)| payer.is(account))

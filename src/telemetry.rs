@@ -63,20 +63,10 @@ pub const BUILD: &str = "keda_sift_build";
 pub const RPCS: [&str; 5] =
     ["GetMetrics", "GetMetricSpec", "IsActive", "StreamIsActive", "StreamMetricSpec"];
 
-/// How calls end that the scaler answers itself, or whose callers go away.
-const CODES: [Code; 9] = [
-    Code::Ok,
-    Code::Cancelled,
-    Code::InvalidArgument,
-    Code::NotFound,
-    Code::PermissionDenied,
-    Code::ResourceExhausted,
-    Code::FailedPrecondition,
-    Code::Unavailable,
-    Code::Unauthenticated,
-];
+/// How calls end besides in one of [`FAILURES`]: they are answered, or their callers go away.
+const ENDINGS: [Code; 2] = [Code::Ok, Code::Cancelled];
 
-/// How measurements fail.
+/// How measurements fail, and the calls that they are for.
 const FAILURES: [Code; 7] = [
     Code::InvalidArgument,
     Code::NotFound,
@@ -205,7 +195,7 @@ impl Metrics {
         registry.register_collector(Box::new(process::Process));
         for rpc in RPCS {
             drop(durations.get_or_create(&Rpc { rpc }));
-            for code in CODES {
+            for code in ENDINGS.into_iter().chain(FAILURES) {
                 drop(polls.get_or_create(&Ended { rpc, code: GrpcCode(code) }));
             }
         }

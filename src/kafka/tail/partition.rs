@@ -268,13 +268,15 @@ impl PartitionTail {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(Kept::new(self.position, selected)?),
         };
-        let known = kept.count(from);
-        let again_after = match (known.count, known.are_more) {
-            (0, true) => Some(LET_GO_AGAIN_AFTER),
-            (1.., _) if view.compacted => Some(COMPACTED_STALE_AFTER),
-            _ => None,
-        };
-        if view.compacted || known.are_more {
+        // Counting keys takes a look at each, so that is left to those of which some may be read again.
+        let may_read_again = view.compacted || kept.matches.has_let_go();
+        let known = may_read_again.then(|| kept.count(from));
+        if let Some(known) = known.filter(|known| view.compacted || known.are_more) {
+            let again_after = match (known.count, known.are_more) {
+                (0, true) => Some(LET_GO_AGAIN_AFTER),
+                (1.., _) if view.compacted => Some(COMPACTED_STALE_AFTER),
+                _ => None,
+            };
             let last = self.read_again.entry(slot).or_insert(view.asked);
             if !known.complete {
                 // Being read: beginning anew for each who asks meanwhile would never end.

@@ -47,7 +47,6 @@ pub(super) struct Selected {
     pub(super) selector: Selector,
     /// Those whose triggers have it, who pay for what it finds.
     pub(super) payers: Payers,
-    triggers: usize,
     /// The version that first had it.
     pub(super) since: SelectorVersion,
     /// Of how many records it could not be told whether they match.
@@ -105,10 +104,9 @@ impl Selectors {
                 None => self.insert(selector),
             };
             if let Some(selected) = self.get_mut(slot) {
-                if selected.triggers > 0 && !selected.payers.include(account) {
+                if !selected.payers.is_empty() && !selected.payers.include(account) {
                     joined.push(slot);
                 }
-                selected.triggers += 1;
                 selected.payers.join(account);
             }
             slots.push(slot);
@@ -126,8 +124,7 @@ impl Selectors {
             let Some(entry) = self.all.get_mut(slot.0 as usize) else { continue };
             let Some(selected) = entry else { continue };
             selected.payers.leave(account);
-            selected.triggers -= 1;
-            if selected.triggers == 0 {
+            if selected.payers.is_empty() {
                 self.slots.remove(&selected.selector);
                 *entry = None;
                 self.free.push(*slot);
@@ -148,7 +145,7 @@ impl Selectors {
         let (selector, since) = (selector.clone(), self.version.next());
         self.slots.insert(selector.clone(), slot);
         let payers = Payers::default();
-        let selected = Selected { selector, payers, triggers: 0, since, indeterminate: 0 };
+        let selected = Selected { selector, payers, since, indeterminate: 0 };
         self.all[slot.0 as usize] = Some(selected);
         slot
     }
