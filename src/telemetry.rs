@@ -43,6 +43,9 @@ pub const POLL_DURATION: &str = "keda_sift_poll_duration";
 /// is wrong.
 pub const TRIGGERS: &str = "keda_sift_triggers";
 
+/// Of those, the ones that count 0 though other messages wait, and for which nothing has ever matched, by `source`.
+pub const UNMATCHED: &str = "keda_sift_unmatched_triggers";
+
 /// Triggers found by warm-up, by `state`, which is one of [`WARM_UP_STATES`]. There is none without warm-up.
 pub const WARM_UP: &str = "keda_sift_warm_up_triggers";
 
@@ -106,6 +109,7 @@ pub struct Metrics {
     polls: Family<Ended, Counter>,
     durations: Family<Rpc, Histogram>,
     triggers: Family<Source, Gauge<u64, AtomicU64>>,
+    unmatched: Family<Source, Gauge<u64, AtomicU64>>,
     warm_up: Family<WarmUp, Gauge<u64, AtomicU64>>,
     measurement_failures: Family<Failed, Counter>,
     /// Held, and the limit.
@@ -164,12 +168,21 @@ impl Metrics {
             polls: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             triggers: Family::default(),
+            unmatched: Family::default(),
             warm_up: Family::default(),
             measurement_failures: Family::default(),
             memory: Default::default(),
         };
-        let Self { registry, polls, durations, triggers, warm_up, measurement_failures, memory } =
-            &mut metrics;
+        let Self {
+            registry,
+            polls,
+            durations,
+            triggers,
+            unmatched,
+            warm_up,
+            measurement_failures,
+            memory,
+        } = &mut metrics;
         registry.register(POLLS, "Calls that have ended", polls.clone());
         registry.register_with_unit(
             POLL_DURATION,
@@ -178,6 +191,11 @@ impl Metrics {
             durations.clone(),
         );
         registry.register(TRIGGERS, "Triggers that are kept", triggers.clone());
+        registry.register(
+            UNMATCHED,
+            "Triggers that count 0 though other messages wait",
+            unmatched.clone(),
+        );
         registry.register(WARM_UP, "Triggers found by warm-up", warm_up.clone());
         registry.register(
             MEASUREMENT_FAILURES,
@@ -217,6 +235,11 @@ impl Metrics {
     /// So many triggers of a source are kept now.
     pub fn triggers_kept(&self, source: &'static str, count: u64) {
         self.triggers.get_or_create(&Source { source }).set(count);
+    }
+
+    /// So many of them count 0 though other messages wait.
+    pub fn triggers_unmatched(&self, source: &'static str, count: u64) {
+        self.unmatched.get_or_create(&Source { source }).set(count);
     }
 
     /// How many triggers that warm-up has found are in each of [`WARM_UP_STATES`].

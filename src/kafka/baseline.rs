@@ -194,7 +194,7 @@ pub fn judge(bytes: &[u8], scratch: &mut Scratch, judge: &Judge, verdicts: &mut 
     let topic = Topic::from("baseline");
     each_record(bytes, scratch, |record| {
         let message = KafkaMessage::new(&topic, 0, *record);
-        judge.judge(&message, verdicts);
+        judge.judge(&message, None, verdicts);
         !verdicts.selected.is_empty()
     })
 }

@@ -28,13 +28,17 @@ use super::tail::{Indeterminate, Judging, Match};
 use super::wire::records::{Aborted, Batch, BatchError, Batches, Record, Scratch};
 use crate::ledger::Payers;
 use crate::lock::lock;
-use crate::selection::Verdicts;
+use crate::selection::{Position, Verdicts};
 
 /// How long a portion is judged before others have their turn.
 const TURN: Duration = Duration::from_millis(100);
 
 /// How many records are judged between two looks at the time.
 const LOOK_EVERY: usize = 16;
+
+/// How many records of a portion are noted, and which ones after those by their offsets.
+const NOTED_OF_A_PORTION: usize = 16;
+const NOTED_EVERY: Offset = 256;
 
 /// How many records are judged before what was found is handed in, and it is asked whether more is wanted.
 const HAND_IN_EVERY: usize = 4_096;
@@ -221,7 +225,11 @@ impl Bench {
     fn record(&mut self, walk: &Walk<'_>, record: &Record<'_>) -> Result<(), BatchError> {
         let Walk { reading, judging, .. } = walk;
         let message = KafkaMessage::new(reading.topic(), reading.partition(), *record);
-        judging.judge.judge(&message, &mut self.verdicts);
+        // Enough to tell what there is, and too few to cost anything.
+        let is_noted =
+            self.judged < NOTED_OF_A_PORTION || record.offset.is_multiple_of(NOTED_EVERY);
+        let position = Position { partition: reading.partition(), number: record.offset };
+        judging.judge.judge(&message, is_noted.then_some(position), &mut self.verdicts);
         message.check()?;
         if !self.verdicts.selected.is_empty() {
             let key = if judging.by_key { hash(record.key) } else { 0 };

@@ -27,7 +27,6 @@ use super::scaled::ScaledRef;
 use crate::coalescer::Tasks;
 
 const COMPONENT: &str = "keda-sift";
-const REASON: &str = "TriggerFailed";
 
 /// How long the same words are told once.
 const AGAIN: Duration = Duration::from_secs(600);
@@ -44,12 +43,29 @@ const REFUSED_WAIT: Duration = Duration::from_secs(600);
 /// Events that wait to be told.
 const WAITING: usize = 256;
 
+/// What is told of an object.
+pub struct Notice {
+    /// Of which kind it is.
+    pub reason: Reason,
+    /// One line.
+    pub words: String,
+}
+
+/// The kinds of what is told, by the names that an Event has for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// There is no count.
+    TriggerFailed,
+    /// The count is 0, and other messages wait.
+    NothingMatches,
+}
+
 /// Tells Events, or none.
 #[derive(Clone, Default)]
 pub struct Events(Option<Arc<Telling>>);
 
 struct Telling {
-    queue: mpsc::Sender<(ScaledRef, String)>,
+    queue: mpsc::Sender<(ScaledRef, Notice)>,
     tasks: Tasks,
 }
 
@@ -80,10 +96,10 @@ impl Events {
     }
 
     /// Warns of an object. Does not wait.
-    pub fn warn(&self, of: &ScaledRef, words: &str) {
+    pub fn warn(&self, of: &ScaledRef, notice: Notice) {
         if let Some(telling) = &self.0 {
             // A full queue leaves it to the next poll.
-            telling.queue.try_send((of.clone(), words.to_owned())).ok();
+            telling.queue.try_send((of.clone(), notice)).ok();
         }
     }
 
@@ -102,14 +118,14 @@ impl Drop for Telling {
     }
 }
 
-async fn tell_all(kubernetes: Kubernetes, mut queue: mpsc::Receiver<(ScaledRef, String)>) {
+async fn tell_all(kubernetes: Kubernetes, mut queue: mpsc::Receiver<(ScaledRef, Notice)>) {
     let mut told = Told::default();
-    while let Some((of, words)) = queue.recv().await {
-        let name = name(&of, &words);
+    while let Some((of, notice)) = queue.recv().await {
+        let name = name(&of, &notice.words);
         if !told.is_due(&name, &of, Instant::now()) {
             continue;
         }
-        match kubernetes.tell(&of, &name, &words).await {
+        match kubernetes.tell(&of, &name, &notice).await {
             Ok(()) => told.note(name, &of, Instant::now()),
             Err(error @ Error::Forbidden { .. }) => {
                 warn!(%error, "nothing is told there on ScaledJobs for a while");
@@ -141,13 +157,13 @@ impl Told {
 }
 
 impl Kubernetes {
-    async fn tell(&self, of: &ScaledRef, name: &str, words: &str) -> Result<(), Error> {
+    async fn tell(&self, of: &ScaledRef, name: &str, notice: &Notice) -> Result<(), Error> {
         let namespace = of.namespace.as_str();
         let right = |verb| Right { verb, resource: "events", component: "events" };
         let events: Api<Event> = Api::namespaced(self.client(right("create"))?, namespace);
         let about = Subject { kind: "Event", name, namespace };
         let now = Time(Timestamp::now());
-        let event = event(of, name, words, &now);
+        let event = event(of, name, notice, &now);
         // Waits for a right that is missing once; that it is there already is no failure.
         let params = PostParams::default();
         let create = async {
@@ -175,7 +191,7 @@ fn name(of: &ScaledRef, words: &str) -> String {
     format!("{name}.{digest}")
 }
 
-fn event(of: &ScaledRef, name: &str, words: &str, now: &Time) -> Event {
+fn event(of: &ScaledRef, name: &str, notice: &Notice, now: &Time) -> Event {
     Event {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
@@ -191,8 +207,8 @@ fn event(of: &ScaledRef, name: &str, words: &str, now: &Time) -> Event {
             ..ObjectReference::default()
         },
         type_: Some("Warning".to_owned()),
-        reason: Some(REASON.to_owned()),
-        message: Some(words.to_owned()),
+        reason: Some(format!("{:?}", notice.reason)),
+        message: Some(notice.words.clone()),
         source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: None }),
         count: Some(1),
         first_timestamp: Some(now.clone()),

@@ -24,7 +24,7 @@ mod watch;
 pub use authentication::{Authentication, Authentications};
 pub use client::{ConnectError, Kubernetes};
 pub use error::Error;
-pub use events::Events;
+pub use events::{Events, Notice, Reason};
 pub use names::{Name, NameError, ServiceAccount};
 pub use scaled::{Addresses, ExternalTrigger, Kind, Scaled, ScaledRef, Version};
 pub use service_accounts::AzureIdentity;

@@ -6,8 +6,10 @@ use std::sync::{Arc, RwLock};
 use tonic::Code;
 
 use super::proto::ScaledObjectRef;
-use super::status::{Error, words};
-use crate::kubernetes::{Authentication, Authentications, Events, Kubernetes, Name, ScaledRef};
+use super::status::{Error, fit, words};
+use crate::kubernetes::{
+    Authentication, Authentications, Events, Kubernetes, Name, Notice, Reason, ScaledRef,
+};
 use crate::trigger::Trigger;
 
 /// The cluster's part in answering KEDA; by default there is none.
@@ -63,13 +65,22 @@ impl Cluster {
         if matches!(error, Error::ShuttingDown | Error::Full { .. }) || error.is_progress() {
             return;
         }
+        self.warn(asked, Notice { reason: Reason::TriggerFailed, words: words(error) });
+    }
+
+    /// Tells on the object that other messages than the trigger's wait.
+    pub(super) fn tell_nothing_matches(&self, asked: &ScaledObjectRef, words: &str) {
+        self.warn(asked, Notice { reason: Reason::NothingMatches, words: fit(words) });
+    }
+
+    fn warn(&self, asked: &ScaledObjectRef, notice: Notice) {
         let Some(key) = Name::parse(&asked.namespace).ok().zip(Name::parse(&asked.name).ok())
         else {
             return;
         };
         let objects = self.objects.read().expect(UNPOISONED);
         if let Some(of) = objects.get(&key).and_then(|found| found.first()) {
-            self.events.warn(of, &words(error));
+            self.events.warn(of, notice);
         }
     }
 

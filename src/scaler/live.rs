@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::sources::{Follower, Measured, Purpose, Scope, Sources};
 use super::status::Error;
-use crate::{backlog::Backlog, ledger::Account, trigger::Trigger};
+use crate::{backlog::Backlog, ledger::Account, lock::lock, trigger::Trigger};
 
 /// How long `IsActive` may answer from what `GetMetrics` said. The two calls of one poll are 0.3 ms
 /// apart as a rule, and were seen 0.1 s apart where KEDA was short of time; two polls of a trigger are a
@@ -29,6 +29,25 @@ pub(crate) struct LiveTrigger {
     /// Made by the first measurement and not before, so that to ask for the spec does no I/O.
     follower: OnceLock<Follower>,
     said: Mutex<Option<Snapshot>>,
+    matches: Mutex<Matches>,
+}
+
+/// Whether anything has matched since the trigger is polled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Matches {
+    /// Nothing yet, nor was anything seen that could have.
+    None,
+    /// Nothing, though other messages wait; that was told.
+    OthersAlone,
+    Some,
+}
+
+/// Why a trigger counts 0.
+pub(crate) struct NothingMatches {
+    /// What waits instead, and what may be meant by its event types.
+    pub(crate) words: String,
+    /// Whether it is told for the first time.
+    pub(crate) is_new: bool,
 }
 
 /// What `GetMetrics` said last, for `IsActive` to agree with.
@@ -41,7 +60,13 @@ struct Snapshot {
 impl LiveTrigger {
     /// A trigger of whoever pays for what it makes the process hold.
     pub(crate) fn new(trigger: Trigger, account: Account) -> Self {
-        Self { trigger, account, follower: OnceLock::new(), said: Mutex::new(None) }
+        Self {
+            trigger,
+            account,
+            follower: OnceLock::new(),
+            said: Mutex::default(),
+            matches: Mutex::new(Matches::None),
+        }
     }
 
     pub(crate) fn trigger(&self) -> &Trigger {
@@ -61,7 +86,34 @@ impl LiveTrigger {
             .as_ref()
             .ok()
             .map(|measured| Snapshot { activity: measured.activity, at: Instant::now() });
-        Ok(measured?.metric)
+        let measured = measured?;
+        if measured.activity.count() > 0 {
+            *lock(&self.matches) = Matches::Some;
+        }
+        Ok(measured.metric)
+    }
+
+    /// Why it counted 0, where other messages than its own wait and none of its own has ever been seen: most
+    /// triggers whose types are no longer the topic's alone are at 0 at times, and all is well.
+    pub(crate) fn nothing_matches(&self) -> Option<NothingMatches> {
+        let mut matches = lock(&self.matches);
+        if *matches == Matches::Some {
+            return None;
+        }
+        let sight = self.follower.get()?.sight().filter(|sight| sight.messages() > 0)?;
+        let is_new = *matches != Matches::OthersAlone;
+        *matches = Matches::OthersAlone;
+        let mut words = format!("nothing matches among the messages looked at last: {sight}");
+        if let Some(hint) = self.trigger.source.selection().hint() {
+            words.push_str("; ");
+            words.push_str(&hint);
+        }
+        Some(NothingMatches { words, is_new })
+    }
+
+    /// Whether other messages wait, and none of its own has ever been seen.
+    pub(crate) fn has_others_alone(&self) -> bool {
+        *lock(&self.matches) == Matches::OthersAlone
     }
 
     /// Measures without saying anything of it, so that what a measurement needs is there when one is asked for.
@@ -103,6 +155,6 @@ impl LiveTrigger {
     }
 
     fn said(&self) -> MutexGuard<'_, Option<Snapshot>> {
-        self.said.lock().expect("nothing panics while it is held")
+        lock(&self.said)
     }
 }

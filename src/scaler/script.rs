@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::sources::{Measured, Purpose};
-use crate::{backlog::Backlog, kafka};
+use crate::{backlog::Backlog, kafka, selection::Sight};
 
 pub(crate) type Reply = Result<Backlog, kafka::Error>;
 
@@ -15,6 +15,7 @@ pub(crate) struct Script {
     reply: watch::Sender<Reply>,
     open: watch::Sender<bool>,
     asked: watch::Sender<Vec<Purpose>>,
+    sight: watch::Sender<Option<Sight>>,
 }
 
 impl Script {
@@ -24,11 +25,21 @@ impl Script {
             reply: watch::Sender::new(reply),
             open: watch::Sender::new(true),
             asked: watch::Sender::default(),
+            sight: watch::Sender::default(),
         })
     }
 
     pub(crate) fn say(&self, reply: Reply) {
         self.reply.send_modify(|said| *said = reply);
+    }
+
+    /// Has seen this of the messages.
+    pub(crate) fn show(&self, sight: Sight) {
+        self.sight.send_replace(Some(sight));
+    }
+
+    pub(crate) fn sight(&self) -> Option<Sight> {
+        self.sight.borrow().clone()
     }
 
     /// Keeps all answers back until [`Self::release`].

@@ -18,21 +18,23 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::IntervalStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Request, Response, Status};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::cluster::Cluster;
-use super::live::LiveTrigger;
+use super::live::{LiveTrigger, NothingMatches};
 use super::proto::external_scaler_server::ExternalScaler;
 use super::proto::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec,
     MetricValue, ScaledObjectRef,
 };
 use super::sources::Sources;
-use super::status::Error;
+use super::status::{Error, MAX_BYTES};
 use super::triggers::{Entry, Triggers};
 use crate::backlog::Backlog;
 use crate::ledger::Ledger;
+use crate::metadata::one_line;
 use crate::telemetry::{Metrics, PageFormat};
 use crate::trigger::Spec;
 
@@ -79,6 +81,12 @@ pub struct Stop {
     pub calls: CancellationToken,
 }
 
+/// The header of a reply that says why its value is 0; `grpcurl -v` shows it.
+const NOTE: &str = "keda-sift-note";
+
+/// Bytes of a name that the log shows.
+const SHOWN_BYTES: usize = 200;
+
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Scaler {
@@ -106,17 +114,21 @@ impl Scaler {
 
     /// What has been counted so far, and which triggers there are now.
     pub fn metrics_page(&self, format: PageFormat) -> String {
-        let mut kept = Sources::NAMES.map(|name| (name, 0));
+        let mut kept = Sources::NAMES.map(|name| (name, 0, 0));
         let mut unreadable = 0;
         self.triggers.for_each(|trigger| match trigger {
             Ok(live) => {
                 let name = Sources::name(&live.trigger().source);
-                kept.iter_mut().filter(|kept| kept.0 == name).for_each(|kept| kept.1 += 1);
+                for kept in kept.iter_mut().filter(|kept| kept.0 == name) {
+                    kept.1 += 1;
+                    kept.2 += u64::from(live.has_others_alone());
+                }
             }
             Err(_) => unreadable += 1,
         });
-        for (name, count) in kept {
+        for (name, count, unmatched) in kept {
             self.metrics.triggers_kept(name, count);
+            self.metrics.triggers_unmatched(name, unmatched);
         }
         self.metrics.triggers_kept("unreadable", unreadable);
         let ledger = self.triggers.ledger();
@@ -156,17 +168,31 @@ impl Scaler {
         GetMetricSpecResponse { metric_specs: vec![metric_spec(&spec)] }
     }
 
-    async fn metric(&self, asked: &ScaledObjectRef) -> Result<MetricValue, Error> {
+    /// The value, and why it is 0 where there is something to say.
+    async fn metric(
+        &self,
+        asked: &ScaledObjectRef,
+    ) -> Result<(MetricValue, Option<NothingMatches>), Error> {
         let _held = self.triggers.hold(asked)?;
         let entry = self.triggers.find(asked)?;
         let measured = self.in_time(&entry, asked, async |live, deadline| {
             let scope = entry.scope(live.trigger());
             let backlog = live.metric(&self.sources, deadline, scope).await?;
-            Ok(metric_value(&live.trigger().metric_name, backlog))
+            let is_none = backlog == Backlog::Exact(0);
+            let why = is_none.then(|| live.nothing_matches()).flatten();
+            Ok((metric_value(&live.trigger().metric_name, backlog), why))
         });
         let measured = measured.await;
-        if let Err(error) = &measured {
-            self.cluster.tell(asked, error);
+        match &measured {
+            Err(error) => self.cluster.tell(asked, error),
+            Ok((_, Some(NothingMatches { words, is_new: true }))) => {
+                let ScaledObjectRef { namespace, name, .. } = asked;
+                let shown = |name| one_line(name, SHOWN_BYTES);
+                let (namespace, name) = (shown(namespace), shown(name));
+                warn!(%namespace, %name, why = words, "a trigger counts 0 while other messages wait");
+                self.cluster.tell_nothing_matches(asked, words);
+            }
+            Ok(_) => {}
         }
         measured
     }
@@ -291,8 +317,12 @@ impl ExternalScaler for Scaler {
         request: Request<GetMetricsRequest>,
     ) -> Result<Response<GetMetricsResponse>, Status> {
         let asked = request.into_inner().scaled_object_ref.unwrap_or_default();
-        let value = self.metric(&asked).await?;
-        Ok(Response::new(GetMetricsResponse { metric_values: vec![value] }))
+        let (value, why) = self.metric(&asked).await?;
+        let mut response = Response::new(GetMetricsResponse { metric_values: vec![value] });
+        if let Some(why) = why.and_then(|why| ascii(&why.words)) {
+            response.metadata_mut().insert(NOTE, why);
+        }
+        Ok(response)
     }
 
     type StreamMetricSpecStream = Answers<GetMetricSpecResponse>;
@@ -332,6 +362,19 @@ fn metric_value(name: &str, backlog: Backlog) -> MetricValue {
         metric_value: int64(backlog.count()),
         metric_value_float: backlog.count() as f64,
     }
+}
+
+/// A text as a header can hold it: what is not ASCII is escaped.
+fn ascii(text: &str) -> Option<AsciiMetadataValue> {
+    let mut ascii = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            ' '..='~' => ascii.push(c),
+            c => ascii.extend(c.escape_unicode()),
+        }
+    }
+    ascii.truncate(MAX_BYTES);
+    ascii.try_into().ok()
 }
 
 fn int64(count: u64) -> i64 {

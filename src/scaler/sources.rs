@@ -12,6 +12,7 @@ use super::status::Error;
 pub(crate) use crate::backlog::{Measured, Purpose, Scope};
 use crate::kafka::{self, Kafka};
 use crate::ledger::Account;
+use crate::selection::Sight;
 use crate::service_bus::{self, ServiceBus};
 use crate::trigger::Source;
 #[cfg(test)]
@@ -109,6 +110,16 @@ impl Follower {
             Self::ServiceBus(follower) => Ok(follower.measure(deadline, scope).await?),
             #[cfg(test)]
             Self::Scripted(script) => Ok(script.measure(purpose).await?),
+        }
+    }
+
+    /// What was seen of late of the messages that wait; `None` where every message counts, or none is looked at.
+    pub(crate) fn sight(&self) -> Option<Sight> {
+        match self {
+            Self::Kafka(poller) => poller.sight(),
+            Self::ServiceBus(follower) => follower.sight(),
+            #[cfg(test)]
+            Self::Scripted(script) => script.sight(),
         }
     }
 }

@@ -180,7 +180,7 @@ pub(crate) fn words(error: &Error) -> String {
 }
 
 /// Blanks for line breaks and other control characters, and cut where it is too long.
-fn fit(text: &str) -> String {
+pub(super) fn fit(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control());
     let mut line = String::with_capacity(text.len().min(MAX_BYTES));
     for word in words.filter(|word| !word.is_empty()) {

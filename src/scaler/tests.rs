@@ -15,6 +15,8 @@ use super::{ExternalScalerServer, Options, Scaler, Sources, Stop, status};
 use crate::backlog::{Backlog, Purpose};
 use crate::kafka;
 use crate::ledger::DEFAULT_LIMIT;
+use crate::selection::{EventTypes, Judge, Position, Sample, Selection, Slot, Verdicts};
+use crate::telemetry::PageFormat;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const FORGET_AFTER: Duration = Duration::from_secs(900);
@@ -54,6 +56,26 @@ impl Keda {
         let reply = self.client.clone().get_metrics(asked).await?;
         let [value] = <[_; 1]>::try_from(reply.into_inner().metric_values).unwrap();
         Ok(value)
+    }
+
+    /// What the reply says of its 0.
+    async fn note(&self, trigger: &ScaledObjectRef) -> Option<String> {
+        let asked = GetMetricsRequest {
+            scaled_object_ref: Some(trigger.clone()),
+            metric_name: "s0-whatever".to_owned(),
+        };
+        let reply = self.client.clone().get_metrics(asked).await.unwrap();
+        let note = reply.metadata().get("keda-sift-note")?;
+        Some(note.to_str().unwrap().to_owned())
+    }
+
+    /// How many triggers of Kafka the page says are at 0 for want of messages of theirs.
+    fn unmatched(&self) -> String {
+        let page = self.scaler.metrics_page(PageFormat::Prometheus);
+        let line = page
+            .lines()
+            .find(|line| line.starts_with(r#"keda_sift_unmatched_triggers{source="kafka"}"#));
+        line.unwrap().rsplit(' ').next().unwrap().to_owned()
     }
 
     async fn is_active(&self, trigger: &ScaledObjectRef) -> Result<bool, Status> {
@@ -342,6 +364,41 @@ async fn streams_end_when_the_server_drains() {
     keda.stop.streams.cancel();
     assert_eq!(active.message().await.unwrap_err().code(), Code::Unavailable);
     assert_eq!(spec.message().await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_0_says_what_waits_instead_until_something_has_matched() {
+    let script = Script::saying(exactly(0));
+    let keda = Keda::asking(&script);
+    let trigger = trigger_with(&[("eventType", r"image\..*,naïve")]);
+    assert_eq!(keda.note(&trigger).await, None, "nothing waits");
+    assert_eq!(keda.unmatched(), "0");
+
+    let types = EventTypes::parse("any").unwrap();
+    let selection = Selection { types: Some(types), ..Selection::default() };
+    let parts = selection.parts();
+    let judge = Judge::new(parts.iter().map(|part| (Slot(0), part.clone())));
+    for (number, of) in (0..).zip(["größe", "größe", "image.uploaded"]) {
+        let position = Some(Position { partition: 0, number });
+        judge.judge(&Sample::default().header("ce_type", of), position, &mut Verdicts::default());
+    }
+    script.show(judge.sight(&parts[0], |_| true).unwrap());
+    let note = keda.note(&trigger).await.expect("others wait");
+    assert_eq!(
+        note,
+        r#"nothing matches among the messages looked at last: 2 "gr\u{f6}\u{df}e", 1 "image.uploaded"; "#
+            .to_owned()
+            + r#"eventType "image\\..*" is taken letter for letter, not as a pattern; "#
+            + "all types that begin with order. are order.*"
+    );
+    assert_eq!(keda.note(&trigger).await, Some(note), "as long as it is so");
+    assert_eq!(keda.unmatched(), "1");
+
+    script.say(exactly(1));
+    assert_eq!(keda.note(&trigger).await, None);
+    script.say(exactly(0));
+    assert_eq!(keda.note(&trigger).await, None, "its types are right, and none is there now");
+    assert_eq!(keda.unmatched(), "0");
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,8 +32,8 @@ use crate::trigger::{Invalid, Spec, Trigger};
 /// one KEDA is known to run.
 pub(crate) const LIMIT: usize = 100_000;
 
-/// Bytes of a trigger besides its metadata.
-const TRIGGER_BYTES: usize = 1_024;
+/// Bytes of a trigger besides its metadata, and of what is seen beside it where nothing matches.
+const TRIGGER_BYTES: usize = 5_120;
 
 /// How many times the size of its metadata a trigger takes once it is decoded.
 const DECODED: usize = 2;
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_a_new_trigger_is_refused_and_a_known_one_is_not() {
-        let triggers = Triggers::new(Ledger::new(1_000_000_000));
+        let triggers = Triggers::new(Ledger::new(10_000_000_000));
         for n in 0..LIMIT {
             triggers.find(&trigger(&n.to_string())).unwrap();
         }

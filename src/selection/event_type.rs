@@ -20,6 +20,9 @@ use super::judge::Record;
 use super::reason::Reason;
 use crate::metadata::quoted;
 
+/// What stands in regular expressions and in SQL's patterns, and hardly in types.
+const PATTERN: [char; 12] = ['\\', '^', '$', '|', '(', ')', '[', ']', '{', '}', '?', '%'];
+
 /// Types of the longest list: each is counted on its own.
 const MAX_ENTRIES: usize = 1_000;
 
@@ -160,6 +163,19 @@ impl EventTypes {
     /// The beginnings, sorted; an empty one stands for any type.
     pub(super) fn prefixes(&self) -> &[Arc<str>] {
         &self.prefixes
+    }
+
+    /// What an entry may have been meant as that reads like a pattern: a type may have such characters, so it
+    /// is taken as one.
+    pub(super) fn hint(&self) -> Option<String> {
+        let names = self.names.iter().map(|name| (name, ""));
+        let mut entries = names.chain(self.prefixes.iter().map(|prefix| (prefix, "*")));
+        let (entry, star) = entries.find(|(entry, _)| entry.contains(PATTERN))?;
+        let entry = quoted(&format!("{entry}{star}"));
+        Some(format!(
+            "eventType {entry} is taken letter for letter, not as a pattern; all types that begin \
+             with order. are order.*"
+        ))
     }
 
     /// Whether a message of this type counts.

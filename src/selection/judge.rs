@@ -5,6 +5,7 @@
 //! types beside it match.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use super::body::Body;
 use super::event_type::{EventTypeFrom, EventTypes, Types};
@@ -12,6 +13,8 @@ use super::filter::Filter;
 use super::message::Message;
 use super::part::Part;
 use super::reason::Reason;
+use super::sight::{Latest, Position, Sight};
+use crate::lock::lock;
 
 /// The place that the caller keeps what a part selects; the number is the caller's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,7 +26,12 @@ pub struct Judge {
     /// The slots of the parts that every message belongs to.
     all: Vec<Slot>,
     groups: Vec<Group>,
+    /// What was seen of late, by [`view`].
+    seen: HashMap<Part, Seen>,
 }
+
+/// Shared with the judges that come after.
+type Seen = Arc<Mutex<Latest>>;
 
 /// What was found of one message. A buffer that is used again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,6 +62,8 @@ struct Group {
     filtered: Vec<Filtered>,
     /// Whether any filter asks for the event type, or has types beside it.
     filters_ask: bool,
+    /// The types that messages have there; absent where only filters want any.
+    seen: Option<Seen>,
 }
 
 /// A filter and the types that must match besides, of which one may be missing.
@@ -62,32 +72,64 @@ struct Filtered {
     slot: Slot,
     types: Option<EventTypes>,
     filter: Option<Filter>,
+    seen: Seen,
 }
 
 impl Judge {
     /// A judge for these parts. Parts that share a slot are judged each on their own, so a message in
     /// two of them gets the slot twice.
     pub fn new(parts: impl IntoIterator<Item = (Slot, Part)>) -> Self {
+        Judge::default().for_others(parts)
+    }
+
+    /// A judge for other parts, which knows what was seen for those that stay.
+    pub fn for_others(&self, parts: impl IntoIterator<Item = (Slot, Part)>) -> Self {
         let mut judge = Judge::default();
         for (slot, part) in parts {
+            let Some(view) = view(&part) else {
+                judge.all.push(slot);
+                continue;
+            };
+            let seen = || self.seen.get(&view).map(Arc::clone).unwrap_or_default();
+            let seen = Arc::clone(judge.seen.entry(view.clone()).or_insert_with(seen));
             match part {
-                Part::All => judge.all.push(slot),
-                Part::Type { from, name } => judge.group(from).add_name(&name, slot),
-                Part::Prefix { from, prefix } => judge.group(from).add_prefix(&prefix, slot),
+                Part::All => {}
+                Part::Type { from, name } => judge.group(from).seeing(seen).add_name(&name, slot),
+                Part::Prefix { from, prefix } => {
+                    judge.group(from).seeing(seen).add_prefix(&prefix, slot);
+                }
                 Part::Filtered { from, types, filter } => {
-                    judge.group(from).add_filter(Filtered { slot, types, filter: Some(filter) });
+                    let filter = Some(filter);
+                    judge.group(from).add_filter(Filtered { slot, types, filter, seen });
                 }
                 Part::AnyOf { from, types } => {
-                    let types = Some(types);
-                    judge.group(from).add_filter(Filtered { slot, types, filter: None });
+                    let (types, filter) = (Some(types), None);
+                    judge.group(from).add_filter(Filtered { slot, types, filter, seen });
                 }
             }
         }
         judge
     }
 
-    /// Judges one message for all parts; what `verdicts` held before is dropped.
-    pub fn judge(&self, message: &impl Message, verdicts: &mut Verdicts) {
+    /// What was seen of the latest messages for a part: of those that are meant, and were judged with a
+    /// position. `None` for a part that every message belongs to.
+    pub fn sight(&self, part: &Part, is_meant: impl Fn(Position) -> bool) -> Option<Sight> {
+        Some(lock(self.seen.get(&view(part)?)?).sight(is_meant))
+    }
+
+    /// Forgets what was seen of messages that are not meant.
+    pub fn forget(&self, is_meant: impl Fn(Position) -> bool) {
+        self.seen.values().for_each(|seen| lock(seen).retain(&is_meant));
+    }
+
+    /// Judges one message for all parts; what `verdicts` held before is dropped. With its position it is
+    /// noted besides, for [`Judge::sight`].
+    pub fn judge(
+        &self,
+        message: &impl Message,
+        position: Option<Position>,
+        verdicts: &mut Verdicts,
+    ) {
         verdicts.selected.clear();
         verdicts.indeterminate.clear();
         verdicts.selected.extend_from_slice(&self.all);
@@ -96,7 +138,7 @@ impl Judge {
         }
         let record = Record::new(message);
         for group in &self.groups {
-            group.judge(&record, verdicts);
+            group.judge(&record, position, verdicts);
         }
     }
 
@@ -107,6 +149,17 @@ impl Judge {
             self.groups.len() - 1
         });
         &mut self.groups[index]
+    }
+}
+
+/// Under which part it is kept what was seen for one: for types, under any type in the same place.
+fn view(part: &Part) -> Option<Part> {
+    match part {
+        Part::All => None,
+        Part::Type { from, .. } | Part::Prefix { from, .. } => {
+            Some(Part::Prefix { from: from.clone(), prefix: "".into() })
+        }
+        Part::Filtered { .. } | Part::AnyOf { .. } => Some(part.clone()),
     }
 }
 
@@ -126,7 +179,14 @@ impl Group {
             typed: Vec::new(),
             filtered: Vec::new(),
             filters_ask: false,
+            seen: None,
         }
+    }
+
+    /// Notes the types there.
+    fn seeing(&mut self, seen: Seen) -> &mut Self {
+        self.seen = Some(seen);
+        self
     }
 
     fn add_name(&mut self, name: &str, slot: Slot) {
@@ -143,14 +203,16 @@ impl Group {
     }
 
     fn add_filter(&mut self, filtered: Filtered) {
-        self.filters_ask |= filtered.types.is_some()
-            || filtered.filter.as_ref().is_some_and(Filter::asks_event_type);
+        self.filters_ask |= filtered.asks_type();
         self.filtered.push(filtered);
     }
 
-    fn judge(&self, record: &Record<'_>, verdicts: &mut Verdicts) {
+    fn judge(&self, record: &Record<'_>, position: Option<Position>, verdicts: &mut Verdicts) {
         let asked = self.filters_ask || !self.typed.is_empty();
         let types = if asked { self.from.read(record) } else { Err(Reason::NoEventType) };
+        if let (Some(position), Some(seen)) = (position, &self.seen) {
+            lock(seen).note(position, first(&types).map(Some));
+        }
         match &types {
             Ok(types) => {
                 for event_type in types.as_slice() {
@@ -163,7 +225,12 @@ impl Group {
             }
         }
         for filtered in &self.filtered {
-            match filtered.judge(record, &types) {
+            let judged = filtered.judge(record, &types);
+            if let Some(position) = position {
+                let of_type = |_| filtered.asks_type().then(|| first(&types)).transpose();
+                lock(&filtered.seen).note(position, judged.and_then(of_type));
+            }
+            match judged {
                 Ok(true) => verdicts.selected.push(filtered.slot),
                 Ok(false) => {}
                 Err(reason) => verdicts.indeterminate.push((filtered.slot, reason)),
@@ -180,7 +247,17 @@ impl Group {
     }
 }
 
+/// The first type of a message, by which it is noted.
+fn first<'t>(types: &'t Result<Types<'_>, Reason>) -> Result<&'t str, Reason> {
+    let types = types.as_ref().map_err(|reason| *reason)?;
+    Ok(types.as_slice().first().map_or("", |event_type| event_type))
+}
+
 impl Filtered {
+    fn asks_type(&self) -> bool {
+        self.types.is_some() || self.filter.as_ref().is_some_and(Filter::asks_event_type)
+    }
+
     /// Whether the message is in this part.
     ///
     /// # Errors
@@ -234,7 +311,7 @@ mod tests {
         });
         let mut verdicts =
             Verdicts { selected: vec![Slot(99)], indeterminate: vec![(Slot(99), Reason::NoKey)] };
-        Judge::new(parts).judge(message, &mut verdicts);
+        Judge::new(parts).judge(message, None, &mut verdicts);
         let mut selected: Vec<u32> = verdicts.selected.iter().map(|slot| slot.0).collect();
         selected.sort_unstable();
         (selected, verdicts.indeterminate.iter().map(|(slot, _)| slot.0).collect())
@@ -324,11 +401,46 @@ mod tests {
             let parts = selection(types, from, filter).parts();
             let mut verdicts = Verdicts::default();
             let judge = Judge::new(parts.into_iter().map(|part| (Slot(0), part)));
-            judge.judge(&message, &mut verdicts);
+            judge.judge(&message, None, &mut verdicts);
             let told: Vec<Reason> =
                 verdicts.indeterminate.iter().map(|(_, reason)| *reason).collect();
             assert_eq!(told, [expected], "{types} {from} {filter}: {message:?}");
         }
+    }
+
+    #[test]
+    fn what_was_seen_is_told_for_each_part_and_outlives_its_judge() {
+        let parts = |selections: &[Selection]| -> Vec<(Slot, Part)> {
+            selections.iter().flat_map(Selection::parts).map(|part| (Slot(0), part)).collect()
+        };
+        let (by_header, by_filter) = (selection("other", "", ""), selection("", "", "body.n > 1"));
+        let by_both = selection("made", "", "body.n > 1");
+        let judge = Judge::new(parts(&[by_header.clone(), by_filter.clone(), by_both.clone()]));
+        let mut verdicts = Verdicts::default();
+        let messages = [
+            Sample::default().header("ce_type", "made").body(r#"{"n":1}"#),
+            Sample::default().header("ce_type", "made").body("{}"),
+            Sample::default().body(r#"{"n":1}"#),
+        ];
+        for (number, message) in (0..).zip(&messages) {
+            judge.judge(message, Some(Position { partition: 0, number }), &mut verdicts);
+        }
+        judge.judge(&messages[0], None, &mut verdicts);
+        let judge = judge.for_others(parts(&[selection("*", "", ""), by_filter.clone(), by_both]));
+        let told = |selection: &Selection| {
+            let sight = judge.sight(&selection.parts()[0], |_| true)?;
+            Some(sight.to_string())
+        };
+        let untyped = "1 that cannot be judged (it has no event type where CloudEvents keeps it)";
+        let no_field = "1 that cannot be judged (the body has nothing at the path)";
+        assert_eq!(told(&by_header), Some(format!(r#"2 "made", {untyped}"#)));
+        assert_eq!(told(&by_filter), Some(format!("2 for which the filter is false, {no_field}")));
+        let both = selection("made", "", "body.n > 1");
+        assert_eq!(told(&both), Some(format!(r#"1 "made", {untyped}, {no_field}"#)));
+        assert_eq!(told(&selection("", "", "")), None);
+        assert_eq!(told(&selection("", "", "size > 1")), None, "nobody has wanted it");
+        judge.forget(|at| at.number > 1);
+        assert_eq!(told(&by_header), Some(untyped.to_owned()));
     }
 
     fn any_message() -> impl Strategy<Value = Sample> {

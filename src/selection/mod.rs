@@ -18,6 +18,7 @@ mod judge;
 mod message;
 mod part;
 mod reason;
+mod sight;
 
 pub use body::BodyPath;
 pub(crate) use event_type::utf8;
@@ -29,3 +30,4 @@ pub(crate) use message::tests::Sample;
 pub use message::{Message, Variable};
 pub use part::{Part, Selection};
 pub use reason::Reason;
+pub use sight::{Position, Sight};

@@ -86,6 +86,12 @@ impl Selection {
         self.types.is_none() && self.filter.is_none()
     }
 
+    /// What its types may have been meant as, where they can also be something else than types: for a user who
+    /// sees that nothing matches.
+    pub fn hint(&self) -> Option<String> {
+        self.types.as_ref().and_then(EventTypes::hint)
+    }
+
     /// The parts of this selection. No message is in two of them, so its backlog is their sum.
     pub fn parts(&self) -> Vec<Part> {
         match (&self.types, &self.filter) {

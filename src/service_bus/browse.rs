@@ -32,7 +32,7 @@ use std::sync::{Arc, Weak};
 use super::amqp::{Peeked, Place, State};
 use super::trigger::CountBy;
 use crate::backlog::Backlog;
-use crate::selection::{Judge, Part, Reason, Slot, Verdicts};
+use crate::selection::{Judge, Part, Position, Reason, Sight, Slot, Verdicts};
 
 /// Messages that one peek asks for at most; Service Bus gives fewer where it pleases.
 pub(super) const MOST: u32 = 1_000;
@@ -236,13 +236,15 @@ impl Browse {
     /// Takes the reply to a look.
     pub(super) fn checked(&mut self, check: Check, reply: &[Peeked<'_>]) -> Checked {
         match check {
-            Check::First(_) => {
+            Check::First(of) => {
                 let first = reply.first().map(|first| first.place);
                 if let Some(first) = first.filter(|first| !self.is_known_ground(*first)) {
                     self.odd.insert(partition(first.sequence), first);
                     self.forget();
                     return Checked::NewQueue;
                 }
+                let waits = first.map_or(u64::MAX, |first| first.sequence);
+                self.judge.forget(|at| at.partition != i32::from(of) || at.number >= waits);
                 Checked::Done
             }
             Check::Range { first, last } => {
@@ -329,6 +331,11 @@ impl Browse {
         })
     }
 
+    /// What was seen of late for one that is wanted, of which some may be gone; `None` where every message counts.
+    pub(super) fn sight(&self, want: &Want) -> Option<Sight> {
+        self.judge.sight(want.parts.first()?, |_| true)
+    }
+
     /// Messages judged in this round.
     pub(super) fn judged(&self) -> u64 {
         self.round.judged
@@ -359,6 +366,7 @@ impl Browse {
         self.scheduled.clear();
         self.partitions = BTreeSet::from([0]);
         self.round.unread = VecDeque::from([0]);
+        self.judge.forget(|_| false);
         for watched in &mut self.watched {
             watched.forget();
         }
@@ -403,8 +411,8 @@ impl Browse {
         }
         if changed {
             let slots = (0..).map(Slot);
-            self.judge =
-                Judge::new(slots.zip(self.watched.iter().map(|watched| watched.part.clone())));
+            let parts = self.watched.iter().map(|watched| watched.part.clone());
+            self.judge = self.judge.for_others(slots.zip(parts));
         }
     }
 
@@ -458,7 +466,9 @@ impl Browse {
         if state != State::Active || expires <= self.round.now {
             return;
         }
-        self.judge.judge(peeked, &mut self.verdicts);
+        let partition = i32::from(partition(sequence));
+        let position = Position { partition, number: sequence };
+        self.judge.judge(peeked, Some(position), &mut self.verdicts);
         for (slot, reason) in &self.verdicts.indeterminate {
             let watched = &mut self.watched[slot.0 as usize];
             if watched.is_new(from, sequence) {
@@ -481,7 +491,7 @@ impl Browse {
         for peeked in reply {
             let Place { sequence, enqueued, state } = peeked.place;
             if state == State::Active && known.contains(&sequence) {
-                self.judge.judge(peeked, &mut self.verdicts);
+                self.judge.judge(peeked, None, &mut self.verdicts);
                 let slots = self.verdicts.selected.iter();
                 selected.extend(slots.map(|slot| ((sequence, *slot), enqueued)));
             }

@@ -14,6 +14,7 @@ use super::peek::Peeker;
 use super::trigger::{CountBy, CountFrom, ServiceBusTrigger};
 use crate::backlog::{Backlog, Measured, Scope};
 use crate::lock::lock;
+use crate::selection::Sight;
 
 /// A trigger that is followed.
 pub struct Follower(Result<Followed, Error>);
@@ -58,6 +59,16 @@ impl Follower {
         let followed = self.0.as_ref().map_err(Clone::clone)?;
         let backlog = followed.count(deadline, scope.enough).await?;
         Ok(Measured { metric: backlog, activity: backlog })
+    }
+}
+
+impl Follower {
+    /// What was seen of late of the messages; `None` where every message counts, or none is peeked.
+    pub fn sight(&self) -> Option<Sight> {
+        let (Way::Peek(peeked) | Way::Either(peeked)) = &self.0.as_ref().ok()?.way else {
+            return None;
+        };
+        peeked.peeker.sight(&lock(&peeked.want))
     }
 }
 

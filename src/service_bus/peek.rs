@@ -26,6 +26,7 @@ use super::gate::{Gate, QUIET, Quiet};
 use crate::backlog::Backlog;
 use crate::coalescer::{Coalescer, ENDED, Tasks};
 use crate::lock::lock;
+use crate::selection::Sight;
 
 /// Requests that may be under way on one link.
 const WINDOW: usize = 16;
@@ -126,6 +127,11 @@ impl Peeker {
             Ok(counted) => counted,
             Err(_) => looking.so_far(want, deadline),
         }
+    }
+
+    /// What was seen of late for one that wants something; `None` while there is a measurement.
+    pub(super) fn sight(&self, want: &Want) -> Option<Sight> {
+        lock(&self.looking.known).as_ref()?.sight(want)
     }
 
     /// As many measurements as it takes.

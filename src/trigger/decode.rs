@@ -9,6 +9,7 @@ use crate::backlog::Backlog;
 use crate::kafka::{self, KafkaTrigger};
 use crate::kubernetes::Name;
 use crate::metadata::{Invalid, Reader};
+use crate::selection::Selection;
 use crate::service_bus::{self, ServiceBusTrigger};
 
 /// The metric of a trigger whose metadata cannot be read. KEDA passes over a trigger without one in
@@ -46,6 +47,16 @@ pub enum Source {
     Kafka(Arc<KafkaTrigger>),
     /// In queues or subscriptions of Azure Service Bus.
     ServiceBus(Arc<ServiceBusTrigger>),
+}
+
+impl Source {
+    /// Which of them count.
+    pub(crate) fn selection(&self) -> &Selection {
+        match self {
+            Self::Kafka(trigger) => &trigger.selection,
+            Self::ServiceBus(trigger) => &trigger.selection,
+        }
+    }
 }
 
 /// The sources that there are.

@@ -1,12 +1,13 @@
 //! Events: the errors of a trigger where `kubectl describe scaledjob` shows them, in the words that KEDA gets.
 
 use k8s_openapi::api::core::v1::Event;
+use keda_sift::scaler::proto::ScaledObjectRef;
 use kube::Api;
 use kubernetes_api::ApiServer;
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::operator::{ADDRESS, Operator, ScaledJob};
-use crate::support::{Settings, Sift, Trigger};
+use crate::support::{Broker, Message, Settings, Sift, Trigger};
 
 const WRONG: &[(&str, &str)] =
     &[("source", "kafka"), ("bootstrapServers", "127.0.0.1:9"), ("topic", "uploads")];
@@ -70,6 +71,38 @@ async fn a_trigger_that_cannot_be_read_is_told_on_its_scaled_job_once() {
         described.contains("TriggerFailed") && described.contains("consumerGroup: is missing"),
         "{described}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn what_waits_where_nothing_matches_is_told() {
+    let (api, broker) = (ApiServer::shared().await, Broker::start());
+    let namespace = api.namespace("media").await;
+    broker.topic("uploads").create().await;
+    broker.produce("uploads", Message::of_type("image.uploaded")).await;
+    let rows = [
+        ("source", "kafka"),
+        ("bootstrapServers", broker.bootstrap()),
+        ("consumerGroup", "thumbnails"),
+        ("topic", "uploads"),
+        ("offsetResetPolicy", "earliest"),
+        ("eventType", r"image\..*"),
+    ];
+    api.apply(&ScaledJob::new(&namespace, "thumbnails", &rows).yaml()).await;
+    let operator = Operator::granting(api, &["warm-up", "events"]).await;
+    let sift = Sift::with(operator.watching(&[&namespace])).await;
+    sift.until_ready().await;
+    let asked = ScaledObjectRef {
+        name: "thumbnails".to_owned(),
+        namespace: namespace.to_string(),
+        scaler_metadata: rows.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+    };
+    let trigger = sift.asking(asked);
+    let first = trigger.note().await.expect("another message waits");
+    let [event] = &until_told(api, &namespace).await[..] else { panic!("more than one Event") };
+    assert_eq!(event.reason.as_deref(), Some("NothingMatches"));
+    assert_eq!(event.message.as_deref(), Some(first.as_str()));
+    assert!(first.contains("1 \"image.uploaded\"; eventType"), "{first}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -112,6 +112,76 @@ async fn every_place_of_a_type_counts_and_a_message_without_one_does_not() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_0_says_what_waits_instead() {
+    const TOPIC: &str = "selection-others";
+    let broker = Broker::shared();
+    broker.topic(TOPIC).partitions(2).create().await;
+    let of_types = |types: &[&str]| {
+        let each = types.iter().zip(0..).map(|(of, n)| Message::of_type(of).partition(n % 2));
+        each.collect::<Vec<_>>()
+    };
+    let sift = Sift::start().await;
+    let trigger = sift.trigger(broker.bootstrap(), TOPIC, TOPIC).with("eventType", "image.*");
+    assert_eq!(trigger.note().await, None, "nothing waits");
+    broker.produce_all(TOPIC, of_types(&["paid", "paid", "made", "paid"])).await;
+    let untyped = Message::new().body(r#"{"type":"image.uploaded"}"#).partition(0);
+    broker.produce_all(TOPIC, [untyped]).await;
+    assert_eq!(
+        trigger.note().await.as_deref(),
+        Some(
+            "nothing matches among the messages looked at last: 3 \"paid\", 1 \"made\", \
+             1 that cannot be judged (it has no event type where CloudEvents keeps it)"
+        )
+    );
+    let by_filter = trigger.clone().without("eventType").with("filter", "body.type == 'other'");
+    assert_eq!(
+        by_filter.note().await.as_deref(),
+        Some(
+            "nothing matches among the messages looked at last: 1 for which the filter is false, \
+             4 that cannot be judged (the body has nothing at the path)"
+        ),
+        "a selection that comes later is told of what was there before"
+    );
+    broker.commit(TOPIC, TOPIC, [(0, 3), (1, 1)]).await;
+    assert_eq!(
+        trigger.note().await.as_deref(),
+        Some("nothing matches among the messages looked at last: 1 \"paid\""),
+        "what others have been done with does not wait"
+    );
+    broker.commit(TOPIC, TOPIC, [(0, 3), (1, 2)]).await;
+    assert_eq!(trigger.note().await, None, "nothing waits");
+    broker.produce_all(TOPIC, of_types(&["paid"])).await;
+    assert!(trigger.note().await.is_some(), "another one does");
+    broker.produce_all(TOPIC, of_types(&["image.uploaded"])).await;
+    assert_eq!(trigger.count().await, 1);
+    broker.commit(TOPIC, TOPIC, [(0, 5), (1, 2)]).await;
+    broker.produce_all(TOPIC, of_types(&["paid"])).await;
+    assert_eq!(trigger.note().await, None, "its type is right");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_instead_is_logged_once() {
+    const TOPIC: &str = "selection-logged";
+    let broker = Broker::shared();
+    broker.topic(TOPIC).create().await;
+    broker.produce(TOPIC, Message::of_type("<b>\nERROR")).await;
+    let mut program = block_in_place(|| Program::serving::<&str>(&[]));
+    let trigger = Sift::at(program.grpc).await.trigger(broker.bootstrap(), TOPIC, TOPIC);
+    for name in ["one", "two", "one", "three"] {
+        let trigger = trigger.clone().named(name).with("eventType", "wanted");
+        assert!(trigger.note().await.is_some());
+    }
+    let mut told = || {
+        let line = program.logged("a trigger counts 0 while other messages wait");
+        let [name, why] = ["name", "why"].map(|key| line[key].as_str().unwrap_or_default());
+        assert!(why.ends_with(r#": 1 "<b>\nERROR""#), "{line}");
+        name.to_owned()
+    };
+    // The third is told after a second of the first would be.
+    assert_eq!(block_in_place(|| [told(), told(), told()]), ["one", "two", "three"]);
+}
+
 /// One message of each kind that someone reported, in one topic, and the keys that count it alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_producers_really_write_is_counted() {

@@ -126,6 +126,29 @@ async fn a_selection_counts_its_own() {
     assert_eq!(trigger.count().await, 0, "both must hold");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_0_says_what_waits_instead() {
+    let bus = ServiceBus::start().await;
+    bus.queue("orders").create();
+    let sift = Sift::start().await;
+    let trigger = sift.queue(&bus, "orders").with("eventType", r"order\..*");
+    assert_eq!(trigger.note().await, None, "nothing waits");
+    for event_type in ["order.paid", "order.paid", "order.made"] {
+        bus.send("orders", of_type(event_type));
+    }
+    bus.send("orders", Message::new(""));
+    let note = trigger.note().await.expect("others wait");
+    assert!(
+        note.starts_with(
+            "nothing matches among the messages looked at last: 2 \"order.paid\", 1 \"order.made\", \
+             1 that cannot be judged (it has no event type where CloudEvents keeps it); eventType"
+        ) && note.ends_with("all types that begin with order. are order.*"),
+        "{note}"
+    );
+    assert_eq!(bus.receive("orders", 4), 4);
+    assert_eq!(trigger.note().await, None, "they are gone");
+}
+
 /// One message of each kind that someone reported, in one queue, and the keys that count it alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_senders_really_write_is_counted() {

@@ -290,14 +290,28 @@ impl Trigger {
 
     /// What `GetMetrics` says.
     pub async fn metric(&self) -> Result<MetricValue, Status> {
+        Ok(self.reply().await?.0)
+    }
+
+    /// Why the value is 0, as the reply's header says; `None` where it says nothing.
+    pub async fn note(&self) -> Option<String> {
+        let (metric, note) = self.reply().await.expect("a value");
+        assert_eq!(metric.metric_value, 0, "{note:?}");
+        note
+    }
+
+    async fn reply(&self) -> Result<(MetricValue, Option<String>), Status> {
         let mut client = self.sift.client.clone();
         let request = GetMetricsRequest {
             scaled_object_ref: Some(self.reference()),
             metric_name: String::new(),
         };
-        let mut values = client.get_metrics(request).await?.into_inner().metric_values;
+        let reply = client.get_metrics(request).await?;
+        let note = reply.metadata().get("keda-sift-note");
+        let note = note.map(|note| note.to_str().expect("it is ASCII").to_owned());
+        let mut values = reply.into_inner().metric_values;
         assert_eq!(values.len(), 1, "one trigger, one value: {values:?}");
-        Ok(values.remove(0))
+        Ok((values.remove(0), note))
     }
 
     /// The value that `GetMetrics` says.

@@ -43,6 +43,7 @@ use crate::backlog::{Measured, Purpose, Scope};
 use crate::ledger::{Account, Charge, Use};
 use crate::lock::lock;
 use crate::metadata::one_line;
+use crate::selection::Sight;
 
 /// How long the error of one question waits for that of the other, which comes first in an answer: the
 /// same cause is to read the same each time.
@@ -151,6 +152,14 @@ impl TriggerPoller {
             }
         }
         measured
+    }
+
+    /// What was seen of late among the records that waited for the latest measurement; `None` where every
+    /// record counts, or none is read.
+    pub fn sight(&self) -> Option<Sight> {
+        let hold = self.hold();
+        let subscriptions = hold.0.as_ref()?.subscriptions.values();
+        subscriptions.filter_map(|on| on.tail.sight(on.id)).reduce(Sight::plus)
     }
 
     async fn measure_on(

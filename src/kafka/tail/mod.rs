@@ -49,7 +49,7 @@ use super::names::{Offset, Partition, Topic};
 use super::reader::{ReadTicket, Reading};
 use crate::ledger::Account;
 use crate::lock::lock;
-use crate::selection::{Judge, Reason, Slot};
+use crate::selection::{Reason, Sight, Slot};
 
 /// A record that a compacted topic once held may be gone; matches in one are read again when they
 /// were last read longer ago than this.
@@ -242,6 +242,7 @@ impl TopicTail {
         if state.shape.is_some_and(|known| known.id != view.shape.id) {
             // The topic was deleted and made again: nothing that was read is true of it.
             state.partitions.clear();
+            state.selectors.forget_seen();
         }
         state.shape = Some(view.shape);
         let (mut judged, mut behind) = (0, 0);
@@ -301,6 +302,17 @@ impl TopicTail {
             }
         }
         Some((keys.len() as u64, are_more))
+    }
+
+    /// What was seen of late among the records that wait for a trigger, as of its last look; `None` where every
+    /// record counts for it.
+    pub(super) fn sight(&self, subscriber: SubscriberId) -> Option<Sight> {
+        let state = self.lock();
+        let Subscriber { slots, needs, .. } = state.subscribers.get(&subscriber)?;
+        // Its slots differ in the types that they want, and see the same.
+        state.selectors.sight(*slots.first()?, |at| {
+            needs.get(at.partition).is_some_and(|from| at.number >= *from)
+        })
     }
 
     /// What the tail's next batch is judged with.
@@ -555,7 +567,8 @@ impl State {
         }
         *backfill = Backfill::Running(stretch);
         let ticket = ReadTicket::new(Arc::clone(topic_tail), partition, epoch);
-        Some(Reading::backfill(ticket, id, from, Judge::new(parts), selectors.by_key()))
+        let judge = selectors.judge_of(parts);
+        Some(Reading::backfill(ticket, id, from, judge, selectors.by_key()))
     }
 }
 

@@ -188,7 +188,7 @@ impl World {
         let reached = from + records.len() as Offset;
         for (offset, (kind, key)) in (from..).zip(records) {
             let sample = Sample::default().header("ce_type", kind.to_string());
-            judging.judge.judge(&sample, &mut verdicts);
+            judging.judge.judge(&sample, None, &mut verdicts);
             let key = if judging.by_key { KeyHash::from(key) + 1 } else { 0 };
             found.extend(verdicts.selected.iter().map(|slot| (*slot, offset, key)));
         }

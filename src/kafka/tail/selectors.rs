@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::kafka::names::{Offset, Partition, Topic};
 use crate::ledger::{Account, Payers};
-use crate::selection::{Judge, Part, Reason, Slot};
+use crate::selection::{Judge, Part, Position, Reason, Sight, Slot};
 
 /// What is selected on a topic, by one trigger or many, and counted on its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -88,6 +88,21 @@ impl Selectors {
         Judging { judge: Arc::clone(&self.judge), by_key: self.by_key, version: self.version }
     }
 
+    /// What was seen of late for what a slot holds, of the records that are meant.
+    pub(super) fn sight(&self, slot: Slot, is_meant: impl Fn(Position) -> bool) -> Option<Sight> {
+        self.judge.sight(&self.get(slot)?.selector.part, is_meant)
+    }
+
+    /// What a stretch is judged with that only these parts miss.
+    pub(super) fn judge_of(&self, parts: Vec<(Slot, Part)>) -> Judge {
+        self.judge.for_others(parts)
+    }
+
+    /// Forgets all that was seen, as the topic is another one.
+    pub(super) fn forget_seen(&self) {
+        self.judge.forget(|_| false);
+    }
+
     /// Adds what one more trigger selects; gives its slots, and those of them that others have already, for whom
     /// this account pays too from now on.
     pub(super) fn add(
@@ -158,7 +173,7 @@ impl Selectors {
         };
         self.by_key = selected().any(|(_, selected)| selected.by_key());
         let parts = selected().map(|(slot, selected)| (slot, selected.selector.part.clone()));
-        self.judge = Arc::new(Judge::new(parts));
+        self.judge = Arc::new(self.judge.for_others(parts));
         self.version = self.version.next();
     }
 }

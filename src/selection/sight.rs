@@ -1,0 +1,233 @@
+//! What the latest messages were, so that it can be told why none of them matches.
+//!
+//! A [`Judge`](super::Judge) notes, for each place of the event type and for each filter, the types of some of the
+//! messages that it judges, and why others could not be judged. So many are kept, and so many types told
+//! apart, that it takes 4 KiB at most; of bodies nothing is kept.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+
+use super::reason::Reason;
+use crate::metadata::quoted;
+
+/// How many messages are remembered.
+const MESSAGES: usize = 128;
+
+/// How many types and reasons are told apart; what else there is counts as others.
+const KINDS: usize = 16;
+
+/// Bytes that are kept of a type.
+const TYPE_BYTES: usize = 64;
+
+/// How many types are told.
+const TOLD: usize = 10;
+
+/// Where a message lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset, or sequence number.
+    pub number: u64,
+}
+
+/// What was seen of the latest messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sight {
+    kinds: HashMap<Kind, u64>,
+    others: u64,
+}
+
+/// What a message is, as far as a selection sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Kind {
+    /// Of this type, of which it may be the beginning.
+    Type(Box<str>),
+    /// Seen by a filter that asks for no type.
+    Untyped,
+    /// It cannot be judged.
+    Indeterminate(Reason),
+}
+
+/// The latest messages.
+#[derive(Debug, Default)]
+pub(super) struct Latest {
+    messages: VecDeque<(Position, Option<u8>)>,
+    /// By number, each with how many of the messages are of it.
+    kinds: Vec<(Kind, u32)>,
+}
+
+impl Latest {
+    /// Takes one more, with its type where that matters, or why it cannot be judged; lets go of the earliest.
+    pub(super) fn note(&mut self, at: Position, found: Result<Option<&str>, Reason>) {
+        let kind = match found {
+            Ok(event_type) => event_type.map_or(Kind::Untyped, Kind::of_type),
+            Err(reason) => Kind::Indeterminate(reason),
+        };
+        if self.messages.len() >= MESSAGES
+            && let Some((_, Some(gone))) = self.messages.pop_front()
+        {
+            self.kinds[usize::from(gone)].1 -= 1;
+        }
+        let known = self.kinds.iter().position(|known| known.0 == kind);
+        let free = || self.kinds.iter().position(|known| known.1 == 0);
+        let number = match known.or_else(free) {
+            Some(number) => Some(number),
+            None if self.kinds.len() < KINDS => {
+                self.kinds.push((Kind::Untyped, 0));
+                Some(self.kinds.len() - 1)
+            }
+            None => None,
+        };
+        if let Some(number) = number {
+            let of = self.kinds[number].1;
+            self.kinds[number] = (kind, of + 1);
+        }
+        self.messages.push_back((at, number.map(|number| number as u8)));
+    }
+
+    /// What was seen of those that are meant.
+    pub(super) fn sight(&self, is_meant: impl Fn(Position) -> bool) -> Sight {
+        let mut sight = Sight::default();
+        for (_, kind) in self.messages.iter().filter(|(at, _)| is_meant(*at)) {
+            match kind {
+                Some(number) => {
+                    let kind = self.kinds[usize::from(*number)].0.clone();
+                    *sight.kinds.entry(kind).or_default() += 1;
+                }
+                None => sight.others += 1,
+            }
+        }
+        sight
+    }
+
+    /// Forgets those that are not meant.
+    pub(super) fn retain(&mut self, is_meant: impl Fn(Position) -> bool) {
+        let Latest { messages, kinds } = self;
+        messages.retain(|(at, kind)| {
+            let stays = is_meant(*at);
+            if let (false, Some(number)) = (stays, kind) {
+                kinds[usize::from(*number)].1 -= 1;
+            }
+            stays
+        });
+    }
+}
+
+impl Kind {
+    fn of_type(event_type: &str) -> Kind {
+        Kind::Type(event_type[..event_type.floor_char_boundary(TYPE_BYTES)].into())
+    }
+}
+
+impl Sight {
+    /// How many messages were looked at.
+    pub fn messages(&self) -> u64 {
+        self.kinds.values().sum::<u64>() + self.others
+    }
+
+    /// With what was seen elsewhere.
+    #[must_use]
+    pub fn plus(mut self, other: Sight) -> Sight {
+        for (kind, count) in other.kinds {
+            *self.kinds.entry(kind).or_default() += count;
+        }
+        self.others += other.others;
+        self
+    }
+}
+
+/// How many of which types, the most first, and how many could not be judged, by reason: part of a sentence.
+impl fmt::Display for Sight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut types, mut reasons) = (Vec::new(), Vec::new());
+        let mut others = self.others;
+        for (kind, count) in &self.kinds {
+            match kind {
+                Kind::Type(name) => types.push((*count, quoted(name))),
+                Kind::Untyped => types.push((*count, "for which the filter is false".to_owned())),
+                Kind::Indeterminate(reason) => reasons.push((*count, reason)),
+            }
+        }
+        types.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
+        reasons.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(other.1)));
+        others += types.iter().skip(TOLD).map(|(count, _)| count).sum::<u64>();
+        types.truncate(TOLD);
+        let mut parts: Vec<String> =
+            types.iter().map(|(count, name)| format!("{count} {name}")).collect();
+        if others > 0 {
+            parts.push(format!("{others} of other types"));
+        }
+        for (count, reason) in reasons {
+            parts.push(format!("{count} that cannot be judged ({reason})"));
+        }
+        f.write_str(&parts.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(number: u64) -> Position {
+        Position { partition: 0, number }
+    }
+
+    #[test]
+    fn the_commonest_types_are_told_first() {
+        let mut latest = Latest::default();
+        for number in 0..6 {
+            let event_type = if number % 3 == 0 { "order.made" } else { "order.paid" };
+            latest.note(at(number), Ok(Some(event_type)));
+        }
+        latest.note(at(6), Ok(None));
+        latest.note(at(7), Err(Reason::NoHeader));
+        let sight = latest.sight(|_| true);
+        assert_eq!(sight.messages(), 8);
+        assert_eq!(
+            sight.to_string(),
+            r#"4 "order.paid", 2 "order.made", 1 for which the filter is false, 1 that cannot be judged (it has no such header)"#
+        );
+        assert_eq!(latest.sight(|at| at.number >= 6).messages(), 2);
+        latest.retain(|at| at.number >= 6);
+        assert_eq!(latest.sight(|_| true).messages(), 2);
+    }
+
+    #[test]
+    fn what_anybody_may_call_a_type_stays_short_and_on_one_line() {
+        let mut latest = Latest::default();
+        for number in 0..40 {
+            let name = format!("{number}\n<script>{}", "🦀".repeat(5_000));
+            latest.note(at(number), Ok(Some(&name)));
+        }
+        let told = latest.sight(|_| true).to_string();
+        assert!(told.len() < 900 && !told.contains('\n'), "{told}");
+        assert!(told.ends_with("30 of other types"), "{told}");
+    }
+
+    proptest! {
+        /// However many types come: the latest are remembered, each counted once, in bounded room.
+        #[test]
+        fn the_latest_are_remembered(numbers in proptest::collection::vec(0_u32..40, 0..400)) {
+            let mut latest = Latest::default();
+            for (place, number) in (0..).zip(&numbers) {
+                latest.note(at(place), Ok(Some(&number.to_string())));
+            }
+            let sight = latest.sight(|_| true);
+            prop_assert_eq!(sight.messages(), numbers.len().min(MESSAGES) as u64);
+            prop_assert!(latest.kinds.len() <= KINDS);
+            let last = &numbers[numbers.len().saturating_sub(MESSAGES)..];
+            for (kind, count) in &sight.kinds {
+                let Kind::Type(name) = kind else { panic!("all have one") };
+                let of = last.iter().filter(|number| number.to_string() == **name).count();
+                prop_assert!(*count <= of as u64);
+            }
+            // Where few types come, each is counted.
+            if numbers.iter().all(|number| *number < KINDS as u32) {
+                prop_assert_eq!(sight.others, 0);
+            }
+        }
+    }
+}
