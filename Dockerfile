@@ -9,6 +9,8 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo/config.toml .cargo/
 COPY tests/support/azure/Cargo.toml tests/support/azure/
+COPY tests/support/basics/Cargo.toml tests/support/basics/
+COPY tests/support/harness/Cargo.toml tests/support/harness/
 COPY tests/support/kubernetes/Cargo.toml tests/support/kubernetes/
 COPY scripts/image scripts/
 RUN scripts/image dependencies

@@ -12,12 +12,12 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use sift_harness::{Broker, Message, Sift};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::Instant;
 
 use super::poll::{millis, poll, scaler};
 use super::report::{Goal, Report, median, quantile};
-use super::support::{Broker, Message, Sift};
 
 const TOPICS: usize = 1_000;
 const FLOODED: usize = 64;

@@ -23,12 +23,12 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use sift_harness::Broker;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::memory::Server;
 use super::report::{Goal, Report, figure, median};
-use super::support::Broker;
 
 const PARTITIONS: i32 = 4;
 const ROUNDS: usize = 5;

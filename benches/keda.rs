@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
+use sift_harness::{Broker, Message, Sift};
 use tokio::task::spawn_blocking;
 
 use super::report::{Goal, Report, median};
-use super::support::{Broker, Message, Sift};
 
 const ROUNDS: usize = 5;
 const POLLS: usize = 200;

@@ -15,9 +15,6 @@ mod poll;
 mod report;
 mod rpc;
 mod service_bus_poll;
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use report::Report;
 
 fn main() {

@@ -13,12 +13,12 @@ use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
 use keda_sift::scaler::{self, Scaler, Stop};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use sift_harness::{Broker, Message, Settings, Sift};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tonic::Request;
 
 use super::report::{Goal, Report, median};
-use super::support::{Broker, Message, Settings, Sift};
 
 const ROUNDS: usize = 5;
 const POLLS: usize = 200;

@@ -10,6 +10,7 @@ use keda_sift::scaler::proto::external_scaler_server::{ExternalScaler, ExternalS
 use keda_sift::scaler::proto::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, ScaledObjectRef,
 };
+use sift_harness::{Broker, Commit, Message};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tonic::transport::server::TcpIncoming;
@@ -18,7 +19,6 @@ use tonic::{Request, Response, Status};
 
 use super::memory::Server;
 use super::report::{Goal, Report, figure, median, quantile, resident};
-use super::support::{Broker, Commit, Message};
 
 const TRIGGERS: usize = 10_000;
 const TOPICS: usize = 100;

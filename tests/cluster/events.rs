@@ -4,10 +4,9 @@ use k8s_openapi::api::core::v1::Event;
 use keda_sift::scaler::proto::ScaledObjectRef;
 use kube::Api;
 use kubernetes_api::ApiServer;
-use tokio::time::{Duration, Instant, sleep};
+use sift_harness::{Broker, Message, Settings, Sift, Trigger, until};
 
 use crate::operator::{ADDRESS, Operator, ScaledJob};
-use crate::support::{Broker, Message, Settings, Sift, Trigger};
 
 const WRONG: &[(&str, &str)] =
     &[("source", "kafka"), ("bootstrapServers", "127.0.0.1:9"), ("topic", "uploads")];
@@ -18,15 +17,13 @@ async fn events(api: &ApiServer, namespace: &str) -> Vec<Event> {
 }
 
 async fn until_told(api: &ApiServer, namespace: &str) -> Vec<Event> {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    loop {
-        let events = events(api, namespace).await;
-        if !events.is_empty() {
-            return events;
-        }
-        assert!(Instant::now() < deadline, "nothing is told");
-        sleep(Duration::from_millis(50)).await;
-    }
+    let mut told = Vec::new();
+    until("something is told", async || {
+        told = events(api, namespace).await;
+        !told.is_empty()
+    })
+    .await;
+    told
 }
 
 fn wrong(sift: &Sift, namespace: &str) -> Trigger {
@@ -122,13 +119,12 @@ async fn without_the_right_nothing_is_told_and_all_else_goes_on() {
             .forbidden()
             .len()
     };
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while refused() == 0 {
+    until("it tries to tell", async || {
         let (_, words) = wrong(&sift, &namespace).error().await;
         assert!(words.starts_with("consumerGroup: is missing"), "{words}");
-        assert!(Instant::now() < deadline, "it does not try to tell");
-        sleep(Duration::from_millis(50)).await;
-    }
+        refused() > 0
+    })
+    .await;
     assert!(events(api, &namespace).await.is_empty());
 }
 

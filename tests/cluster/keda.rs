@@ -10,11 +10,11 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use kubernetes_api::ApiServer;
 use serde_json::{Value, json};
+use sift_harness::program::Program;
+use sift_harness::{Authority, Broker, Message, Sift};
 use tokio::time::{Instant, sleep};
 
 use crate::operator::{ScaledJob, all};
-use crate::support::program::Program;
-use crate::support::{Authority, Broker, Message, Sift};
 
 /// Between two polls. KEDA counts running Jobs in a cache, which must have heard of those that the poll before has created.
 const INTERVAL: Duration = Duration::from_secs(3);

@@ -3,9 +3,6 @@
 //!
 //! `make test-cluster` runs these; they need Go, which builds the API server once, and KEDA's definitions.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod events;
 mod examples;
 mod keda;

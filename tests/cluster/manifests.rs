@@ -12,11 +12,11 @@ use std::sync::LazyLock;
 
 use kubernetes_api::{ApiServer, tools};
 use serde_json::{Value, json};
+use sift_harness::{Broker, Message, Sift};
 use tempfile::TempDir;
 use tonic::Code;
 
 use crate::operator::{ADDRESS, Operator, ScaledJob};
-use crate::support::{Broker, Message, Sift};
 
 const INSTALLING: &str = include_str!("../../docs/installing.md");
 const CHART_README: &str = include_str!("../../charts/keda-sift/README.md");

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use keda_sift::kubernetes::{Addresses, Kubernetes, Name, Watch};
 use kubernetes_api::{ApiServer, ServiceAccount};
 use serde_json::{Value, json};
-
-use crate::support::Settings;
+use sift_harness::Settings;
 
 /// How triggers name the scaler.
 pub(crate) const ADDRESS: &str = "keda-sift.keda-sift.svc.cluster.local:9090";

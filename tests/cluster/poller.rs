@@ -1,4 +1,4 @@
-//! KEDA's side of a poll, by KEDA's own client: the program of `tests/support/poller`, what it is told and what it learns.
+//! KEDA's side of a poll, by KEDA's own client: the program of `tests/cluster/poller`, what it is told and what it learns.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
@@ -11,9 +11,8 @@ use std::time::Duration;
 use keda_sift::scaler::proto::ScaledObjectRef;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sift_harness::free_port;
 use tempfile::TempDir;
-
-use crate::support::free_port;
 
 /// Small files, and nothing in them of the machine that built them.
 const FLAGS: [&str; 4] = ["-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags=-s -w"];
@@ -124,7 +123,7 @@ fn program() -> &'static Path {
         let mut go = Command::new("go");
         go.arg("build").args(FLAGS).arg("-o").arg(&path).arg(".");
         // Nothing from outside decides what is built.
-        go.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/poller"));
+        go.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/poller"));
         go.env("GOFLAGS", "").env("GOWORK", "off");
         match go.output() {
             Ok(output) if output.status.success() => path,

@@ -4,20 +4,12 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::time::Duration;
 
+use sift_harness::program::keda_sift;
+use sift_harness::{PATIENCE, holds_within};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
-
-use crate::support::program::{self, keda_sift};
-
-/// How long a test waits for what should take seconds, before it fails.
-pub(crate) const PATIENCE: Duration = program::PATIENCE;
-
-/// How often what is awaited is looked at.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// How much of a log a failure shows.
 const LINES_SHOWN: usize = 40;
@@ -65,13 +57,12 @@ impl Replica {
 
     /// Waits until it is ready, or no longer is.
     pub(crate) async fn until_ready(&mut self, ready: bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.is_ready().await != ready {
+        let is_so = holds_within(PATIENCE, async || {
             let ended = self.child.try_wait().expect("a child can be waited for");
             assert!(ended.is_none(), "{ended:?}\n{}", self.log());
-            assert!(Instant::now() < deadline, "never ready: {ready}\n{}", self.log());
-            sleep(LOOK).await;
-        }
+            self.is_ready().await == ready
+        });
+        assert!(is_so.await, "never ready: {ready}\n{}", self.log());
     }
 
     /// Tells it to end, as a kubelet does.
@@ -82,14 +73,13 @@ impl Replica {
 
     /// Waits for its end: its exit code.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
-                return status.code();
-            }
-            assert!(Instant::now() < deadline, "never ended\n{}", self.log());
-            sleep(LOOK).await;
-        }
+        let mut status = None;
+        let has_ended = holds_within(PATIENCE, async || {
+            status = self.child.try_wait().expect("a child can be waited for");
+            status.is_some()
+        });
+        assert!(has_ended.await, "never ended\n{}", self.log());
+        status?.code()
     }
 
     /// A figure of its memory in bytes: `VmRSS` is what of it is in RAM, `VmHWM` the most that ever was.

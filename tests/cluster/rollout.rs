@@ -11,15 +11,15 @@ use azure_stand_ins::{Message as Queued, ServiceBus};
 use keda_sift::scaler::proto::ScaledObjectRef;
 use kubernetes_api::ApiServer;
 use serde_json::json;
+use sift_harness::{Broker, Message, PATIENCE, free_port, holds_within};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::operator::{ADDRESS, Operator, ScaledJob, all};
 use crate::poller::{Poll, Poller};
-use crate::replica::{PATIENCE, Replica};
-use crate::support::{Broker, Message, free_port};
+use crate::replica::Replica;
 
 /// How long a cluster goes on sending calls to a Pod that has been told to end.
 const BEHIND: Duration = Duration::from_secs(1);
@@ -252,27 +252,20 @@ fn ip(address: SocketAddr) -> Ipv4Addr {
 /// Waits until so many more polls of all triggers have come.
 async fn until_polled(poller: &Poller, work: &Work) {
     let wanted = poller.len() + ENOUGH * work.triggers.len();
-    let deadline = Instant::now() + PATIENCE;
-    while poller.len() < wanted {
-        assert!(Instant::now() < deadline, "no polls come: {:?}", poller.polls().last());
-        sleep(Duration::from_millis(20)).await;
-    }
+    let have_come = holds_within(PATIENCE, async || poller.len() >= wanted);
+    assert!(have_come.await, "no polls come: {:?}", poller.polls().last());
 }
 
 /// Waits until every replica has answered since then.
 async fn until_each_answers(poller: &Poller, pods: &[Replica]) {
     let since = poller.len();
-    let deadline = Instant::now() + PATIENCE;
     let all: BTreeSet<_> = pods.iter().map(|pod| pod.grpc.to_string()).collect();
-    loop {
-        let answered: BTreeSet<_> =
-            poller.polls()[since..].iter().map(|poll| poll.metrics.clone()).collect();
-        if all.is_subset(&answered) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "only {answered:?} of {all:?} answer");
-        sleep(Duration::from_millis(50)).await;
-    }
+    let mut answered = BTreeSet::new();
+    let all_answer = holds_within(PATIENCE, async || {
+        answered = poller.polls()[since..].iter().map(|poll| poll.metrics.clone()).collect();
+        all.is_subset(&answered)
+    });
+    assert!(all_answer.await, "only {answered:?} of {all:?} answer");
 }
 
 #[tokio::test(flavor = "multi_thread")]

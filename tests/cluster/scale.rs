@@ -11,11 +11,11 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kubernetes_api::{ApiServer, ServiceAccount};
 use serde_json::{Value, json};
+use sift_harness::{Broker, Message, PATIENCE, free_port, holds_within};
 use tokio::time::{Instant, sleep};
 
 use crate::operator::{ADDRESS, Operator};
-use crate::replica::{PATIENCE, Replica};
-use crate::support::{Broker, Message, free_port};
+use crate::replica::Replica;
 
 const NAMESPACES: usize = 100;
 
@@ -200,16 +200,8 @@ async fn kept(replica: &Replica) -> f64 {
 }
 
 async fn until_kept(replica: &Replica, triggers: usize) {
-    let deadline = Instant::now() + PATIENCE;
-    while kept(replica).await != triggers as f64 {
-        assert!(
-            Instant::now() < deadline,
-            "{} triggers, not {triggers}\n{}",
-            kept(replica).await,
-            replica.log()
-        );
-        sleep(Duration::from_millis(50)).await;
-    }
+    let keeps = holds_within(PATIENCE, async || kept(replica).await == triggers as f64).await;
+    assert!(keeps, "{} triggers, not {triggers}\n{}", kept(replica).await, replica.log());
 }
 
 /// What it has in RAM between bursts: the allocator gives back what one took within a second or two.

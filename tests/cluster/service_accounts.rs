@@ -5,12 +5,12 @@ use std::time::Duration;
 use azure_stand_ins::Rights;
 use kubernetes_api::ApiServer;
 use serde_json::json;
+use sift_harness::cloud::{CLIENT, Cloud, OTHER, TENANT};
+use sift_harness::{Settings, Sift, Trigger};
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
 use crate::operator::Operator;
-use crate::support::cloud::{CLIENT, Cloud, OTHER, TENANT};
-use crate::support::{Settings, Sift, Trigger};
 
 const CLIENT_ID: &str = "azure.workload.identity/client-id";
 const TENANT_ID: &str = "azure.workload.identity/tenant-id";

@@ -3,11 +3,11 @@
 use azure_stand_ins::{Message, Rights, ServiceBus};
 use kubernetes_api::ApiServer;
 use serde_json::{Value, json};
+use sift_harness::cloud::{CLIENT, Cloud, OTHER};
+use sift_harness::{Settings, Sift, Trigger};
 use tonic::Code;
 
 use crate::operator::{Operator, ScaledJob};
-use crate::support::cloud::{CLIENT, Cloud, OTHER};
-use crate::support::{Settings, Sift, Trigger};
 
 const COMPONENT: &str = "trigger-authentications";
 

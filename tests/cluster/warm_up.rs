@@ -7,14 +7,13 @@ use azure_stand_ins::{Message as Queued, ServiceBus};
 use keda_sift::scaler::proto::ScaledObjectRef;
 use kubernetes_api::{ApiServer, Definitions};
 use serde_json::json;
+use sift_harness::{
+    Broker, LIST_OFFSETS, Message, PATIENCE, Proxy, Replies, Settings, Sift, Trigger, free_port,
+    until,
+};
 use tokio::time::{Instant, sleep};
 
 use crate::operator::{ADDRESS, Operator, ScaledJob, all};
-use crate::support::{
-    Broker, LIST_OFFSETS, Message, Proxy, Replies, Settings, Sift, Trigger, free_port,
-};
-
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long an API server is away.
 const AWAY: Duration = Duration::from_secs(60);
@@ -42,14 +41,6 @@ fn polled(sift: &Sift, namespace: &str, name: &str, rows: &[(&str, &str)]) -> Tr
         scaler_metadata: metadata,
     };
     sift.asking(asked).with("scalerAddress", ADDRESS)
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

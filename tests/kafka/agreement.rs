@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use crate::support::{Broker, Message, Sift, Trigger};
+use sift_harness::{Broker, Message, Sift, Trigger};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;

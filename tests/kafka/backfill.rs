@@ -3,13 +3,10 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use crate::support::{Broker, Message, Sift, Trigger};
 use futures_util::future::join_all;
+use sift_harness::{Broker, Message, PATIENCE, Sift, Trigger};
 use tokio::sync::OnceCell;
 use tonic::Code;
-
-/// How long a poll may take where only its answer matters.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// More offsets than two passes of the second reader span.
 const LONG: i64 = 600_000;

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Broker, Cluster, Listener, Message, User};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use sift_harness::{Broker, Cluster, Listener, Message, User, until};
 
 /// How long a client is given to be let in, or not.
 const LET_IN: Duration = Duration::from_secs(10);
@@ -110,7 +110,7 @@ async fn connections_are_those_of_others() {
     client.fetch_metadata(None, LET_IN).unwrap();
     assert_eq!(broker.connections(), 1);
     drop(client);
-    broker.until(|_| broker.connections() == 0, "the connection is closed").await;
+    until("the connection is closed", async || broker.connections() == 0).await;
 }
 
 /// By a client that has neither TLS nor SCRAM; `security.rs` goes in at each listener.
@@ -145,24 +145,20 @@ async fn a_cluster_goes_on_without_a_node_and_takes_it_back() {
     cluster.produce("replicated", Message::new()).await;
     let first = cluster.leader("replicated", 0).unwrap();
     cluster.kill(first);
-    cluster
-        .until(
-            |_| cluster.leader("replicated", 0).is_some_and(|leader| leader != first),
-            "another node leads",
-        )
-        .await;
+    until("another node leads", async || {
+        cluster.leader("replicated", 0).is_some_and(|leader| leader != first)
+    })
+    .await;
     cluster.produce("replicated", Message::new()).await;
     cluster.restart(first);
     assert_eq!(cluster.offsets("replicated"), [(0, 2)]);
 
     let second = cluster.leader("replicated", 0).unwrap();
     cluster.stop(second);
-    cluster
-        .until(
-            |_| cluster.leader("replicated", 0).is_some_and(|leader| leader != second),
-            "another node leads",
-        )
-        .await;
+    until("another node leads", async || {
+        cluster.leader("replicated", 0).is_some_and(|leader| leader != second)
+    })
+    .await;
     cluster.restart(second);
     cluster.produce("replicated", Message::new()).await;
 }
@@ -192,13 +188,10 @@ async fn a_broker_ends_with_its_test_however_that_ends() {
 
     test.kill().unwrap();
     test.wait().unwrap();
-    let broker = Broker::shared();
-    broker
-        .until(
-            |_| processes_of(&folder) == 0 && !Path::new(&folder).exists(),
-            "the broker and its data are gone",
-        )
-        .await;
+    until("the broker and its data are gone", async || {
+        processes_of(&folder) == 0 && !Path::new(&folder).exists()
+    })
+    .await;
 }
 
 fn is_let_in(config: &ClientConfig) -> bool {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::support::{
-    Broker, Commit, LIST_OFFSETS, Listener, Message, Mute, Proxy, Replies, Sift, Trigger, free_port,
-};
 use keda_sift::scaler::proto::ScaledObjectRef;
+use sift_harness::{
+    Broker, Commit, LIST_OFFSETS, Listener, Message, Mute, PATIENCE, Proxy, Replies, Sift, Trigger,
+    free_port,
+};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tonic::Code;
@@ -22,8 +23,6 @@ const MEASURE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a call may take beyond the measure timeout, on a machine that is busy with ten thousand.
 const SLACK: Duration = Duration::from_secs(5);
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn topic(poll: usize) -> String {
     format!("burst-{}", poll % TOPICS)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::support::{Broker, Client, Cluster, Message, Mute, Proxy, Replies, Sift, Trigger};
+use sift_harness::{Broker, Client, Cluster, Message, Mute, Proxy, Replies, Sift, Trigger, until};
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::Instant;
@@ -57,8 +57,8 @@ impl Three {
 
     /// Waits until a partition is led, by this node or by another one.
     async fn until_led(&self, topic: &str, is: impl Fn(usize) -> bool) {
-        let led = |_: &_| self.cluster.leader(topic, 0).is_some_and(&is);
-        self.cluster.until(led, "the partition is led").await;
+        let led = async || self.cluster.leader(topic, 0).is_some_and(&is);
+        until("the partition is led", led).await;
     }
 }
 
@@ -332,7 +332,7 @@ async fn connections_cut_in_the_middle_of_a_reply_never_make_a_count_wrong() {
     for produced in 0..8 {
         let watch = Watch::over(&cut, truth);
         let before = proxy.cut();
-        broker.until(|_| proxy.cut() > before + 1, "two more replies are cut").await;
+        until("two more replies are cut", async || proxy.cut() > before + 1).await;
         watch.end().await;
         broker.produce("cut", Message::of_type("a").partition(produced % 3)).await;
         truth += 1;

@@ -8,11 +8,10 @@ use keda_sift::backlog::{Purpose, Scope};
 use keda_sift::kafka::{Kafka, Options, TriggerPoller};
 use keda_sift::ledger::{DEFAULT_LIMIT, Ledger};
 use keda_sift::trigger::Source;
+use sift_harness::program::Program;
+use sift_harness::{Broker, Message, Sift, Trigger};
 use tokio::time::Instant;
 use tonic::Code;
-
-use crate::support::program::Program;
-use crate::support::{Broker, Message, Sift, Trigger};
 
 /// A topic with so many messages of type `a` in each of its partitions.
 async fn filled(broker: &Broker, topic: &str, partitions: i32, each: i32) {

@@ -11,15 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
-use crate::support::hostile::batches::{
-    ATTRIBUTES, Batch, CHECKSUM, COUNT, LAST_DELTA, PRODUCER, Packed, checked, record, varint,
-};
-use crate::support::hostile::{
-    COMMITTED, END, Hostile, Login, NULL, OF_TYPE, PARTITIONS, PASSWORD, Scenario, TOPIC, TRUTH,
-    TYPE, USER, log,
-};
-use crate::support::program::Program;
-use crate::support::{Authority, Broker, Message, Sift, Trigger};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -42,6 +33,15 @@ use kafka_protocol::messages::{
     RequestHeader, SaslAuthenticateRequest, SaslHandshakeRequest, TopicName,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
+use sift_harness::hostile::batches::{
+    ATTRIBUTES, Batch, CHECKSUM, COUNT, LAST_DELTA, PRODUCER, Packed, checked, record, varint,
+};
+use sift_harness::hostile::{
+    COMMITTED, END, Hostile, Login, NULL, OF_TYPE, PARTITIONS, PASSWORD, Scenario, TOPIC, TRUTH,
+    TYPE, USER, log,
+};
+use sift_harness::program::Program;
+use sift_harness::{Authority, Broker, Message, Sift, Trigger};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, MutexGuard, watch};

@@ -4,7 +4,7 @@
 //! # References
 //! - KEDA 2.20.2, `pkg/scalers/kafka_scaler.go`: `getLagForPartition`, `getTotalLag`, `GetMetricsAndActivity`
 
-use crate::support::{Broker, Message, Poll, Sift, Trigger};
+use sift_harness::{Broker, Message, Poll, Sift, Trigger};
 use tonic::Code;
 
 /// What a row of a table adds to a trigger.

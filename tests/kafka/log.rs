@@ -2,12 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Broker, Cluster, Message, Sift, Trigger};
-use tokio::time::{Instant, sleep};
+use sift_harness::{Broker, Cluster, Message, PATIENCE, Sift, Trigger, until};
+use tokio::time::Instant;
 use tonic::Code;
-
-/// How long a test waits for what takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn of_type(event_type: &str, count: usize) -> impl Iterator<Item = Message> {
     (0..count).map(move |_| Message::of_type(event_type).partition(0))
@@ -188,12 +185,11 @@ async fn a_topic_made_again_counts_as_the_new_one() {
                 }
             }
             // The broker forgets what groups have committed to a topic that is gone, a moment later.
-            let deadline = Instant::now() + PATIENCE;
             broker.topic(&topic).create().await;
-            while !broker.committed(&topic, &topic).await.is_empty() {
-                assert!(Instant::now() < deadline, "{topic}: the group's offsets are still there");
-                sleep(Duration::from_millis(20)).await;
-            }
+            until("the group's offsets are gone", async || {
+                broker.committed(&topic, &topic).await.is_empty()
+            })
+            .await;
             broker
                 .produce_all(&topic, of_type("b", messages.0).chain(of_type("a", messages.1)))
                 .await;
@@ -278,8 +274,8 @@ async fn a_log_that_lost_its_end_counts_what_is_left_and_what_came_since() {
     assert_eq!(late.count().await, 0, "all came before it");
     cluster.kill(leader);
     cluster.revive(follower);
-    cluster.until(|_| cluster.leader(TOPIC, 0) == Some(follower), "the follower leads").await;
-    cluster.until(|cluster| cluster.offsets(TOPIC) == [(0, 10)], "the leader's own are lost").await;
+    until("the follower leads", async || cluster.leader(TOPIC, 0) == Some(follower)).await;
+    until("the leader's own are lost", async || cluster.offsets(TOPIC) == [(0, 10)]).await;
     for trigger in [&trigger, &typed] {
         trigger.until(6, |_| false).await;
     }

@@ -2,9 +2,6 @@
 //!
 //! One broker serves all of these tests, which use topics and groups of their own; `broker` shows that the harness is what it says.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod agreement;
 mod backfill;
 mod broker;

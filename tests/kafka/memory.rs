@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Broker, Message, Settings, Sift, Trigger};
+use sift_harness::{Broker, Message, Settings, Sift, Trigger};
 use tonic::Code;
 
 const LIMIT: usize = 64 << 20;

@@ -22,14 +22,13 @@ use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::Value;
+use sift_harness::program::Program;
+use sift_harness::{Cluster, Properties, Shape, Sift, Trigger};
 use tokio::runtime::Handle;
 use tokio::sync::{RwLock, watch};
 use tokio::task::{JoinSet, block_in_place, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tonic::Code;
-
-use crate::support::program::Program;
-use crate::support::{Cluster, Properties, Shape, Sift, Trigger};
 
 /// How long it lasts, unless `MOTION_SECONDS` says so.
 const LASTS: Duration = Duration::from_secs(45);

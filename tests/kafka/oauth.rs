@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::support::{Authority, Broker, Listener, Message, Poll, Settings, Sift, Trigger};
 use azure_stand_ins::entra::Entra;
 use keda_sift::{identity, web};
+use sift_harness::{Authority, Broker, Listener, Message, Poll, Settings, Sift, Trigger, until};
 use tempfile::NamedTempFile;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -21,8 +21,6 @@ const SUBJECT: &str = "system:serviceaccount:keda:keda-sift";
 
 /// What an answer may take that waits for no timeout, on a machine with much else to do.
 const AT_ONCE: Duration = Duration::from_secs(5);
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 type Keys<'a> = &'a [(&'a str, &'a str)];
 
@@ -206,11 +204,7 @@ async fn the_scalers_token_for_event_hubs_names_the_namespace() {
     let trigger = guarded.event_hubs("No-Such-Namespace-Here.servicebus.windows.net:9093");
     let mut poll = JoinSet::new();
     poll.spawn(async move { trigger.poll().await });
-    let until = Instant::now() + PATIENCE;
-    while guarded.entra.exchanges() == 0 {
-        assert!(Instant::now() < until, "no token was asked for");
-        sleep(Duration::from_millis(10)).await;
-    }
+    until("a token is asked for", async || guarded.entra.exchanges() > 0).await;
     drop(poll);
     let asked = guarded.entra.asked().remove(0);
     assert_eq!(asked["scope"], "https://no-such-namespace-here.servicebus.windows.net/.default");

@@ -9,10 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures_util::future::join_all;
 use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
+use sift_harness::{Broker, Message, Sift, Target, Trigger};
 use tokio::join;
 use tokio::task::block_in_place;
-
-use crate::support::{Broker, Message, Sift, Target, Trigger};
 
 /// How many bursts each producer writes to each topic, and about as many in transactions.
 const ROUNDS: usize = 10;

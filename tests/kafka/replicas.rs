@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::support::{Broker, Message, Poll, Sift, Trigger};
 use azure_stand_ins::ServiceBus;
+use sift_harness::{Broker, Message, Poll, Sift, Trigger};
 use tokio::time::sleep;
 
 /// KEDA's shortest pollingInterval. Two polls of one trigger lie as far apart at the least, its two calls never.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{
+use sift_harness::{
     Broker, Listener, Message, Operation, Poll, Proxy, Resource, Sift, Trigger, User,
 };
 use tokio::time::{Instant, sleep};
@@ -120,7 +120,7 @@ async fn who_is_refused_reads_why_at_once_and_the_right_secret_is_let_in_right_a
     let nobody = ("usernameFromEnv", "nobody");
     let ca = ("caFromEnv", security.ca.as_str());
     let wrong_ca = ("caFromEnv", security.wrong_ca.as_str());
-    let certificate = |of: &'static crate::support::Identity| {
+    let certificate = |of: &'static sift_harness::Identity| {
         [("certFromEnv", of.cert.as_str()), ("keyFromEnv", of.key.as_str())]
     };
     let [cert, key] = certificate(&security.client);

@@ -5,10 +5,9 @@ use std::time::Duration;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
+use sift_harness::program::Program;
+use sift_harness::{Broker, Message, Poll, Sift};
 use tokio::task::block_in_place;
-
-use crate::support::program::Program;
-use crate::support::{Broker, Message, Poll, Sift};
 
 /// Three types, interleaved over two partitions.
 async fn interleaved(broker: &Broker, topic: &str) {

@@ -3,12 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use crate::support::{Broker, Commit, LIST_OFFSETS, Message, Proxy, Replies, Requests, Sift};
 use futures_util::future::join_all;
 use keda_sift::backlog::{Purpose, Scope};
 use keda_sift::kafka::{Kafka, Options, TriggerPoller};
 use keda_sift::ledger::{DEFAULT_LIMIT, Ledger};
 use keda_sift::trigger::{Source, Trigger};
+use sift_harness::{
+    Broker, Commit, LIST_OFFSETS, Message, PATIENCE, Proxy, Replies, Requests, Sift, until,
+};
 use tokio::task::{JoinSet, block_in_place, unconstrained};
 use tokio::time::{Instant, sleep};
 
@@ -17,8 +19,6 @@ const GROUPS: usize = 200;
 const TYPES: usize = 5;
 const PARTITIONS: usize = 4;
 const MESSAGES: usize = 400;
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the scaler calls itself to brokers.
 const CLIENT: &str = "keda-sift";
@@ -259,7 +259,7 @@ async fn what_nobody_polls_is_let_go_of_the_tail_with_its_last_trigger_and_all_w
     }
     assert!(broker.connections() > 0);
 
-    broker.until(|_| broker.connections() == 0, "nothing of the cluster is held").await;
+    until("nothing of the cluster is held", async || broker.connections() == 0).await;
     // And polled again, it is followed again.
     assert_eq!(tailed[0].count().await, 1);
 }
@@ -278,7 +278,7 @@ async fn a_fetch_of_quiet_topics_names_none_of_them() {
         assert_eq!(trigger.count().await, 1);
     }
     let requests = broker.requests().await;
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         assert!(Instant::now() < deadline, "quiet topics are named all the time");
         let fetches = requests.all().await.into_iter().filter(|asked| asked.api == "FETCH");

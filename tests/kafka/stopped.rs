@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use crate::support::hostile::{Hostile, Scenario, TOPIC, TRUTH};
-use crate::support::program::Program;
-use crate::support::{Broker, Message, Mute, Proxy, Sift, Trigger, free_port};
 use futures_util::stream::{self, StreamExt as _};
+use sift_harness::hostile::{Hostile, Scenario, TOPIC, TRUTH};
+use sift_harness::program::Program;
+use sift_harness::{Broker, Message, Mute, Proxy, Sift, Trigger, free_port};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 

@@ -1,6 +1,6 @@
 //! What transactions leave in the log: committed records count, aborted ones and markers never do.
 
-use crate::support::{Broker, Message, Sift, Trigger};
+use sift_harness::{Broker, Message, Sift, Trigger};
 
 /// The same trigger, counting as KEDA does.
 fn by_offsets(trigger: &Trigger) -> Trigger {

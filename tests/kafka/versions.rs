@@ -4,7 +4,7 @@
 //! The old ones are ignored by default, because each needs jars and memory of its own: `make test
 //! KAFKA=all` runs them too.
 
-use crate::support::{Broker, Client, KafkaVersion, Message, Offer, Proxy, Sift, Trigger};
+use sift_harness::{Broker, Client, KafkaVersion, Message, Offer, Proxy, Sift, Trigger};
 
 /// Kafka's numbers of Fetch and Metadata.
 const FETCH: i16 = 1;

@@ -10,6 +10,8 @@ use std::path::Path;
 
 use keda_sift::trigger::Trigger;
 
+use crate::source::files;
+
 const README: &str = include_str!("../../README.md");
 const PARAMETERS: &str = include_str!("../../docs/parameters.md");
 
@@ -111,19 +113,9 @@ fn documented_keys(page: &str) -> BTreeSet<String> {
 
 /// All that stands in quotes in the source and is a key: whatever reads it has to name it.
 fn keys_in_the_source() -> BTreeSet<String> {
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    let mut texts = BTreeSet::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("a folder of the source") {
-            let path = entry.expect("an entry of the source").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let source = fs::read_to_string(path).expect("a file of the source");
-                texts.extend(source.split('"').map(str::to_owned));
-            }
-        }
-    }
+    let source = files();
+    let texts: BTreeSet<_> =
+        source.iter().flat_map(|(_, text)| text.split('"').map(str::to_owned)).collect();
     let may_be_key = |text: &String| {
         text.starts_with(|first: char| first.is_ascii_alphabetic())
             && text.chars().all(|c| c.is_ascii_alphanumeric())

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use crate::support::Sift;
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, MetricSpec, ScaledObjectRef};
 use keda_sift::trigger::Trigger;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
+use sift_harness::Sift;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};

@@ -13,17 +13,14 @@ use keda_sift::kubernetes::Kubernetes;
 use keda_sift::secret::Secret;
 use keda_sift::web::{self, Web};
 use secrecy::ExposeSecret as _;
+use sift_harness::{Authority, PATIENCE, until};
 use tempfile::NamedTempFile;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::support::Authority;
-
 const SUBJECT: &str = "system:serviceaccount:keda:keda-sift";
 const CLIENT: &str = "00000000-0000-4000-8000-00000000c11e";
 const TENANT: &str = "00000000-0000-4000-8000-000000007e4a";
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A pod whose service account is federated with `CLIENT`, and the Entra it asks.
 struct Pod {
@@ -82,7 +79,7 @@ impl Pod {
     }
 
     async fn asked_times(&self, times: usize) {
-        until(|| self.entra.exchanges() >= times).await;
+        until("entra is asked", async || self.entra.exchanges() >= times).await;
         assert_eq!(self.entra.exchanges(), times);
     }
 }
@@ -119,14 +116,6 @@ async fn later(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();
-}
-
-async fn until(condition: impl Fn() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < until, "it has not come about");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 fn same(one: &Token, other: &Token) -> bool {
@@ -224,11 +213,10 @@ async fn a_token_is_renewed_ahead_without_a_slow_poll() {
     pod.asked_times(2).await;
 
     pod.entra.release();
-    let patience = Instant::now() + PATIENCE;
-    while same(&old, &pod.token_at_once().await.expect("a token at hand")) {
-        assert!(Instant::now() < patience, "the new token has not come");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the new token has come", async || {
+        !same(&old, &pod.token_at_once().await.expect("a token at hand"))
+    })
+    .await;
     assert_eq!(pod.entra.exchanges(), 2);
 }
 
@@ -240,7 +228,7 @@ async fn a_failed_renewal_keeps_the_token_and_is_tried_again_later() {
     pod.entra.refuse("AADSTS700016: not now");
     pod.token_at_once().await.expect("the token at hand");
     pod.asked_times(2).await;
-    until(|| pod.entra.exchanges() == 2).await;
+    until("entra is asked again", async || pod.entra.exchanges() == 2).await;
     for _ in 0..20 {
         let token = pod.token_at_once().await.expect("the token at hand");
         assert!(same(&old, &token));
@@ -379,7 +367,7 @@ async fn what_passes_by_itself_is_tried_again() {
     let pod = Pod::start().await;
     pod.entra.answer(503, "<html>busy</html>");
     let (token, ()) = tokio::join!(pod.token(), async {
-        until(|| pod.entra.exchanges() == 1).await;
+        until("entra is asked", async || pod.entra.exchanges() == 1).await;
         pod.entra.recover();
     });
     token.expect("a token");

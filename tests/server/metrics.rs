@@ -2,17 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpListener;
-use std::time::Duration;
 
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
-use tokio::time::{Instant, sleep};
+use sift_harness::program::Program;
+use sift_harness::{PATIENCE, holds_within};
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-
-use crate::support::program::{PATIENCE, Program};
 
 /// A page of metrics.
 #[derive(Debug)]
@@ -87,16 +85,14 @@ impl Page {
 }
 
 /// The page, once a series has this value.
-async fn until(program: &Program, series: &str, value: f64) -> Page {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let page = Page::of(program);
-        if page.value(series) == Some(value) {
-            return page;
-        }
-        assert!(Instant::now() < deadline, "never {series} {value}: {page:?}");
-        sleep(Duration::from_millis(20)).await;
-    }
+async fn page_where(program: &Program, series: &str, value: f64) -> Page {
+    let mut page = Page::of(program);
+    let has_it = holds_within(PATIENCE, async || {
+        page = Page::of(program);
+        page.value(series) == Some(value)
+    });
+    assert!(has_it.await, "never {series} {value}: {page:?}");
+    page
 }
 
 fn trigger(name: &str, rows: &[(&str, &str)]) -> ScaledObjectRef {
@@ -193,7 +189,7 @@ async fn polls_are_counted_and_timed_by_rpc_and_code_and_failures_by_source() {
         ("keda_sift_triggers{source=\"unreadable\"}", 1.0),
     ];
     for (series, value) in rows {
-        until(&program, series, value).await;
+        page_where(&program, series, value).await;
     }
     let page = Page::of(&program);
     assert_eq!(page.counted("keda_sift_polls_total").len(), 3, "{page:?}");
@@ -220,10 +216,10 @@ async fn a_call_whose_caller_went_away_is_counted_as_cancelled_and_a_stream_when
     let call = other.get_metrics(metrics(broker.clone()));
     tokio::select! {
         ended = call => panic!("{ended:?}"),
-        _ = until(&program, "keda_sift_triggers{source=\"kafka\"}", 1.0) => {}
+        _ = page_where(&program, "keda_sift_triggers{source=\"kafka\"}", 1.0) => {}
     }
     let cancelled = "keda_sift_polls_total{rpc=\"GetMetrics\",code=\"Canceled\"}";
-    until(&program, cancelled, 1.0).await;
+    page_where(&program, cancelled, 1.0).await;
 
     let stream = client.stream_metric_spec(broker).await.unwrap();
     let mut stream = stream.into_inner();
@@ -232,7 +228,7 @@ async fn a_call_whose_caller_went_away_is_counted_as_cancelled_and_a_stream_when
     assert_eq!(page.counted("keda_sift_polls_total").len(), 1, "it has not ended: {page:?}");
     drop(stream);
     let cancelled = "keda_sift_polls_total{rpc=\"StreamMetricSpec\",code=\"Canceled\"}";
-    until(&program, cancelled, 1.0).await;
+    page_where(&program, cancelled, 1.0).await;
 }
 
 #[tokio::test]
@@ -250,7 +246,7 @@ async fn what_is_no_call_of_kedas_makes_no_series() {
     ExternalScalerClient::new(channel).get_metric_spec(ScaledObjectRef::default()).await.unwrap();
 
     let one = "keda_sift_polls_total{rpc=\"GetMetricSpec\",code=\"OK\"}";
-    let page = until(&program, one, 1.0).await;
+    let page = page_where(&program, one, 1.0).await;
     assert_eq!(page.counted("keda_sift_polls_total"), [(one, 1.0)], "{page:?}");
     assert!(page.series("keda_sift_polls_total").all(|(series, _)| !series.contains("MadeUp")));
 }

@@ -5,10 +5,10 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
-use crate::support::{Broker, Listener, Message, Security};
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
 use keda_sift::trigger::Trigger;
+use sift_harness::{Broker, Listener, Message, Security};
 
 /// Secrets that no broker knows, each found by its own word.
 const PASSWORD: &str = "marker-password-5a1c";

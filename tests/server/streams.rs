@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::{Broker, Message, Sift, Trigger};
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{IsActiveResponse, ScaledObjectRef};
+use sift_harness::{Broker, Message, PATIENCE, Sift, Trigger};
 use tokio::time::{Instant, timeout};
 use tokio_stream::{StreamExt as _, once};
 use tonic::transport::{Channel, Endpoint};
@@ -12,9 +12,6 @@ use tonic::{Code, Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-
-/// How long a test waits for a message that must come.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often an open stream looks, and time for the look itself.
 const A_LOOK: Duration = Duration::from_millis(2_500);

@@ -8,11 +8,10 @@ use std::path::PathBuf;
 
 use keda_sift::scaler::proto::ScaledObjectRef;
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
+use sift_harness::program::{Program, keda_sift};
+use sift_harness::{Authority, PATIENCE};
 use tempfile::TempDir;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-
-use crate::support::Authority;
-use crate::support::program::{PATIENCE, Program, keda_sift};
 
 /// The name in the server's certificates.
 const HOST: &str = "keda-sift.keda-sift";
@@ -23,7 +22,7 @@ struct Files(TempDir);
 /// What a client goes by.
 struct Caller {
     trusts: Option<String>,
-    shows: Option<crate::support::Identity>,
+    shows: Option<sift_harness::Identity>,
 }
 
 impl Files {
@@ -38,7 +37,7 @@ impl Files {
         self.0.path().join(name)
     }
 
-    fn renew(&self, identity: &crate::support::Identity) {
+    fn renew(&self, identity: &sift_harness::Identity) {
         self.put("tls.crt", &identity.cert);
         self.put("tls.key", &identity.key);
     }
@@ -70,7 +69,7 @@ impl Caller {
         Caller { trusts: Some(authority.cert()), shows: None }
     }
 
-    fn showing(self, identity: crate::support::Identity) -> Caller {
+    fn showing(self, identity: sift_harness::Identity) -> Caller {
         Caller { shows: Some(identity), ..self }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::Sift;
+use sift_harness::Sift;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tonic::Code;

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use crate::support::{Sift, Trigger};
 use azure_stand_ins::{Message, ServiceBus};
+use sift_harness::{Sift, Trigger};
 
 const DEPTH: usize = 100_000;
 /// Bytes of a body.

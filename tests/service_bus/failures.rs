@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::{Authority, Settings, Sift, Trigger};
 use azure_stand_ins::{Busy, Empty, Message, ServiceBus};
 use keda_sift::web;
+use sift_harness::{Authority, Settings, Sift, Trigger, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -20,8 +20,6 @@ use tonic::Code;
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(3);
 /// What gRPC and a busy machine may take on top of it.
 const IN_TIME: Duration = Duration::from_secs(4);
-/// How long a test waits for what must come about.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What it is called, and how it is done.
 type Interruption = (&'static str, fn(&ServiceBus));
@@ -57,14 +55,6 @@ async fn orders() -> (ServiceBus, Trigger) {
     (bus, trigger)
 }
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < until, "never came about: {what}");
-        sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// The error of a trigger that must have one in time.
 async fn error_in_time(trigger: &Trigger) -> (Code, String) {
     timeout(IN_TIME, trigger.error()).await.expect("an answer in time")
@@ -90,7 +80,7 @@ async fn an_interruption_between_polls_is_not_noticed() {
             assert_eq!(trigger.count().await, expected, "{what}, round {round}");
         }
     }
-    until("old connections end", || bus.connections().open == 1).await;
+    until("old connections end", async || bus.connections().open == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +92,7 @@ async fn an_interruption_during_a_poll_is_mended_within_it() {
         bus.reply_limit(100);
         let polled = tokio::spawn(async move { trigger.value().await });
         for peeks in [20, 60, 100] {
-            until("peeks", || bus.peeks() > peeks || polled.is_finished()).await;
+            until("peeks", async || bus.peeks() > peeks || polled.is_finished()).await;
             interrupt(&bus);
         }
         let value = polled.await.expect("no panic");
@@ -131,7 +121,7 @@ async fn an_interruption_at_every_moment_leaves_the_count_exact() {
         });
         // Somewhere on the way: before it, within it, after it.
         let peeks = bus.peeks() + round % 5;
-        until("a moment", || bus.peeks() >= peeks || poll.is_finished()).await;
+        until("a moment", async || bus.peeks() >= peeks || poll.is_finished()).await;
         interrupt(&bus);
         let value = poll.await.expect("no panic");
         assert_eq!(value.expect(what), waiting, "{what}, round {round}");
@@ -194,7 +184,7 @@ async fn a_poll_waits_for_a_quiet_that_it_has_time_for() {
     let trigger = Sift::with(settings).await.queue(&bus, "orders").with("eventType", "a");
     bus.busy(Busy::Reply);
     let poll = tokio::spawn(async move { trigger.value().await });
-    until("a peek", || bus.peeks() > 0).await;
+    until("a peek", async || bus.peeks() > 0).await;
     bus.busy(None);
     assert_eq!(poll.await.expect("no panic").expect("a count after the quiet"), 5);
     assert_eq!(bus.peeks(), 1 + 2, "nothing was asked meanwhile");
@@ -328,7 +318,7 @@ async fn a_peek_without_a_reply_is_asked_again() {
         async move { trigger.value().await }
     });
     let before = bus.peeks();
-    until("a peek", || bus.peeks() > before).await;
+    until("a peek", async || bus.peeks() > before).await;
     bus.stall_peeks(false);
     // Its own may be lost as well; the next one's is not.
     if let Ok(value) = poll.await.expect("no panic") {
@@ -367,7 +357,7 @@ async fn a_read_that_stalls_half_way_gives_what_is_known() {
         let trigger = trigger.clone();
         async move { trigger.poll().await }
     });
-    until("half of it", || bus.peeked() > 10_000).await;
+    until("half of it", async || bus.peeked() > 10_000).await;
     bus.stall_peeks(true);
     let poll = timeout(IN_TIME, poll).await.expect("in time").expect("no panic");
     let poll = poll.expect("a lower bound");
@@ -500,7 +490,7 @@ fn nothing_is_left_behind() {
                 bus.silence(false);
                 bus.busy(None);
             }
-            until(what, || bus.connections().open == 0 && alive() <= before).await;
+            until(what, async || bus.connections().open == 0 && alive() <= before).await;
         }
         // The scaler ends in the middle of it.
         let trigger = sift.queue(&bus, "orders").with("eventType", "a");
@@ -508,7 +498,7 @@ fn nothing_is_left_behind() {
         bus.stall_peeks(true);
         timeout(Duration::from_millis(50), trigger.value()).await.ok();
         drop((trigger, sift));
-        until("the connection ends", || bus.connections().open == 0).await;
+        until("the connection ends", async || bus.connections().open == 0).await;
     });
 }
 

@@ -5,11 +5,11 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::support::cloud::{CLIENT, Cloud, HOST, OTHER, SUBJECT, TENANT};
-use crate::support::{Settings, Sift};
 use azure_stand_ins::entra::Entra;
 use azure_stand_ins::{Message, Rights, ServiceBus};
 use keda_sift::identity;
+use sift_harness::cloud::{CLIENT, Cloud, HOST, OTHER, SUBJECT, TENANT};
+use sift_harness::{Settings, Sift};
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 

@@ -1,8 +1,5 @@
 //! Azure Service Bus, on a stand-in that Microsoft's own clients judge first: what a trigger counts there, and what it costs.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod depth;
 mod failures;
 mod identity;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Authority, Identity, Settings, Sift, Trigger};
 use azure_stand_ins::entra::Entra;
 use azure_stand_ins::{Management, Message, Rights, ServiceBus, judges};
 use keda_sift::{identity, web};
+use sift_harness::{Authority, Identity, Settings, Sift, Trigger};
 use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -452,7 +452,7 @@ async fn what_we_count_is_what_microsoft_s_client_counts() {
     settle.run(&bus).await;
     let certificate = NamedTempFile::new().expect("a file");
     std::fs::write(certificate.path(), authority.cert()).expect("written");
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/counts.py");
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/service_bus/counts.py");
     let told = judges::python(program.to_str().expect("a path is text"))
         .args(["orders", "events/billing"])
         .certificate(certificate.path())

@@ -2,15 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::support::program::Program;
-use crate::support::{Sift, Trigger};
 use azure_stand_ins::{Handling, Message, Property, ServiceBus};
+use sift_harness::program::Program;
+use sift_harness::{Sift, Trigger, until};
 use tokio::task::block_in_place;
-use tokio::time::{Instant, sleep};
 use tonic::Code;
-
-/// How long a test waits for what must come about.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// 2024-01-01T00:00:00Z
 const NEW_YEAR: i64 = 1_704_067_200_000;
@@ -21,14 +17,6 @@ fn of_type(event_type: &str) -> Message {
 
 fn soon(milliseconds: u64) -> SystemTime {
     SystemTime::now() + Duration::from_millis(milliseconds)
-}
-
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < until, "never came about: {what}");
-        sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// Messages as a shop sends them: a few of every way to say a type.
@@ -615,6 +603,6 @@ async fn a_lock_that_ends_changes_nothing() {
     bus.handle("orders", 2, Handling::Hold);
     assert_eq!(trigger.count().await, 6, "held");
     // It was delivered as often as it may be.
-    until("dead letters", || bus.depth("orders").dead == 2).await;
+    until("dead letters", async || bus.depth("orders").dead == 2).await;
     assert_eq!(trigger.count().await, 4);
 }

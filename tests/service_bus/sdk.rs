@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::support::{Authority, Sift, Trigger};
 use azure_stand_ins::judges::{self, python};
 use azure_stand_ins::{Message, ServiceBus};
 use serde_json::{Value, json};
+use sift_harness::{Authority, Sift, Trigger};
 
 async fn send(bus: &ServiceBus, entity: &str, messages: &[Value]) {
     let sent = Value::from(messages).to_string();

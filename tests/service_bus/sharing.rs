@@ -4,24 +4,13 @@
 
 use std::time::Duration;
 
-use crate::support::{Settings, Sift};
 use azure_stand_ins::{Message, Rights, ServiceBus};
+use sift_harness::{PATIENCE, Settings, Sift, until};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long a test waits for what must come about.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 fn of_type(event_type: impl Into<String>) -> Message {
     Message::new("{}").subject(event_type)
-}
-
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < until, "never came about: {what}");
-        sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +67,7 @@ async fn requests_under_way_to_a_namespace_are_bounded() {
     for trigger in triggers {
         polls.spawn(async move { trigger.count().await });
     }
-    until("all are on their way", || bus.peeks() - before >= 64).await;
+    until("all are on their way", async || bus.peeks() - before >= 64).await;
     sleep(Duration::from_secs(1)).await;
     assert_eq!(bus.peeks() - before, 64);
     bus.stall_peeks(false);
@@ -107,7 +96,7 @@ async fn polls_that_arrive_together_share_a_measurement() {
         let trigger = trigger.clone().named(&format!("job-{n}"));
         polls.spawn(async move { trigger.count().await });
     }
-    until("a measurement is under way", || bus.peeks() > before).await;
+    until("a measurement is under way", async || bus.peeks() > before).await;
     // Each of them has left when a new call is answered that left after them.
     sift.queue(&bus, "orders").spec().await;
     bus.stall_peeks(false);
@@ -134,7 +123,7 @@ async fn a_caller_that_goes_away_ends_nothing_for_others() {
         let first = first.clone();
         async move { first.value().await }
     });
-    until("it is being read", || bus.peeks() > 10).await;
+    until("it is being read", async || bus.peeks() > 10).await;
     let waits = tokio::spawn({
         let second = second.clone();
         async move { second.value().await }
@@ -194,7 +183,7 @@ async fn what_is_not_polled_any_more_is_let_go() {
         sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(bus.connections(), both);
-    until("the connection ends", || bus.connections().open == 0).await;
+    until("the connection ends", async || bus.connections().open == 0).await;
     assert_eq!(bus.links(), 0);
     // Who comes back is counted for as before.
     assert_eq!((orders.count().await, invoices.count().await), (5, 5));
@@ -215,7 +204,7 @@ async fn links_that_are_made_again_take_the_place_of_the_old_ones() {
     assert_eq!(trigger.count().await, 5);
     assert_eq!(bus.connections().ever, 1);
     // On the side of the connection, a session for $cbs and one for the queue.
-    until("old sessions end", || bus.sessions() == 2).await;
+    until("old sessions end", async || bus.sessions() == 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

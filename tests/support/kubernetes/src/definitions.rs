@@ -1,18 +1,15 @@
 //! Which kinds there are beside Kubernetes' own.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::{Value, json};
+use test_basics::{PATIENCE, holds_within};
 
 use crate::programs::source;
-use crate::server::{ApiServer, wait_until};
+use crate::server::ApiServer;
 
 /// Where KEDA's definitions are: a folder with the YAML of ScaledJob, ScaledObject and TriggerAuthentication.
 const FOLDER: &str = "KEDA_CRDS";
-
-/// How long a definition may take to hold.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How KEDA's kinds are defined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +32,7 @@ impl ApiServer {
             Definitions::Lenient => source("crds/lenient"),
         };
         self.apply_files(&folder).await;
-        let holds = wait_until(PATIENCE, async || {
+        let holds = holds_within(PATIENCE, async || {
             let refused = self.dry_run(&misfit().to_string()).await.is_err();
             refused == (definitions == Definitions::Keda)
         });

@@ -2,8 +2,6 @@
 //!
 //! RBAC takes effect a moment after its objects are written, so whoever grants or revokes here waits until it has.
 
-use std::time::Duration;
-
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
@@ -12,11 +10,9 @@ use k8s_openapi::api::rbac::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, PostParams};
+use test_basics::{PATIENCE, holds_within};
 
-use crate::server::{ApiServer, wait_until};
-
-/// How long a right may take to come or go.
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::server::ApiServer;
 
 /// Rights that are to be granted.
 #[derive(Debug)]
@@ -92,7 +88,7 @@ impl ApiServer {
         resource: &str,
         namespace: Option<&str>,
     ) {
-        let allowed = wait_until(PATIENCE, || self.allows(user, verb, resource, namespace)).await;
+        let allowed = holds_within(PATIENCE, || self.allows(user, verb, resource, namespace)).await;
         assert!(allowed, "{user} may still not {verb} {resource} in {namespace:?}");
     }
 }
@@ -188,7 +184,7 @@ impl Granted<'_> {
         for Rule { verbs, resource } in rules {
             for verb in verbs {
                 let namespace = self.namespace.as_deref();
-                let done = wait_until(PATIENCE, async || {
+                let done = holds_within(PATIENCE, async || {
                     api.allows(user, verb, resource, namespace).await == expected
                 });
                 assert!(

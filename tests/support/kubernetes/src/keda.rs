@@ -6,12 +6,12 @@ use std::fs;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use test_basics::{free_port, holds_within};
 
 use crate::access::ADMIN;
-use crate::ports;
 use crate::process::{Plan, Process};
 use crate::programs::{Program, source};
-use crate::server::{ApiServer, wait_for_port, wait_until};
+use crate::server::{ApiServer, wait_for_port};
 
 /// Where KEDA itself would be, and its cluster-wide Secrets.
 const NAMESPACE: &str = "keda";
@@ -49,7 +49,7 @@ impl ApiServer {
         ] {
             fs::write(folder.path().join(name), text).expect("a temporary folder can be written");
         }
-        let [health, metrics] = [(); 2].map(|()| ports::free());
+        let [health, metrics] = [(); 2].map(|()| free_port());
         let arguments = vec![
             format!("--health-probe-bind-address=127.0.0.1:{health}"),
             format!("--metrics-service-bind-address=127.0.0.1:{metrics}"),
@@ -81,7 +81,7 @@ impl Keda {
     /// # Panics
     /// If it does not in four minutes, with what the operator said last.
     pub async fn until(&mut self, what: &str, holds: impl AsyncFnMut() -> bool) {
-        let held = wait_until(START, holds).await;
+        let held = holds_within(START, holds).await;
         assert!(held, "waited in vain until {what}:\n{}", self.operator.last_words());
     }
 }

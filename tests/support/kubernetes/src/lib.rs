@@ -22,9 +22,6 @@ mod definitions;
 mod grants;
 mod keda;
 mod objects;
-#[expect(unreachable_pub, reason = "the other tests have the same file as a module of their own")]
-#[path = "../../ports.rs"]
-mod ports;
 mod process;
 pub mod programs;
 mod requests;

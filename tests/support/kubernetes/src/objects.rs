@@ -2,12 +2,12 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, PostParams};
 use serde_json::Value;
+use test_basics::PATIENCE;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -16,9 +16,6 @@ use crate::access::ADMIN;
 use crate::programs::Program;
 use crate::server::ApiServer;
 use crate::tools;
-
-/// How long kubectl may take.
-const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Server-side apply. The server names every field that it does not know, and a field that another wrote is taken over.
 const APPLY: [&str; 7] = [

@@ -113,11 +113,6 @@ impl Requests {
         self.filter(|request| request.user == user)
     }
 
-    /// Those of programs that call themselves like that, or begin so.
-    pub fn of_agent(self, agent: &str) -> Self {
-        self.filter(|request| request.agent.starts_with(agent))
-    }
-
     /// Those with this verb.
     pub fn verb(self, verb: &str) -> Self {
         self.filter(|request| request.verb == verb)

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use rcgen::KeyPair;
 use tempfile::TempDir;
+use test_basics::{free_port, holds_within};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::access::{Contact, Credentials};
 use crate::authority::Authority;
 use crate::definitions;
-use crate::ports;
 use crate::process::{Plan, Process};
 use crate::programs::Program;
 use crate::requests;
@@ -29,9 +29,6 @@ const START: Duration = Duration::from_secs(240);
 
 /// How often a start is tried, in case a port was taken between finding it free and listening on it.
 const TRIES: usize = 3;
-
-/// How often what is awaited is looked at.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// An API server with its etcd and its data in a temporary folder. Dropping it ends it, and so does the end of this process, however
 /// that comes.
@@ -88,7 +85,7 @@ impl ApiServer {
 
     async fn try_start() -> Result<Self, String> {
         let folder = TempDir::with_prefix("keda-sift-kubernetes-").expect("a temporary folder");
-        let [port, etcd, peer] = [(); 3].map(|()| ports::free());
+        let [port, etcd, peer] = [(); 3].map(|()| free_port());
         let authority = Authority::new();
         let token_key = tokens::key();
         let identity = authority.server();
@@ -137,7 +134,7 @@ impl ApiServer {
     async fn wait_until_ready(&self) -> Result<(), String> {
         let client = self.admin();
         let mut dead = None;
-        let done = wait_until(START, async || {
+        let done = holds_within(START, async || {
             dead = [self.etcd(), self.server()]
                 .into_iter()
                 .find_map(|mut process| (!process.is_running()).then(|| process.last_words()));
@@ -255,21 +252,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Looks until something holds; whether it came to that in time.
-pub(crate) async fn wait_until(patience: Duration, mut holds: impl AsyncFnMut() -> bool) -> bool {
-    let deadline = Instant::now() + patience;
-    while !holds().await {
-        if Instant::now() > deadline {
-            return false;
-        }
-        sleep(LOOK).await;
-    }
-    true
-}
-
 /// Waits until a process listens on its port.
 pub(crate) async fn wait_for_port(process: &mut Process, port: u16) -> Result<(), String> {
-    let listens = wait_until(START, async || {
+    let listens = holds_within(START, async || {
         !process.is_running() || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok()
     });
     if listens.await && process.is_running() { Ok(()) } else { Err(process.last_words()) }

@@ -15,10 +15,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::api::{Api, ListParams, PostParams, WatchParams};
 use kubernetes_api::{ADMIN, ApiServer, Definitions, TokenVerifier, tools};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout};
-
-/// How long something may take to come about.
-const PATIENCE: Duration = Duration::from_secs(120);
+use test_basics::{PATIENCE, until};
+use tokio::time::timeout;
 
 const SCALED_JOB: &str = r#"
 apiVersion: keda.sh/v1alpha1
@@ -266,7 +264,7 @@ async fn requests_are_counted_by_user_verb_and_resource() {
     timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap();
 
     let carlas = || api.requests().by("carla").resource("configmaps").in_namespace(&namespace);
-    eventually("five requests are logged", async || carlas().len() == 5).await;
+    until("five requests are logged", async || carlas().len() == 5).await;
     assert_eq!(carlas().verb("list").len(), 3);
     assert_eq!(carlas().verb("get").forbidden().len(), 1);
     assert_eq!(carlas().verb("watch").len(), 1);
@@ -277,7 +275,7 @@ async fn requests_are_counted_by_user_verb_and_resource() {
 
     // Its end makes no second request of it; the list that follows is logged after.
     drop(watch);
-    eventually("the watch has ended", async || {
+    until("the watch has ended", async || {
         let log = fs::read_to_string(api.folder().join("audit.log")).unwrap();
         log.lines().any(|line| {
             let event: Value = serde_json::from_str(line).unwrap_or_default();
@@ -291,7 +289,7 @@ async fn requests_are_counted_by_user_verb_and_resource() {
     assert_eq!(api.requests().by("nobody").len(), 0);
 
     api.service_account(&namespace, "worker").await;
-    eventually("a subresource is logged", async || {
+    until("a subresource is logged", async || {
         let tokens =
             api.requests().by(ADMIN).resource("serviceaccounts/token").in_namespace(&namespace);
         tokens.verb("create").len() == 1
@@ -380,8 +378,8 @@ async fn a_server_ends_with_its_process_even_while_it_hangs() {
         assert!(TcpStream::connect(address).is_ok() && Path::new(folder).is_dir(), "{role}");
 
         drop(child);
-        eventually("its folder is gone", async || !Path::new(folder).exists()).await;
-        eventually("its port is closed", async || TcpStream::connect(address).is_err()).await;
+        until("its folder is gone", async || !Path::new(folder).exists()).await;
+        until("its port is closed", async || TcpStream::connect(address).is_err()).await;
     }
 }
 
@@ -484,12 +482,4 @@ async fn exchange_token(api: &ApiServer, namespace: &str, name: &str) -> String 
     let accounts = Api::<ServiceAccount>::namespaced(api.admin(), namespace);
     let request = accounts.create_token_request(name, &PostParams::default(), &request).await;
     request.unwrap().status.unwrap().token
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "not after {PATIENCE:?}: {what}");
-        sleep(Duration::from_millis(50)).await;
-    }
 }

@@ -10,25 +10,36 @@ use tempfile::NamedTempFile;
 
 use super::{Authority, Settings, Sift, Trigger};
 
+/// The name of a [`Cloud`]'s namespace.
 pub const HOST: &str = "shop.servicebus.windows.net";
+/// The scaler's service account, as its tokens name it.
 pub const SUBJECT: &str = "system:serviceaccount:keda:keda-sift";
+/// The identity that the scaler has of its own.
 pub const CLIENT: &str = "00000000-0000-4000-8000-00000000c11e";
+/// Another one that its service account may take.
 pub const OTHER: &str = "00000000-0000-4000-8000-0000000007e2";
+/// The tenant of both.
 pub const TENANT: &str = "00000000-0000-4000-8000-000000007e4a";
 
 /// A namespace of Azure's, by name, and an Entra that gives the scaler's service account tokens.
 pub struct Cloud {
+    /// The namespace, with nine messages in the queue `orders`.
     pub bus: ServiceBus,
+    /// Who knows both identities.
     pub entra: Entra,
+    /// Whose certificates the two show.
     pub authority: Authority,
+    /// Where the scaler finds its service account's token.
     pub token_file: NamedTempFile,
 }
 
 impl Cloud {
+    /// The namespace [`HOST`], in which the scaler's identity has these rights.
     pub async fn start(rights: Rights) -> Cloud {
         Cloud::at(HOST, rights).await
     }
 
+    /// The same by another name.
     pub async fn at(host: &str, rights: Rights) -> Cloud {
         let authority = Authority::new("an authority");
         let tls = authority.issue("shop", &[host]);
@@ -68,6 +79,7 @@ impl Cloud {
         Settings { measure_timeout, identity, web, allowed, ..Settings::default() }
     }
 
+    /// A trigger on the queue, let in by the scaler's identity.
     pub fn trigger(&self, sift: &Sift) -> Trigger {
         let trigger = sift.queue(&self.bus, "orders").without("connectionFromEnv");
         trigger.with("namespace", "shop")

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Deref;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use test_basics::free_port;
 
 use super::certificates::{Authority, Identity, Locked};
 use super::cluster::{Cluster, Shape};
 use super::node::Properties;
-use super::ports;
 use super::requests::Requests;
 use super::version::KafkaVersion;
 
@@ -195,7 +195,7 @@ fn secure() -> (Security, Shape) {
     let broker = authority.issue("broker", &["127.0.0.1", "localhost"]);
     let user = User { name: "alice", password: "alice-secret" };
     let outcast = User { name: "bob", password: "bob-secret" };
-    let listeners = Listener::ALL.map(|listener| (listener, ports::free())).to_vec();
+    let listeners = Listener::ALL.map(|listener| (listener, free_port())).to_vec();
 
     let mut it = Properties::default();
     it.set("ssl.keystore.type", "PEM");

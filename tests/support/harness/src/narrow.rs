@@ -6,7 +6,7 @@
 //!   the count is a varint of one more, and each entry ends with its tagged fields
 
 /// Kafka's number of ApiVersions.
-pub const API_VERSIONS: i16 = 18;
+pub(crate) const API_VERSIONS: i16 = 18;
 
 /// The error of a version that is not offered.
 const UNSUPPORTED_VERSION: i16 = 35;
@@ -125,7 +125,7 @@ impl Offer {
 }
 
 /// The version of a request, whose length comes first.
-pub fn version_of(request: &[u8]) -> i16 {
+pub(crate) fn version_of(request: &[u8]) -> i16 {
     int16(request, 6)
 }
 

@@ -4,23 +4,21 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Duration;
 
 use serde_json::Value;
-
-/// How long a test waits for what should take seconds, before it fails.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+use test_basics::PATIENCE;
 
 /// Log lines that nobody has asked for yet; far more than any test makes. A program that makes more
 /// is stopped by it, as by any pipe that nobody reads.
 const LINES: usize = 100_000;
 
 /// Sends a process a signal, such as `STOP`.
-pub fn send_signal(signal: &str, process: u32) {
+pub(crate) fn send_signal(signal: &str, process: u32) {
     let kill = format!("kill -{signal} {process}");
     assert!(Command::new("sh").args(["-c", &kill]).status().expect("sh").success());
 }
 
+/// The running program; killed when dropped.
 pub struct Program {
     /// Where KEDA calls.
     pub grpc: SocketAddr,
@@ -32,7 +30,9 @@ pub struct Program {
 
 /// The program, whose environment has no option of its.
 pub fn keda_sift() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keda-sift"));
+    // Cargo has built it before it runs a test or a benchmark, and says where.
+    let program = std::env::var_os("CARGO_BIN_EXE_keda-sift");
+    let mut command = Command::new(program.expect("tests are run by cargo"));
     for (variable, _) in std::env::vars_os() {
         if variable.to_string_lossy().starts_with("SIFT_") {
             command.env_remove(variable);

@@ -10,13 +10,11 @@ use std::time::Duration;
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use test_basics::{LOOK, PATIENCE};
 use tokio::time::{Instant, sleep};
 
-use super::client::{CLIENT_ID, Client, PATIENCE, admin_options};
+use super::client::{CLIENT_ID, Client, admin_options};
 use super::wire::{Answer, Api, Body, Connection};
-
-/// How long a coordinator that is not ready is left alone.
-const AGAIN: Duration = Duration::from_millis(20);
 
 /// How long a broker may take to answer before another one is asked: it may stand still.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
@@ -52,7 +50,7 @@ impl Client {
             while let Err(why) = self.try_commit(&mut coordinator, &commit) {
                 assert!(Instant::now() < deadline, "the coordinator takes no {commit:?}: {why}");
                 coordinator = None;
-                sleep(AGAIN).await;
+                sleep(LOOK).await;
             }
         }
     }

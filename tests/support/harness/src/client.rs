@@ -8,14 +8,12 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::FutureProducer;
+use test_basics::PATIENCE;
 
 use super::wire::{Answer, Api, Body, Connection};
 
 /// What the harness's clients call themselves, so that their requests are told from those of others.
-pub const CLIENT_ID: &str = "harness";
-
-/// How long the harness waits for what should take milliseconds, before it fails the test.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const CLIENT_ID: &str = "harness";
 
 /// One client of each kind.
 pub struct Client {

@@ -13,14 +13,12 @@ use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::Producer;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
+use test_basics::{LOOK, PATIENCE, until};
 use tokio::time::{Instant, sleep};
 
-use super::client::{CLIENT_ID, Client, PATIENCE, admin_options};
+use super::client::{CLIENT_ID, Client, admin_options};
 use super::messages::Message;
 use super::wire::{Api, Body, Connection};
-
-/// How often a condition is looked at again.
-const AGAIN: Duration = Duration::from_millis(20);
 
 /// The key of the records that only make a segment end.
 const TOMBSTONE: &[u8] = b"harness";
@@ -50,7 +48,7 @@ impl Client {
             .await
             .expect("the cluster answers");
         answers.into_iter().next().expect("an answer a topic").expect("the topic can be deleted");
-        self.until(|client| client.leaders(topic).is_empty(), "the topic is gone").await;
+        until("the topic is gone", async || self.leaders(topic).is_empty()).await;
     }
 
     /// Extends a topic to so many partitions in all.
@@ -62,7 +60,7 @@ impl Client {
             .await
             .expect("the cluster answers");
         answers.into_iter().next().expect("an answer a topic").expect("the topic can be extended");
-        self.until(|client| client.leads_all(topic, count), "the partitions are there").await;
+        until("the partitions are there", async || self.leads_all(topic, count)).await;
     }
 
     /// Changes the configuration of a topic; what is not named stays as it is.
@@ -121,14 +119,11 @@ impl Client {
 
     /// Waits until the log start of a partition has reached an offset: until retention, say, has done its work.
     pub async fn until_log_starts_at(&self, topic: &str, partition: i32, offset: i64) {
-        let start = |client: &Self| {
-            client
-                .reader
-                .fetch_watermarks(topic, partition, PATIENCE)
-                .expect("the cluster answers")
-                .0
-        };
-        self.until(|client| start(client) >= offset, "the log start has moved").await;
+        until("the log start has moved", async || {
+            let bounds = self.reader.fetch_watermarks(topic, partition, PATIENCE);
+            bounds.expect("the cluster answers").0 >= offset
+        })
+        .await;
     }
 
     /// Writes tombstones of its own to a partition until compaction has left at most so many other records, and returns their offsets.
@@ -152,7 +147,7 @@ impl Client {
                 Instant::now() < deadline,
                 "waited {PATIENCE:?} for compaction, in vain: {others:?}"
             );
-            sleep(AGAIN).await;
+            sleep(LOOK).await;
         }
     }
 
@@ -236,15 +231,6 @@ impl Client {
         })
     }
 
-    /// Waits for a condition, and fails the test if it does not come true.
-    pub async fn until(&self, condition: impl Fn(&Self) -> bool, what: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while !condition(self) {
-            assert!(Instant::now() < deadline, "waited {PATIENCE:?} until {what}, in vain");
-            sleep(AGAIN).await;
-        }
-    }
-
     fn bounds(&self, topic: &str, partition: i32) -> (i64, i64) {
         // The node has yet to hear that it leads, or how much is replicated; or librdkafka, that
         // another one leads.
@@ -316,13 +302,13 @@ impl Topic<'_> {
                 Ok(_) => break,
                 // A topic just deleted may still be known to the broker that was asked.
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) if Instant::now() < deadline => {
-                    sleep(AGAIN).await;
+                    sleep(LOOK).await;
                 }
                 Err((name, error)) => panic!("topic {name} cannot be created: {error}"),
             }
         }
         let count = usize::try_from(partitions).expect("a number of partitions");
-        client.until(|client| client.leads_all(&name, count), "the topic is there").await;
+        until("the topic is there", async || client.leads_all(&name, count)).await;
     }
 }
 

@@ -13,21 +13,22 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+use test_basics::free_port;
 
 use super::version::KafkaVersion;
 
 /// What they are made from: the installation is made anew when one of them changes.
 const SOURCES: [&str; 5] = [
-    include_str!("kafka/pom.xml"),
-    include_str!("kafka/TestBroker.java"),
-    include_str!("kafka/OldBroker.java"),
-    include_str!("kafka/Lifeline.java"),
+    include_str!("../kafka/pom.xml"),
+    include_str!("../kafka/TestBroker.java"),
+    include_str!("../kafka/OldBroker.java"),
+    include_str!("../kafka/Lifeline.java"),
     include_str!("install.rs"),
 ];
 
 /// Kafka, ready to run.
 #[derive(Debug)]
-pub struct Install {
+pub(crate) struct Install {
     /// What the JVM is given as its class path. The class archive holds for exactly this text.
     pub class_path: String,
     /// The class archive, of the version that has one.
@@ -41,7 +42,7 @@ impl Install {
     ///
     /// # Panics
     /// If Java or Maven is missing, or Maven cannot resolve the jars: a test that needs a broker fails without one.
-    pub fn of(version: KafkaVersion) -> &'static Self {
+    pub(crate) fn of(version: KafkaVersion) -> &'static Self {
         static INSTALLS: Mutex<BTreeMap<KafkaVersion, &Install>> = Mutex::new(BTreeMap::new());
         // One that panicked while it held them left none half made.
         let mut installs = INSTALLS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,7 +50,7 @@ impl Install {
     }
 
     fn make(version: KafkaVersion) -> Self {
-        let newest = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kafka");
+        let newest = target().join("kafka");
         fs::create_dir_all(&newest).expect("target/kafka can be made");
         // One for all versions: they share Maven's cache.
         let lock = File::create(newest.join("lock")).expect("target/kafka can be written");
@@ -99,7 +100,7 @@ impl Install {
         let mut properties = super::node::Properties::default();
         properties.set("node.id", 1);
         properties.set("process.roles", "broker,controller");
-        let [plaintext, controller] = [super::ports::free(), super::ports::free()];
+        let [plaintext, controller] = [free_port(), free_port()];
         properties.set(
             "listeners",
             format!("PLAINTEXT://127.0.0.1:{plaintext},CONTROLLER://127.0.0.1:{controller}"),
@@ -125,7 +126,7 @@ impl Install {
     }
 
     /// A JVM with the options that every broker has; the caller adds the class and its arguments.
-    pub fn java(&self, requests: &Path) -> Command {
+    pub(crate) fn java(&self, requests: &Path) -> Command {
         let mut java = Command::new("java");
         java.arg("-Djava.net.preferIPv4Stack=true")
             .arg("-XX:+UseSerialGC")
@@ -184,8 +185,15 @@ fn compile(folder: &Path, version: KafkaVersion) {
     });
 }
 
-fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/kafka").join(name)
+/// The folder that Cargo builds into: a program for tests is in `<target>/<profile>/deps`.
+fn target() -> PathBuf {
+    let program = std::env::current_exe().expect("the path of this program");
+    program.ancestors().nth(3).expect("a program that Cargo has built").to_owned()
+}
+
+/// A file beside the broker's own classes.
+pub(crate) fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka").join(name)
 }
 
 /// Runs a command to its end; what it printed is the error.

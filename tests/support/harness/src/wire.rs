@@ -6,12 +6,11 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
-
-use super::client::PATIENCE;
+use test_basics::PATIENCE;
 
 /// What a request asks for, in the oldest version that Kafka 4 knows.
 #[derive(Clone, Copy, Debug)]
-pub enum Api {
+pub(crate) enum Api {
     /// Version 2.
     OffsetCommit,
     /// Version 0.
@@ -26,18 +25,18 @@ pub enum Api {
 
 /// A connection to a broker; requests go one after another.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     client: String,
 }
 
 /// The body of a request, written field by field.
 #[derive(Debug, Default)]
-pub struct Body(Vec<u8>);
+pub(crate) struct Body(Vec<u8>);
 
 /// The body of an answer, read field by field; each read fails at its end.
 #[derive(Debug)]
-pub struct Answer(io::Cursor<Vec<u8>>);
+pub(crate) struct Answer(io::Cursor<Vec<u8>>);
 
 impl Api {
     fn key_and_version(self) -> (i16, i16) {
@@ -58,12 +57,12 @@ impl Api {
 
 impl Connection {
     /// Connects to `host:port` under a `client.id`.
-    pub fn open(broker: &str, client: &str) -> io::Result<Self> {
+    pub(crate) fn open(broker: &str, client: &str) -> io::Result<Self> {
         Self::open_for(broker, client, PATIENCE)
     }
 
     /// The same, on which an answer is waited for no longer than this.
-    pub fn open_for(broker: &str, client: &str, patience: Duration) -> io::Result<Self> {
+    pub(crate) fn open_for(broker: &str, client: &str, patience: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect(broker)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
@@ -71,7 +70,7 @@ impl Connection {
     }
 
     /// Sends a request and reads its answer.
-    pub fn ask(&mut self, api: Api, body: &Body) -> io::Result<Answer> {
+    pub(crate) fn ask(&mut self, api: Api, body: &Body) -> io::Result<Answer> {
         const CORRELATION: i32 = 1;
         let (key, version) = api.key_and_version();
         let mut request =
@@ -97,42 +96,42 @@ impl Connection {
 }
 
 impl Body {
-    pub fn int8(self, value: i8) -> Self {
+    pub(crate) fn int8(self, value: i8) -> Self {
         self.bytes(&value.to_be_bytes())
     }
 
-    pub fn int16(self, value: i16) -> Self {
+    pub(crate) fn int16(self, value: i16) -> Self {
         self.bytes(&value.to_be_bytes())
     }
 
-    pub fn int32(self, value: i32) -> Self {
+    pub(crate) fn int32(self, value: i32) -> Self {
         self.bytes(&value.to_be_bytes())
     }
 
-    pub fn int64(self, value: i64) -> Self {
+    pub(crate) fn int64(self, value: i64) -> Self {
         self.bytes(&value.to_be_bytes())
     }
 
-    pub fn string(self, value: &str) -> Self {
+    pub(crate) fn string(self, value: &str) -> Self {
         self.int16(i16::try_from(value.len()).expect("a short text")).bytes(value.as_bytes())
     }
 
-    pub fn array<T>(self, items: &[T], write: impl FnMut(Self, &T) -> Self) -> Self {
+    pub(crate) fn array<T>(self, items: &[T], write: impl FnMut(Self, &T) -> Self) -> Self {
         items.iter().fold(self.int32(length(items)), write)
     }
 
     /// A text of a "flexible" version.
-    pub fn compact_string(self, value: &str) -> Self {
+    pub(crate) fn compact_string(self, value: &str) -> Self {
         self.compact_length(value.len()).bytes(value.as_bytes())
     }
 
     /// An array of a "flexible" version.
-    pub fn compact_array<T>(self, items: &[T], write: impl FnMut(Self, &T) -> Self) -> Self {
+    pub(crate) fn compact_array<T>(self, items: &[T], write: impl FnMut(Self, &T) -> Self) -> Self {
         items.iter().fold(self.compact_length(items.len()), write)
     }
 
     /// The end of what a "flexible" version has fields for.
-    pub fn no_tags(self) -> Self {
+    pub(crate) fn no_tags(self) -> Self {
         self.int8(0)
     }
 
@@ -149,22 +148,22 @@ impl Body {
 }
 
 impl Answer {
-    pub fn int16(&mut self) -> io::Result<i16> {
+    pub(crate) fn int16(&mut self) -> io::Result<i16> {
         self.bytes().map(i16::from_be_bytes)
     }
 
-    pub fn int32(&mut self) -> io::Result<i32> {
+    pub(crate) fn int32(&mut self) -> io::Result<i32> {
         self.bytes().map(i32::from_be_bytes)
     }
 
-    pub fn string(&mut self) -> io::Result<String> {
+    pub(crate) fn string(&mut self) -> io::Result<String> {
         let mut text = vec![0; usize::try_from(self.int16()?).map_err(io::Error::other)?];
         self.0.read_exact(&mut text)?;
         String::from_utf8(text).map_err(io::Error::other)
     }
 
     /// Reads an array and keeps its items.
-    pub fn array<T>(
+    pub(crate) fn array<T>(
         &mut self,
         mut read: impl FnMut(&mut Self) -> io::Result<T>,
     ) -> io::Result<Vec<T>> {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use std::process::{Child, Command, Stdio};
 
@@ -15,14 +15,14 @@ const LINES_SHOWN: usize = 40;
 
 /// A node, running or not. Dropping it ends its process.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     plan: Plan,
     process: Option<Child>,
 }
 
 /// What a node needs to start, the same at each start.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The Kafka that it runs.
     pub version: KafkaVersion,
     /// The folder of the whole cluster. It goes when the test binary ends.
@@ -43,14 +43,14 @@ pub struct Properties(Vec<(String, String)>);
 
 impl Node {
     /// Starts the process. It is not ready yet when this returns.
-    pub fn start(plan: Plan) -> Self {
+    pub(crate) fn start(plan: Plan) -> Self {
         let mut node = Self { plan, process: None };
         node.restart();
         node
     }
 
     /// Starts the process of a node that was killed or stopped, with its old data.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         assert!(!self.is_running(), "the node is running");
         let install = Install::of(self.plan.version);
         let Plan { version, cluster, folder, properties, jvm, format } = &self.plan;
@@ -76,20 +76,20 @@ impl Node {
     }
 
     /// Sends the process a signal, such as `STOP`.
-    pub fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let process = self.process.as_ref().expect("the node is running");
         super::program::send_signal(signal, process.id());
     }
 
     /// Whether the process is there.
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.process
             .as_mut()
             .is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_none()))
     }
 
     /// Ends the process as a power cut would.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.process.take() {
             // Killed before its input is closed, because at the end of its input it removes the data. An error means that it has ended.
             drop(child.kill());
@@ -98,12 +98,12 @@ impl Node {
     }
 
     /// Puts a copy of its data aside, as a backup does.
-    pub fn back_up(&mut self) {
+    pub(crate) fn back_up(&mut self) {
         self.copy("data", "backup");
     }
 
     /// Has what was put aside in place of its data.
-    pub fn restore(&mut self) {
+    pub(crate) fn restore(&mut self) {
         self.copy("backup", "data");
     }
 
@@ -118,7 +118,7 @@ impl Node {
     }
 
     /// Ends the process as an operator would: it hands its leaderships over first.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.tell("stop");
         if let Some(mut child) = self.process.take() {
             // Not `wait`, which closes its input first.
@@ -129,19 +129,19 @@ impl Node {
     }
 
     /// Gives the process a command: see `Lifeline.java`.
-    pub fn tell(&mut self, command: &str) {
+    pub(crate) fn tell(&mut self, command: &str) {
         let child = self.process.as_mut().expect("the node is running");
         let input = child.stdin.as_mut().expect("the node's input is a pipe");
         writeln!(input, "{command}").and_then(|()| input.flush()).expect("the node reads commands");
     }
 
     /// Where its request log is.
-    pub fn requests(&self) -> PathBuf {
+    pub(crate) fn requests(&self) -> PathBuf {
         self.plan.folder.join("requests.log")
     }
 
     /// The last lines that it logged, for a failure.
-    pub fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         let log = fs::read(self.log()).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();

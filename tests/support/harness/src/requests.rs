@@ -14,9 +14,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use test_basics::PATIENCE;
 use tokio::time::{Instant, sleep};
 
-use super::client::{CLIENT_ID, PATIENCE};
+use super::client::CLIENT_ID;
 use super::wire::{Api, Body, Connection};
 
 /// How long a line may take from the answer to the log.

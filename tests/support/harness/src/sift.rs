@@ -17,6 +17,7 @@ use keda_sift::server::{self, Ending, Listener, Listeners, Shutdown};
 use keda_sift::service_bus::{self, ServiceBus};
 use keda_sift::telemetry::PageFormat;
 use keda_sift::web::{self, Web};
+use test_basics::{LOOK, PATIENCE, until};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
@@ -25,13 +26,12 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-/// How long a test waits for an answer to become what it must be.
-const PATIENCE: Duration = Duration::from_secs(120);
-
 /// A running scaler and a connection to it. It ends with the test.
 #[derive(Clone)]
 pub struct Sift {
+    /// What KEDA calls it by.
     pub client: ExternalScalerClient<Channel>,
+    /// Where it listens.
     pub address: SocketAddr,
     /// None where the scaler is another process.
     scaler: Option<Arc<Scaler>>,
@@ -41,11 +41,15 @@ pub struct Sift {
 
 /// What a scaler is started with; the defaults are those of `keda-sift serve`.
 pub struct Settings {
+    /// How long it may measure.
     pub measure_timeout: Duration,
+    /// How long it keeps a trigger that nobody polls.
     pub forget_after: Duration,
+    /// What it may hold of messages, in bytes.
     pub memory_limit: usize,
     /// What the pod's environment says.
     pub identity: identity::Options,
+    /// Whom it trusts, and where hosts are.
     pub web: web::Options,
     /// Suffixes of hosts that the operator allows to have tokens.
     pub allowed: Vec<String>,
@@ -53,8 +57,9 @@ pub struct Settings {
     pub oauth_hosts: Vec<String>,
     /// The API server it may ask.
     pub kubernetes: Kubernetes,
-    /// What it looks for there before it is ready; and how long.
+    /// What it looks for there before it is ready.
     pub watch: Option<Watch>,
+    /// How long that may take.
     pub warm_timeout: Duration,
     /// Whether it tells errors there.
     pub events: bool,
@@ -72,7 +77,9 @@ pub struct Trigger {
 /// What one poll of KEDA's learns.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Poll {
+    /// What `GetMetrics` says.
     pub value: i64,
+    /// What `IsActive` says.
     pub active: bool,
 }
 
@@ -181,11 +188,7 @@ impl Sift {
 
     /// Waits until it is ready.
     pub async fn until_ready(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.is_ready().await {
-            assert!(Instant::now() < deadline, "never became ready");
-            sleep(Duration::from_millis(20)).await;
-        }
+        until("the scaler is ready", async || self.is_ready().await).await;
     }
 
     /// How many triggers of a source it keeps.
@@ -271,6 +274,7 @@ impl Trigger {
         self
     }
 
+    /// What KEDA sends of it.
     pub fn reference(&self) -> ScaledObjectRef {
         ScaledObjectRef {
             name: self.name.clone(),
@@ -356,7 +360,7 @@ impl Trigger {
                 Err(status) => assert!(Instant::now() < deadline, "{status}"),
             }
             assert!(Instant::now() < deadline, "never came to {expected}");
-            sleep(Duration::from_millis(20)).await;
+            sleep(LOOK).await;
         }
     }
 }

@@ -11,9 +11,10 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use test_basics::PATIENCE;
 
-use super::client::{Client, PATIENCE};
-use super::install::Install;
+use super::client::Client;
+use super::install::{Install, source};
 use super::version::KafkaVersion;
 
 /// What Kafka can compress by.
@@ -52,7 +53,6 @@ impl Client {
     /// # Panics
     /// If it cannot, which it says why.
     pub async fn write_by_java(&self, targets: &[Target], seed: u64, rounds: usize) {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/kafka/Writer.java");
         let bootstrap = self.harness().to_owned();
         let targets: Vec<String> = targets
             .iter()
@@ -64,7 +64,8 @@ impl Client {
             let log = tempfile::tempdir().expect("a temporary folder");
             let install = Install::of(KafkaVersion::Newest);
             let mut java = install.java(&log.path().join("requests.log"));
-            java.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", source]).arg(bootstrap);
+            java.args(["-Xmx256m", "-XX:TieredStopAtLevel=1"]);
+            java.arg(source("Writer.java")).arg(bootstrap);
             java.args([seed.cast_signed().to_string(), rounds.to_string()]).args(targets);
             let output = java.stdin(Stdio::null()).output().expect("java can be run");
             let said = String::from_utf8_lossy(&output.stderr);

@@ -7,11 +7,11 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use test_basics::free_port;
 use tokio::time::Instant;
 
 use super::client::Client;
 use super::node::{Node, Plan, Properties};
-use super::ports;
 use super::version::KafkaVersion;
 
 /// How long a cluster may take to start. It takes 1.2 s on an idle machine; others may be building on this one.
@@ -74,7 +74,7 @@ impl Cluster {
         assert!(nodes == 1 || !shape.version.has_zookeeper(), "a ZooKeeper has one node here");
         let folder = TempDir::with_prefix("keda-sift-kafka-").expect("a temporary folder");
         let [ports, harness, controllers] =
-            [(); 3].map(|()| (0..nodes).map(|_| ports::free()).collect::<Vec<u16>>());
+            [(); 3].map(|()| (0..nodes).map(|_| free_port()).collect::<Vec<u16>>());
         let mut voters = String::new();
         for (node, port) in controllers.iter().enumerate() {
             let comma = if node == 0 { "" } else { "," };

@@ -7,14 +7,18 @@ use super::wire::{Api, Body, Connection};
 /// What there are rights on, as Kafka numbers it.
 #[derive(Clone, Copy, Debug)]
 pub enum Resource {
+    /// A topic.
     Topic = 2,
+    /// A consumer group.
     Group = 3,
 }
 
 /// What there are rights to do, as Kafka numbers it.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
+    /// To fetch from a topic, and to commit for a group.
     Read = 3,
+    /// To ask what there is.
     Describe = 8,
 }
 

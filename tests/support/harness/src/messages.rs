@@ -6,9 +6,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::Delivery;
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
+use test_basics::PATIENCE;
 use tokio::time::{Instant, sleep};
 
-use super::client::{Client, PATIENCE};
+use super::client::Client;
 
 /// A message to write. Without a body it is a tombstone.
 #[derive(Clone, Debug, Default)]
