@@ -313,6 +313,5 @@ fn metadata(bootstrap: &str, topic: &str, kind: &Kind) -> HashMap<String, String
         ("offsetResetPolicy", "earliest"),
         ("allowIdleConsumers", "true"),
     ];
-    let all = place.iter().chain(kind.selection);
-    all.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    sift_harness::metadata(place.iter().chain(kind.selection))
 }

@@ -75,11 +75,10 @@ pub(crate) fn trigger(namespace: &Namespace, queue: &str) -> ScaledObjectRef {
         ("messageCount", "1"),
         ("eventType", WANTED_TYPE),
     ];
-    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
     ScaledObjectRef {
         name: queue.to_owned(),
         namespace: "bench".to_owned(),
-        scaler_metadata: metadata.into(),
+        scaler_metadata: sift_harness::metadata(&metadata),
     }
 }
 

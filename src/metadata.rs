@@ -485,20 +485,29 @@ fn nearest<'k>(key: &str, known: impl Iterator<Item = &'k &'static str>) -> Opti
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
     use secrecy::ExposeSecret;
+    use test_basics::{Rows, metadata};
 
-    fn map(rows: &[(&str, &str)]) -> HashMap<String, String> {
-        rows.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    /// What rows decode to.
+    pub(crate) fn decode<'a, T>(
+        rows: impl IntoIterator<Item = &'a (&'a str, &'a str)>,
+        read: impl FnOnce(&mut Reader<'_>) -> Option<T>,
+    ) -> Result<T, Invalid> {
+        let metadata = metadata(rows);
+        let mut reader = Reader::new(&metadata);
+        let decoded = read(&mut reader);
+        reader.finish(decoded)
     }
 
-    fn message(rows: &[(&str, &str)], read: impl Fn(&mut Reader<'_>)) -> String {
-        let map = map(rows);
-        let mut reader = Reader::new(&map);
-        read(&mut reader);
-        reader.finish(Some(())).expect_err("a complaint").to_string()
+    fn message(rows: Rows<'_>, read: impl Fn(&mut Reader<'_>)) -> String {
+        let read = |reader: &mut Reader<'_>| {
+            read(reader);
+            Some(())
+        };
+        decode(rows, read).expect_err("a complaint").to_string()
     }
 
     #[test]
@@ -510,7 +519,7 @@ mod tests {
                     ["0", "f", "F", "FALSE", "false", "False", "", "  "].map(|word| (word, false)),
                 )
         {
-            let map = map(&[("a", word)]);
+            let map = metadata(&[("a", word)]);
             let mut reader = Reader::new(&map);
             assert_eq!(reader.boolean("a"), expected, "{word}");
             assert!(reader.finish(Some(())).is_ok(), "{word}");
@@ -522,7 +531,7 @@ mod tests {
 
     #[test]
     fn a_blank_value_is_absent() {
-        let map = map(&[("a", " \t\n"), ("b", ""), ("bFromEnv", "x"), ("unknown", "")]);
+        let map = metadata(&[("a", " \t\n"), ("b", ""), ("bFromEnv", "x"), ("unknown", "")]);
         let mut reader = Reader::new(&map);
         assert!(!reader.has("a"));
         assert_eq!(reader.text("a"), None);
@@ -532,7 +541,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_handed_out_as_it_stands() {
-        let map = map(&[("passwordFromEnv", " hunter2\n")]);
+        let map = metadata(&[("passwordFromEnv", " hunter2\n")]);
         let mut reader = Reader::new(&map);
         let secret = reader.secret("password").expect("given");
         assert_eq!(secret.expose_secret(), " hunter2\n");
@@ -643,7 +652,7 @@ mod tests {
         let given = |rows: &[(&str, &str)]| -> BTreeMap<String, Secret> {
             rows.iter().map(|(key, value)| ((*key).to_owned(), Secret::from(*value))).collect()
         };
-        let values = map(&[("topic", "a")]);
+        let values = metadata(&[("topic", "a")]);
         let authentication = given(&[
             ("password", "hunter2"),
             ("sasl", "plaintext"),
@@ -661,7 +670,7 @@ mod tests {
         assert_eq!(told, "sasl of the TriggerAuthentication: its value is odd");
 
         let twice = given(&[("topic", "b"), ("user", "c"), ("pasword", "hunter2")]);
-        let values = map(&[("topic", "a"), ("userFromEnv", "b")]);
+        let values = metadata(&[("topic", "a"), ("userFromEnv", "b")]);
         let mut reader = Reader::new(&values).with(Some(&twice));
         for key in ["topic", "user", "password"] {
             reader.text(key);

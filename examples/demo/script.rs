@@ -44,8 +44,7 @@ impl Trigger {
         place: &'static str,
         metadata: [(&str, &str); N],
     ) -> Trigger {
-        let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        Trigger { job, place, metadata: metadata.into() }
+        Trigger { job, place, metadata: test_basics::metadata(&metadata) }
     }
 }
 

@@ -203,13 +203,11 @@ fn extension(text: &str) -> Result<(String, String), ExtensionsError> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use test_basics::Rows;
 
     use super::*;
     use crate::kafka::ClusterConfig;
-    use crate::metadata::Invalid;
-
-    type Rows<'a> = &'a [(&'a str, &'a str)];
+    use crate::metadata::{self, Invalid};
 
     const BEARER: Rows<'_> = &[
         ("sasl", "oauthbearer"),
@@ -223,11 +221,7 @@ mod tests {
     fn decode(rows: Rows<'_>, more: Rows<'_>) -> Result<ClusterConfig, Invalid> {
         let servers = [("bootstrapServers", "orders.servicebus.windows.net:9093")];
         let rows = servers.iter().chain(rows).chain(more);
-        let metadata: HashMap<_, _> =
-            rows.map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        let mut reader = Reader::new(&metadata);
-        let decoded = ClusterConfig::decode(&mut reader);
-        reader.finish(decoded)
+        metadata::tests::decode(rows, ClusterConfig::decode)
     }
 
     fn login(rows: Rows<'_>, more: Rows<'_>) -> TokenLogin {

@@ -238,12 +238,13 @@ fn parameter(error: TlsConfigError) -> &'static str {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::collections::HashMap;
     use std::hash::{BuildHasher, RandomState};
+
+    use test_basics::Rows;
 
     use super::*;
     use crate::kafka::wire::sasl::PasswordMechanism;
-    use crate::metadata::Invalid;
+    use crate::metadata::{self, Invalid};
     use crate::secret::Secret;
 
     /// A certificate that serves nothing.
@@ -253,15 +254,9 @@ pub(super) mod tests {
     const ENCRYPTED_KEY: &str = include_str!("wire/tls/testdata/ec-locked.key");
     const OLD_ENCRYPTED_KEY: &str = include_str!("wire/tls/testdata/rsa-old.key");
 
-    type Rows<'a> = &'a [(&'a str, &'a str)];
-
     fn decode(rows: Rows<'_>) -> Result<ClusterConfig, Invalid> {
         let rows = [("bootstrapServers", "kafka:9092")].iter().chain(rows);
-        let metadata: HashMap<_, _> =
-            rows.map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        let mut reader = Reader::new(&metadata);
-        let decoded = ClusterConfig::decode(&mut reader);
-        reader.finish(decoded)
+        metadata::tests::decode(rows, ClusterConfig::decode)
     }
 
     #[test]

@@ -398,25 +398,20 @@ impl Display for PartitionList {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use test_basics::Rows;
 
     use super::*;
-    use crate::metadata::Invalid;
-
-    type Rows<'a> = &'a [(&'a str, &'a str)];
+    use crate::metadata::{self, Invalid};
 
     /// What `rows` decode to beside a complete trigger; a row of the same key replaces.
     fn decode(rows: Rows<'_>) -> Result<Decoded, Invalid> {
         let complete =
             [("bootstrapServers", "kafka:9092"), ("consumerGroup", "jobs"), ("topic", "uploads")];
-        let metadata =
-            complete.iter().chain(rows).map(|(key, value)| (key.to_string(), value.to_string()));
-        let metadata: HashMap<_, _> = metadata.collect();
-        let mut reader = Reader::new(&metadata);
-        // Read by the trigger of whatever source, and beside the point here.
-        reader.accept(&["eventType", "filter"]);
-        let decoded = KafkaTrigger::decode(&mut reader, Selection::default(), NonZeroU64::new(100));
-        reader.finish(decoded)
+        metadata::tests::decode(complete.iter().chain(rows), |reader| {
+            // Read by the trigger of whatever source, and beside the point here.
+            reader.accept(&["eventType", "filter"]);
+            KafkaTrigger::decode(reader, Selection::default(), NonZeroU64::new(100))
+        })
     }
 
     fn decoded(rows: Rows<'_>) -> KafkaTrigger {

@@ -49,10 +49,7 @@ mod tests {
         TriggerKey::of(&ScaledObjectRef {
             name: name.to_owned(),
             namespace: namespace.to_owned(),
-            scaler_metadata: metadata
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .collect(),
+            scaler_metadata: test_basics::metadata(metadata),
         })
     }
 

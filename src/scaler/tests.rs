@@ -101,11 +101,7 @@ fn trigger_with(more: &[(&str, &str)]) -> ScaledObjectRef {
     ScaledObjectRef {
         name: "thumbnails".to_owned(),
         namespace: "media".to_owned(),
-        scaler_metadata: metadata
-            .iter()
-            .chain(more)
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect(),
+        scaler_metadata: test_basics::metadata(metadata.iter().chain(more)),
     }
 }
 

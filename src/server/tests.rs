@@ -122,7 +122,7 @@ fn trigger(name: &str) -> ScaledObjectRef {
     ScaledObjectRef {
         name: name.to_owned(),
         namespace: "media".to_owned(),
-        scaler_metadata: metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        scaler_metadata: test_basics::metadata(&metadata),
     }
 }
 

@@ -468,25 +468,20 @@ fn metric_name(entities: &Entities) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use test_basics::Rows;
 
     use super::*;
-    use crate::metadata::Invalid;
+    use crate::metadata::{self, Invalid};
 
     const SECRET: &str = "aHVudGVyMg+/==";
 
-    type Rows<'a> = &'a [(&'a str, &'a str)];
-
     /// What the rows decode to, and nothing else.
     fn decode(rows: Rows<'_>) -> Result<Decoded, Invalid> {
-        let metadata: HashMap<_, _> =
-            rows.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        let mut reader = Reader::new(&metadata);
-        // Read by the trigger of whatever source, and beside the point here.
-        reader.accept(&["eventType", "filter"]);
-        let limit = NonZeroU64::new(100);
-        let decoded = ServiceBusTrigger::decode(&mut reader, Selection::default(), limit);
-        reader.finish(decoded)
+        metadata::tests::decode(rows, |reader| {
+            // Read by the trigger of whatever source, and beside the point here.
+            reader.accept(&["eventType", "filter"]);
+            ServiceBusTrigger::decode(reader, Selection::default(), NonZeroU64::new(100))
+        })
     }
 
     fn decoded(rows: Rows<'_>) -> ServiceBusTrigger {

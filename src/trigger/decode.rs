@@ -217,6 +217,7 @@ fn kind(reader: &mut Reader<'_>) -> Option<Kind> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use test_basics::{Rows, metadata};
 
     use super::*;
     use crate::kafka::names::{Group, Topic};
@@ -225,12 +226,6 @@ mod tests {
     use crate::selection::{EventTypeFrom, EventTypes, Filter, Selection};
 
     const SECRET: &str = "hunter2-correct-horse";
-
-    type Rows<'a> = &'a [(&'a str, &'a str)];
-
-    fn map(rows: Rows<'_>) -> HashMap<String, String> {
-        rows.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
-    }
 
     fn kafka(trigger: &Trigger) -> &KafkaTrigger {
         match &trigger.source {
@@ -267,13 +262,13 @@ mod tests {
             ("usernameFromEnv", "me"),
             ("passwordFromEnv", SECRET),
         ];
-        let trigger =
-            Trigger::decode(&map(&[&of_keda[..], &ours[..]].concat())).expect("a complete trigger");
+        let trigger = Trigger::decode(&metadata(&[&of_keda[..], &ours[..]].concat()))
+            .expect("a complete trigger");
         assert_eq!(trigger.metric_name, "kafka-test-topic");
         assert_eq!((trigger.target, trigger.activation), (5, 3));
         let secured = [of_keda[0], of_keda[12], of_keda[13], ours[3], ours[4]];
-        let cluster =
-            ClusterConfig::decode(&mut Reader::new(&map(&secured))).expect("a complete cluster");
+        let cluster = ClusterConfig::decode(&mut Reader::new(&metadata(&secured)))
+            .expect("a complete cluster");
         let expected = KafkaTrigger {
             cluster,
             group: Group::from("my-group"),
@@ -325,25 +320,25 @@ mod tests {
         ];
         for (case, rows, name, target) in rows {
             let named = [rows, &[("triggerAuthentication", "auth")][..]].concat();
-            let spec = Spec::decode(&map(&named));
+            let spec = Spec::decode(&metadata(&named));
             assert_eq!((spec.metric_name.as_str(), spec.target), (*name, *target), "{case}");
         }
     }
 
     #[test]
     fn an_authentication_gives_what_the_metadata_lacks() {
-        let metadata = map(&[
+        let values = metadata(&[
             ("queueName", "orders"),
             ("triggerAuthentication", "auth"),
             ("serviceAccountName", "job"),
         ]);
-        assert_eq!(Trigger::authentication(&metadata).as_ref().map(Name::as_str), Some("auth"));
-        assert_eq!(Trigger::authentication(&map(&[("triggerAuthentication", "../a")])), None);
+        assert_eq!(Trigger::authentication(&values).as_ref().map(Name::as_str), Some("auth"));
+        assert_eq!(Trigger::authentication(&metadata(&[("triggerAuthentication", "../a")])), None);
         let given = std::collections::BTreeMap::from([(
             "namespace".to_owned(),
             crate::secret::Secret::from("orders"),
         )]);
-        let reader = || Reader::new(&metadata).within("media");
+        let reader = || Reader::new(&values).within("media");
         assert!(Trigger::read(reader()).is_err());
         let trigger = Trigger::read(reader().with(Some(&given))).expect("a complete trigger");
         assert_eq!(trigger.metric_name, "azure-servicebus-orders");
@@ -354,7 +349,8 @@ mod tests {
         let base =
             [("bootstrapServers", "a:1"), ("consumerGroup", "g"), ("activationLagThreshold", "50")];
         let enough = |more: Rows<'_>, max_jobs: u64| {
-            let trigger = Trigger::decode(&map(&[&base[..], more].concat())).expect("a trigger");
+            let trigger =
+                Trigger::decode(&metadata(&[&base[..], more].concat())).expect("a trigger");
             let max_jobs = NonZeroU64::new(max_jobs).expect("above zero");
             trigger.enough(max_jobs).map(NonZeroU64::get)
         };
@@ -368,7 +364,7 @@ mod tests {
 
     #[test]
     fn rows_of_every_source_are_read() {
-        let trigger = Trigger::decode(&map(&[
+        let trigger = Trigger::decode(&metadata(&[
             ("bootstrapServers", "kafka:9092"),
             ("consumerGroup", "thumbnails"),
             ("topic", "uploads"),
@@ -432,7 +428,7 @@ mod tests {
             ),
         ];
         for (name, row, expected) in rows {
-            let invalid = Trigger::decode(&map(row)).expect_err(name);
+            let invalid = Trigger::decode(&metadata(*row)).expect_err(name);
             let told = invalid.complaints();
             let each =
                 told.iter().zip(*expected).all(|(told, expected)| told.starts_with(expected));
@@ -463,7 +459,8 @@ mod tests {
             ("a secret filter", ("filterFromEnv", "siz > 1"), "filterFromEnv: its value does not"),
         ];
         for (name, row, expected) in rows {
-            let told = Trigger::decode(&map(&[&complete[..], &[row]].concat())).expect_err(name);
+            let told =
+                Trigger::decode(&metadata(&[&complete[..], &[row]].concat())).expect_err(name);
             assert!(told.to_string().starts_with(expected), "{name}: {told}");
         }
     }
@@ -473,7 +470,7 @@ mod tests {
         let complete = [("bootstrapServers", "kafka:9092"), ("consumerGroup", "jobs")];
         let decode = |rows: Rows<'_>| {
             let place = [("eventTypeFrom", "header:kind")];
-            Trigger::decode(&map(&[&complete[..], &place, rows].concat()))
+            Trigger::decode(&metadata(&[&complete[..], &place, rows].concat()))
         };
         for rows in [&[("eventType", "a")][..], &[("filter", "eventType != ''")]] {
             assert!(decode(rows).is_ok(), "{rows:?}");
@@ -505,7 +502,7 @@ mod tests {
             ("nonsense", &bus, "is not a parameter; there are namespace or connectionFromEnv"),
         ];
         for (key, complete, expected) in rows {
-            let told = Trigger::decode(&map(&[*complete, &[(key, SECRET)]].concat()));
+            let told = Trigger::decode(&metadata(&[*complete, &[(key, SECRET)]].concat()));
             let told = told.expect_err(key).to_string();
             assert!(told.starts_with(&format!("{key}: {expected}")), "{key}: {told}");
             assert!(!told.contains(SECRET), "{told}");
@@ -520,7 +517,7 @@ mod tests {
         for (complete, keys) in [(kafka, keys::KAFKA), (bus, keys::SERVICE_BUS)] {
             for (key, expected) in keys.by_heart.iter().chain(keys::EVERYWHERE) {
                 let rows = [&complete[..], &[(*key, "x")]].concat();
-                let told = Trigger::decode(&map(&rows)).expect_err(key).to_string();
+                let told = Trigger::decode(&metadata(&rows)).expect_err(key).to_string();
                 assert!(told.contains(&format!("{key}: {expected}")), "{key}: {told}");
             }
         }
@@ -530,12 +527,12 @@ mod tests {
     fn a_metric_name_is_bounded() {
         let long = "a".repeat(300);
         let base = [("bootstrapServers", "kafka:9092"), ("consumerGroup", long.as_str())];
-        let trigger = Trigger::decode(&map(&base)).expect("a complete trigger");
+        let trigger = Trigger::decode(&metadata(&base)).expect("a complete trigger");
         assert_eq!(trigger.metric_name, format!("kafka-{}", &long[..247]));
 
         for name in [long.as_str(), "a\nb"] {
             let rows = [&base[..], &[("metricName", name)]].concat();
-            let told = Trigger::decode(&map(&rows)).expect_err("no name").to_string();
+            let told = Trigger::decode(&metadata(&rows)).expect_err("no name").to_string();
             assert!(
                 told.starts_with("metricName: ")
                     && told.contains("is too long or has control characters"),
@@ -546,7 +543,7 @@ mod tests {
 
     #[test]
     fn all_complaints_come_at_once_without_a_secret() {
-        let invalid = Trigger::decode(&map(&[
+        let invalid = Trigger::decode(&metadata(&[
             ("source", "kafka"),
             ("bootstrapServers", "kafka"),
             ("lagThreshold", "ten"),
@@ -660,12 +657,12 @@ mod tests {
             .prop_map(|(key, env)| if env { format!("{key}FromEnv") } else { key.to_owned() })
     }
 
-    fn metadata() -> impl Strategy<Value = HashMap<String, String>> {
+    fn any_metadata() -> impl Strategy<Value = HashMap<String, String>> {
         let any_key =
             prop_oneof![4 => key(OTHERS), 2 => key(SHOWN), 1 => key(SECRETS), 1 => any::<String>()];
         let complete = prop::sample::select(vec![
-            map(&[]),
-            map(&[
+            metadata(&[]),
+            metadata(&[
                 ("source", "kafka"),
                 ("bootstrapServers", "kafka:9092"),
                 ("consumerGroup", "jobs"),
@@ -684,7 +681,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
         #[test]
-        fn any_metadata_is_decoded_or_complained_of(metadata in metadata()) {
+        fn any_metadata_is_decoded_or_complained_of(metadata in any_metadata()) {
             match Trigger::decode(&metadata) {
                 Ok(trigger) => prop_assert!(trigger.target > 0 && !trigger.metric_name.is_empty()),
                 Err(invalid) => {
@@ -699,7 +696,7 @@ mod tests {
 
         #[test]
         fn no_secret_is_ever_shown(
-            metadata in metadata(),
+            metadata in any_metadata(),
             secrets in prop::collection::vec((key(SECRETS), "[ \\PC]{0,3}"), 0..4),
             from_env in prop::collection::vec((prop::sample::select(OTHERS), "[ \\PC]{0,3}"), 0..4),
             unknown in prop::collection::vec("[a-z]{1,12}(FromEnv)?", 0..3),

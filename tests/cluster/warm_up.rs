@@ -1,6 +1,5 @@
 //! Warm before Ready: triggers are found, measured and followed, before KEDA asks about them.
 
-use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use azure_stand_ins::{Message as Queued, ServiceBus};
@@ -9,7 +8,7 @@ use kubernetes_api::{ApiServer, Definitions};
 use serde_json::json;
 use sift_harness::{
     Broker, LIST_OFFSETS, Message, PATIENCE, Proxy, Replies, Settings, Sift, Trigger, free_port,
-    until,
+    metadata, until,
 };
 use tokio::time::{Instant, sleep};
 
@@ -33,12 +32,10 @@ fn rows<'a>(bootstrap: &'a str, topic: &'a str, event_type: &'a str) -> Vec<(&'a
 
 /// The trigger as KEDA asks for it.
 fn polled(sift: &Sift, namespace: &str, name: &str, rows: &[(&str, &str)]) -> Trigger {
-    let metadata: HashMap<_, _> =
-        rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let asked = ScaledObjectRef {
         name: name.to_owned(),
         namespace: namespace.to_owned(),
-        scaler_metadata: metadata,
+        scaler_metadata: metadata(rows),
     };
     sift.asking(asked).with("scalerAddress", ADDRESS)
 }

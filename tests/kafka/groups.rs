@@ -1,6 +1,5 @@
 //! What a group has committed, moved about: resets, gaps, nothing at all, and groups that are gone.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -263,8 +262,8 @@ async fn what_came_since_the_object_was_made_is_the_same_for_each_replica_and_af
         ("consumerGroup", TOPIC),
         ("eventType", "a"),
     ];
-    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let trigger = keda_sift::trigger::Trigger::decode(&HashMap::from(metadata)).expect("a trigger");
+    let trigger = keda_sift::trigger::Trigger::decode(&sift_harness::metadata(&metadata));
+    let trigger = trigger.expect("a trigger");
     let Source::Kafka(trigger) = trigger.source else { panic!("a trigger on kafka") };
     // Each as a replica has it, or one that was started again.
     let replica = || {

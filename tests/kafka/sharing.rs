@@ -9,7 +9,8 @@ use keda_sift::kafka::{Kafka, Options, TriggerPoller};
 use keda_sift::ledger::{DEFAULT_LIMIT, Ledger};
 use keda_sift::trigger::{Source, Trigger};
 use sift_harness::{
-    Broker, Commit, LIST_OFFSETS, Message, PATIENCE, Proxy, Replies, Requests, Sift, until,
+    Broker, Commit, LIST_OFFSETS, Message, PATIENCE, Proxy, Replies, Requests, Sift, metadata,
+    until,
 };
 use tokio::task::{JoinSet, block_in_place, unconstrained};
 use tokio::time::{Instant, sleep};
@@ -70,8 +71,7 @@ fn pollers(kafka: &Kafka, bootstrap: &str, topic: &str) -> Vec<TriggerPoller> {
             ("consumerGroup", &group(trigger)),
             ("eventType", &event_type(trigger)),
         ];
-        let owned = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let trigger = Trigger::decode(&HashMap::from(owned)).unwrap();
+        let trigger = Trigger::decode(&metadata(&pairs)).unwrap();
         match trigger.source {
             Source::Kafka(trigger) => {
                 kafka.follow(trigger, Ledger::new(DEFAULT_LIMIT).account("default"))

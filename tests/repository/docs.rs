@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use keda_sift::trigger::Trigger;
+use test_basics::metadata;
 
 use crate::source::files;
 
@@ -49,10 +50,7 @@ fn complete() -> [Metadata; 3] {
     ];
     let by_key =
         [("source", "azure-servicebus"), ("connection", CONNECTION), ("queueName", "orders")];
-    let owned = |rows: &[(&str, &str)]| {
-        rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-    };
-    [owned(&kafka), owned(&by_identity), owned(&by_key)]
+    [metadata(&kafka), metadata(&by_identity), metadata(&by_key)]
 }
 
 fn complaints(metadata: &Metadata) -> Vec<String> {
@@ -74,7 +72,7 @@ fn complaints_beside(rows: &Metadata) -> [Vec<String>; 3] {
 }
 
 fn row(key: &str, value: &str) -> Metadata {
-    [(key.to_owned(), value.to_owned())].into()
+    metadata(&[(key, value)])
 }
 
 /// Whether a source has a parameter of this name.

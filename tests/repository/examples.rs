@@ -618,8 +618,7 @@ fn every_filter_of_theirs_has_one_here_that_decodes() {
             yaml.insert("eventType".to_owned(), "order".to_owned());
         }
         let told = complete.map(|complete| {
-            let complete =
-                complete.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            let complete = test_basics::metadata(complete).into_iter();
             Trigger::decode(&complete.chain(yaml.clone()).collect()).err()
         });
         assert!(told.iter().any(Option::is_none), "{row}: {told:?}");

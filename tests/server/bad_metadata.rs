@@ -8,7 +8,7 @@ use keda_sift::scaler::proto::{GetMetricsRequest, MetricSpec, ScaledObjectRef};
 use keda_sift::trigger::Trigger;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
-use sift_harness::Sift;
+use sift_harness::{Sift, metadata};
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -32,10 +32,6 @@ fn reference(metadata: &HashMap<String, String>) -> ScaledObjectRef {
         namespace: "default".to_owned(),
         scaler_metadata: metadata.clone(),
     }
-}
-
-fn map(rows: &[(&str, &str)]) -> HashMap<String, String> {
-    rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 async fn spec(
@@ -65,7 +61,7 @@ async fn told(
 
 /// What is wrong with these rows, which is the same text from both calls.
 async fn complaints(sift: &Sift, rows: &[(&str, &str)]) -> String {
-    let told = told(&mut sift.client.clone(), &map(rows)).await;
+    let told = told(&mut sift.client.clone(), &metadata(rows)).await;
     assert_eq!(told.metric.code(), Code::InvalidArgument, "{}", told.metric);
     assert_eq!(told.active.code(), Code::InvalidArgument, "{}", told.active);
     assert_eq!(told.metric.message(), told.active.message());
@@ -232,8 +228,7 @@ async fn what_needs_a_cluster_says_so_with_the_component_that_grants_it() {
         ("triggerAuthentication", "trigger-authentications"),
     ] {
         let rows = [&complete[..], &[(key, "job")]].concat();
-        let scaler_metadata =
-            rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let scaler_metadata = metadata(&rows);
         let asked = ScaledObjectRef {
             name: "job".to_owned(),
             namespace: "media".to_owned(),
@@ -337,7 +332,7 @@ async fn a_mended_trigger_is_no_longer_complained_of() {
         ("lagThreshold", "0"),
     ];
     complaints(&sift, &bad).await;
-    let mended = map(&[&bad[..3], &[("lagThreshold", "7")]].concat());
+    let mended = metadata(&[&bad[..3], &[("lagThreshold", "7")]].concat());
     let spec = spec(&mut sift.client.clone(), &mended).await;
     assert_eq!((spec.metric_name.as_str(), spec.target_size), ("kafka-jobs-topics", 7));
 }
@@ -362,9 +357,10 @@ async fn a_value_of_megabytes_is_complained_of_in_one_short_line() {
         "nonsense",
         "source",
     ] {
-        let rows: HashMap<String, String> =
-            map(&[&complete[..], &[("lagThreshold", "no"), ("topic", "a"), (key, huge.as_str())]]
-                .concat());
+        let rows: HashMap<String, String> = metadata(
+            &[&complete[..], &[("lagThreshold", "no"), ("topic", "a"), (key, huge.as_str())]]
+                .concat(),
+        );
         let told = told(&mut sift.client.clone(), &rows).await;
         assert_eq!(told.metric.code(), Code::InvalidArgument, "{key}");
         let message = told.metric.message();
@@ -374,7 +370,7 @@ async fn a_value_of_megabytes_is_complained_of_in_one_short_line() {
         );
     }
     // The key itself may be as long.
-    let rows = map(&[&complete[..], &[(huge.as_str(), "x")]].concat());
+    let rows = metadata(&[&complete[..], &[(huge.as_str(), "x")]].concat());
     let told = told(&mut sift.client.clone(), &rows).await;
     assert!(
         told.metric.message().contains("… is not a parameter")

@@ -1,12 +1,12 @@
 //! `/metrics` of `keda-sift serve`: what a poll changes, and that Prometheus can read it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
 use sift_harness::program::Program;
-use sift_harness::{PATIENCE, holds_within};
+use sift_harness::{PATIENCE, holds_within, metadata};
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
@@ -96,12 +96,10 @@ async fn page_where(program: &Program, series: &str, value: f64) -> Page {
 }
 
 fn trigger(name: &str, rows: &[(&str, &str)]) -> ScaledObjectRef {
-    let metadata: HashMap<_, _> =
-        rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     ScaledObjectRef {
         name: name.to_owned(),
         namespace: "media".to_owned(),
-        scaler_metadata: metadata,
+        scaler_metadata: metadata(rows),
     }
 }
 

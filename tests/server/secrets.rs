@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
 use keda_sift::trigger::Trigger;
-use sift_harness::{Broker, Listener, Message, Security};
+use sift_harness::{Broker, Listener, Message, Security, metadata};
 
 /// Secrets that no broker knows, each found by its own word.
 const PASSWORD: &str = "marker-password-5a1c";
@@ -49,8 +49,7 @@ fn triggers(broker: &Broker) -> Vec<(&'static str, Metadata)> {
             ("topic", "secrets"),
             ("offsetResetPolicy", "earliest"),
         ];
-        let all = base.iter().chain(keys);
-        all.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<Metadata>()
+        metadata(base.iter().chain(keys))
     };
     vec![
         ("let in with a certificate", trigger(Listener::Mtls, &[tls, ca, cert, key])),

@@ -611,7 +611,7 @@ mod tests {
     /// A trigger that nothing but its place is said of.
     pub(super) fn trigger() -> KafkaTrigger {
         let rows = [("bootstrapServers", "127.0.0.1:9"), ("consumerGroup", "g"), ("topic", "t")];
-        let rows = rows.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let rows = test_basics::metadata(&rows);
         let decoded = KafkaTrigger::decode(&mut Reader::new(&rows), Selection::default(), None);
         decoded.expect("a trigger").trigger
     }

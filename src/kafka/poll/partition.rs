@@ -511,7 +511,7 @@ mod tests {
                 ("offsetResetPolicy", policy),
                 ("scaleToZeroOnInvalidOffset", to_zero),
             ];
-            let rows = rows.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+            let rows = test_basics::metadata(&rows);
             let types = types.map(|types| EventTypes::parse(types).expect("a type"));
             let selection = Selection { types, ..Selection::default() };
             let decoded = KafkaTrigger::decode(&mut Reader::new(&rows), selection, None);
