@@ -11,7 +11,7 @@ use keda_sift_fuzz::kafka::names::{Group, Topic};
 use keda_sift_fuzz::kafka::wire::requests::{
     ApiVersions, DescribeConfigs, Fetch, FetchPartition, FetchSession, FetchTopic, FindCoordinator,
     GroupQuestion, Isolation, ListOffsets, Metadata, OffsetFetch, PartitionPosition, Position,
-    SaslAuthenticate, SaslHandshake,
+    SaslAuthenticate, SaslHandshake, ShareGroupDescribe,
 };
 use keda_sift_fuzz::kafka::wire::{Request, correlation_id, decode_frame};
 use libfuzzer_sys::fuzz_target;
@@ -32,7 +32,7 @@ fuzz_target!(|input: &[u8]| {
     let _ = correlation_id(payload);
     let topics = || vec![Topic::from("a"), Topic::from("bb")];
     let groups = || ["g", "hh"].map(Group::from);
-    match request % 10 {
+    match request % 11 {
         0 => decode(&Metadata { topics: topics() }, *version, payload),
         1 => decode(&FindCoordinator { groups: groups().into() }, *version, payload),
         2 => {
@@ -57,6 +57,7 @@ fuzz_target!(|input: &[u8]| {
         6 => decode(&ApiVersions, *version, payload),
         7 => decode(&SaslHandshake { mechanism: "PLAIN".to_owned() }, *version, payload),
         8 => fetch(*version, payload),
+        9 => decode(&ShareGroupDescribe { groups: groups().into() }, *version, payload),
         _ => decode(&SaslAuthenticate { auth_bytes: vec![0; 4].into() }, *version, payload),
     }
 });

@@ -49,6 +49,14 @@ pub enum Error {
         /// The trigger's group.
         group: Group,
     },
+    /// The trigger's group is a share group (KIP-932).
+    #[error(
+        "group {group} is a share group, which commits no offsets to count from; give a consumer group as consumerGroup"
+    )]
+    ShareGroup {
+        /// The trigger's group.
+        group: Group,
+    },
     /// The trigger names no topic, and its group has committed on more than a trigger may count.
     #[error(
         "group {group} has committed on {topics} topics, more than the {MAX_TOPICS} that a trigger counts; name those to count with topic"

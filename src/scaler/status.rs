@@ -81,6 +81,7 @@ impl Error {
             Self::Kafka(kafka::Error::TopicNotFound { .. }) => Code::NotFound,
             Self::Kafka(
                 kafka::Error::NothingCommitted { .. }
+                | kafka::Error::ShareGroup { .. }
                 | kafka::Error::TooManyTopics { .. }
                 | kafka::Error::NoPartition { .. },
             ) => Code::FailedPrecondition,

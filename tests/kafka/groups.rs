@@ -323,3 +323,46 @@ async fn a_group_that_never_committed_is_told_once() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!((&told[0]["group"], &told[0]["level"]), (&TOPIC.into(), &"WARN".into()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_group_is_an_error_that_says_what_it_is() {
+    const SHARE: &str = "groups-share";
+    const GROUPS: [&str; 2] = ["groups-share-committed", "groups-share-new"];
+    let broker = tokio::task::block_in_place(Broker::start_with_share_groups);
+    filled(&broker, SHARE, 2, 5).await;
+    broker.commit(GROUPS[0], SHARE, [(0, 2)]).await;
+    broker.share(SHARE, SHARE, 10).await;
+    let mut program =
+        tokio::task::block_in_place(|| Program::serving(&["--measure-timeout", "10s"]));
+    let sift = Sift::at(program.grpc).await;
+    let requests = broker.requests().await;
+    let earliest = sift.trigger(broker.bootstrap(), SHARE, SHARE);
+    let latest = earliest.clone().with("offsetResetPolicy", "latest");
+    let rows = [
+        ("offsets", earliest.clone().with("countFrom", "offsets")),
+        ("type a", earliest.clone().with("eventType", "a")),
+        ("latest, type a", latest.clone().with("eventType", "a")),
+        ("to zero", latest.clone().with("scaleToZeroOnInvalidOffset", "true")),
+        ("without a topic", earliest.clone().without("topic")),
+        ("earliest", earliest),
+        ("latest", latest),
+    ];
+    for (name, trigger) in &rows {
+        let (code, text) = trigger.error().await;
+        assert_eq!(code, Code::FailedPrecondition, "{name}: {text}");
+        assert!(text.contains("group groups-share is a share group"), "{name}: {text}");
+    }
+    for _ in 0..3 {
+        let counts = GROUPS.map(|group| sift.trigger(broker.bootstrap(), group, SHARE));
+        assert_eq!((counts[0].count().await, counts[1].count().await), (3 + 5, 10));
+    }
+    let mut asked = Vec::new();
+    for group in [SHARE, GROUPS[0], GROUPS[1]] {
+        asked.push(requests.count("SHARE_GROUP_DESCRIBE", group).await);
+    }
+    assert_eq!(asked, [1, 0, 1], "once, and never of a group that has committed");
+    let told = program.logs();
+    let told = told.iter().filter(|line| line["message"].to_string().contains("no offsets"));
+    let told: Vec<_> = told.map(|line| line["group"].clone()).collect();
+    assert_eq!(told, [GROUPS[1]], "a share group is told by its error alone");
+}

@@ -26,19 +26,21 @@ use kafka_protocol::messages::metadata_response::{
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
+use kafka_protocol::messages::share_group_describe_response::Member;
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, BrokerId, FetchRequest,
     FindCoordinatorRequest, FindCoordinatorResponse, GroupId, ListOffsetsRequest,
     ListOffsetsResponse, MetadataRequest, OffsetFetchRequest, OffsetFetchResponse, ProducerId,
-    RequestHeader, SaslAuthenticateRequest, SaslHandshakeRequest, TopicName,
+    RequestHeader, SaslAuthenticateRequest, SaslHandshakeRequest, ShareGroupDescribeRequest,
+    ShareGroupDescribeResponse, TopicName,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use sift_harness::hostile::batches::{
     ATTRIBUTES, Batch, CHECKSUM, COUNT, LAST_DELTA, PRODUCER, Packed, checked, record, varint,
 };
 use sift_harness::hostile::{
-    COMMITTED, END, Hostile, Login, NULL, OF_TYPE, PARTITIONS, PASSWORD, Scenario, TOPIC, TRUTH,
-    TYPE, USER, log,
+    COMMITTED, END, Hostile, Login, NEW, NULL, OF_TYPE, PARTITIONS, PASSWORD, Scenario, TOPIC,
+    TRUTH, TYPE, USER, log,
 };
 use sift_harness::program::Program;
 use sift_harness::{Authority, Broker, Message, Sift, Trigger};
@@ -108,6 +110,8 @@ enum Counts {
     Offsets,
     /// Messages of [`TYPE`].
     Type,
+    /// Offsets, for a group that has committed none.
+    New,
 }
 
 /// How a trigger is to be let in.
@@ -338,6 +342,7 @@ impl Counts {
         match self {
             Self::Offsets => trigger.with("countFrom", "offsets"),
             Self::Type => trigger.with("eventType", TYPE),
+            Self::New => Self::Offsets.on(trigger).with("consumerGroup", NEW),
         }
     }
 
@@ -346,6 +351,7 @@ impl Counts {
         match self {
             Self::Offsets => TRUTH,
             Self::Type => OF_TYPE * i64::from(PARTITIONS),
+            Self::New => END * i64::from(PARTITIONS),
         }
     }
 
@@ -756,6 +762,50 @@ fn of_coordinators() -> Vec<Lie> {
         }),
         of("throttled for 24 days", FailOrTell, |it| it.throttle_time_ms = i32::MAX),
     ]
+}
+
+/// What is said of whether a group is a share group: that it is makes the poll fail, and whatever cannot
+/// be read is as if it were not said.
+fn of_share_groups() -> Vec<Lie> {
+    use Must::{End, Name, Tell};
+    fn error(reply: &mut ShareGroupDescribeResponse, code: i16) {
+        reply.groups.iter_mut().for_each(|group| group.error_code = code);
+    }
+    let of = |name: &str, must, bend| {
+        let lie = lie(&format!("share groups: {name}"), must, Scenario::ShareGroups(bend));
+        Lie { counts: Counts::New, ..lie }
+    };
+    let mut lies = vec![
+        of("it is one", Name("group new is a share group"), |it| error(it, 0)),
+        of("it is one of 100,000 members", Name("is a share group"), |it| {
+            it.groups[0].error_code = 0;
+            it.groups[0].members = vec![Member::default(); 100_000];
+        }),
+        of("it is one whose topics are hidden", Name("is a share group"), |it| error(it, 29)),
+        of("it is hidden", Tell, |it| error(it, 30)),
+        of("there are none", Tell, |it| error(it, 35)),
+        of("error 999", Tell, |it| error(it, 999)),
+        of("error −32768", Tell, |it| error(it, i16::MIN)),
+        of("never the coordinator", End, |it| error(it, 16)),
+        of("the coordinator always loads", End, |it| error(it, 14)),
+        of("nothing", Tell, |it| it.groups.clear()),
+        of("another group", Tell, |it| {
+            it.groups[0].error_code = 0;
+            it.groups[0].group_id.0 = text("others");
+        }),
+        of("the group twice, differently", Tell, |it| {
+            let again = it.groups[0].clone().with_error_code(0);
+            it.groups.push(again);
+        }),
+        of("throttled for 24 days", End, |it| it.throttle_time_ms = i32::MAX),
+        of("throttled for less than nothing", Tell, |it| it.throttle_time_ms = i32::MIN),
+    ];
+    let frames = of_frames_of("share groups", ApiKey::ShareGroupDescribe, Counts::New);
+    lies.extend(frames.into_iter().map(|lie| match lie.must {
+        Must::End => lie,
+        _ => Lie { must: Tell, ..lie },
+    }));
+    lies
 }
 
 fn of_versions() -> Vec<Lie> {
@@ -1479,6 +1529,11 @@ fn requests(newest: bool) -> Vec<Vec<u8>> {
             },
         ),
         request(
+            ApiKey::ShareGroupDescribe,
+            1,
+            &ShareGroupDescribeRequest::default().with_group_ids(vec![GroupId(text(NEW))]),
+        ),
+        request(
             ApiKey::OffsetFetch,
             if newest { 9 } else { 1 },
             &if newest {
@@ -1512,6 +1567,7 @@ async fn every_lie_can_be_told() {
         of_offsets(),
         of_committed(),
         of_coordinators(),
+        of_share_groups(),
         of_versions(),
         of_frames(),
         of_connections(),
@@ -1574,6 +1630,7 @@ tables! {
     lies_about_offsets_are_errors: of_offsets;
     lies_about_committed_offsets_are_errors: of_committed;
     lies_about_the_coordinator_are_errors: of_coordinators;
+    lies_about_share_groups_cost_no_count: of_share_groups;
     lies_about_versions_are_errors: of_versions;
     replies_that_are_none_are_errors: of_frames;
     connections_that_are_none_are_errors: of_connections;

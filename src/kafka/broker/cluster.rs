@@ -275,6 +275,25 @@ impl Cluster {
         }
     }
 
+    /// Whether a group is a share group, as its coordinator says or has said lately. A poll does not
+    /// fail because that cannot be had: what was known last holds then, and a group that nothing is
+    /// known of is taken for another kind.
+    pub(in crate::kafka) async fn is_share_group(&self, group: &Group, deadline: Instant) -> bool {
+        let until = deadline.min(Instant::now() + self.timeout / 3);
+        let asking = self.groups.asking(&self.connections, &self.topics, self.timeout);
+        let answer = async {
+            loop {
+                match self.groups.is_share_group(&asking, &self.tasks, group).await? {
+                    Ok(is_share) => return Some(is_share),
+                    Err(fault) if fault.kind == Kind::Passing => sleep(ASK_AGAIN_AFTER).await,
+                    Err(_) => return None,
+                }
+            }
+        };
+        let answer = timeout_at(until, answer).await.ok().flatten();
+        answer.unwrap_or_else(|| self.groups.was_share_group(group))
+    }
+
     /// Those who pay for what this cluster holds: whoever is measured on it joins them.
     pub(in crate::kafka) fn payers(&self) -> &Payers {
         &self.payers

@@ -1,4 +1,5 @@
-//! What consumer groups have committed: who coordinates each, and many groups in one question.
+//! What consumer groups have committed, and which groups are none: who coordinates each, and many
+//! groups in one question.
 //!
 //! Calls that arrive together share requests: those that look for a coordinator, and for each
 //! coordinator those that ask it for offsets. So ten thousand groups take a few dozen requests, and a
@@ -12,6 +13,7 @@
 //!
 //! # References
 //! - KIP-699 and KIP-709: many groups in one FindCoordinator (version 4) and OffsetFetch (version 8)
+//! - KIP-932: a share group commits no offsets, and its name is that of no other group
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -29,10 +31,10 @@ use crate::kafka::by_partition::ByPartition;
 use crate::kafka::fault::{Fault, Kind};
 use crate::kafka::names::{Group, Offset, Topic};
 use crate::kafka::wire::requests::{
-    Answer, Broker, CommittedOffset, FindCoordinator, GroupOffsets, GroupQuestion, OffsetFetch,
-    Refusal,
+    Answer, Broker, CommittedOffset, FindCoordinator, GroupOffsets, GroupQuestion, IsShareGroup,
+    OffsetFetch, Refusal, ShareGroupDescribe,
 };
-use crate::kafka::wire::{Endpoint, ErrorCode};
+use crate::kafka::wire::{Endpoint, ErrorCode, ErrorKind};
 use crate::lock::lock;
 
 /// Groups in one request.
@@ -40,6 +42,13 @@ const GROUPS_PER_REQUEST: usize = 1_000;
 
 /// Partitions in one request, all groups together: its reply stays far below the largest that is read.
 const PARTITIONS_PER_REQUEST: usize = 100_000;
+
+/// Groups in one request that are asked whether they are share groups: a reply tells all members.
+const DESCRIBED_PER_REQUEST: usize = 100;
+
+/// How long it is remembered whether a group is a share group: one that is gone may be made again as
+/// another kind.
+const KIND_HOLDS: Duration = Duration::from_secs(30);
 
 /// Requests that are under way at a time to a broker that takes one group in each.
 const SINGLE_AT_ONCE: usize = 64;
@@ -59,7 +68,8 @@ pub(in crate::kafka) type CommittedOffsets = HashMap<Topic, ByPartition<Option<O
 pub(super) struct Groups {
     coordinators: Arc<Mutex<Coordinators>>,
     finding: Arc<Coalescer<BTreeSet<Group>, Found>>,
-    fetching: Mutex<HashMap<Endpoint, Arc<Coalescer<Wanted, Fetched>>>>,
+    fetching: OfBrokers<Wanted, Fetched>,
+    describing: OfBrokers<BTreeSet<Group>, Described>,
 }
 
 /// What is asked of a cluster, and how long.
@@ -85,7 +95,12 @@ struct Coordinator {
     is_in_doubt: bool,
     /// When it was last looked up anew, having been in doubt.
     renewed: Option<Instant>,
+    /// Whether the group is a share group, and when that was asked.
+    is_share: Option<(bool, Instant)>,
 }
+
+/// The requests of a kind, by the broker that is asked.
+type OfBrokers<W, A> = Mutex<HashMap<Endpoint, Arc<Coalescer<W, A>>>>;
 
 /// Which offsets of which groups are wanted.
 type Wanted = HashMap<Group, WantedTopics>;
@@ -100,10 +115,13 @@ type Found = Arc<HashMap<Group, Result<Endpoint, Fault>>>;
 
 type Fetched = Arc<HashMap<Group, Result<Arc<CommittedOffsets>, Fault>>>;
 
+/// Which groups are share groups.
+type Described = Arc<HashMap<Group, Result<bool, Fault>>>;
+
 impl Groups {
     pub(super) fn new() -> Groups {
-        let (coordinators, fetching) = (Arc::default(), Mutex::default());
-        Groups { coordinators, finding: Coalescer::new(), fetching }
+        let (coordinators, fetching, describing) = <_>::default();
+        Groups { coordinators, finding: Coalescer::new(), fetching, describing }
     }
 
     /// What it takes to ask.
@@ -134,11 +152,7 @@ impl Groups {
             Err(fault) => return Some(Err(fault)),
         };
         let asked_at = Instant::now();
-        let fetching = {
-            let mut fetching = lock(&self.fetching);
-            fetching.retain(|broker, requests| *broker == coordinator || !requests.is_idle());
-            Arc::clone(fetching.entry(coordinator.clone()).or_insert_with(Coalescer::new))
-        };
+        let fetching = requests_to(&self.fetching, &coordinator);
         let (asked, broker) = (asking.clone(), coordinator.clone());
         let add = |wanted: &mut Wanted| {
             let wanted = wanted.entry(group.clone()).or_default();
@@ -181,6 +195,49 @@ impl Groups {
             });
         }
         Some(answer)
+    }
+
+    /// Whether a group is a share group, as its coordinator says or has said lately. A broker that does
+    /// not say, because it may not or knows of none, has none. `None` when the tasks end.
+    ///
+    /// # Errors
+    /// [`Fault`] where the coordinator gives no answer.
+    pub(super) async fn is_share_group(
+        &self,
+        asking: &Asking,
+        tasks: &Tasks,
+        group: &Group,
+    ) -> Option<Result<bool, Fault>> {
+        if let Some(known) = lock(&self.coordinators).is_share_group(group) {
+            return Some(Ok(known));
+        }
+        let coordinator = match self.coordinator(asking, tasks, group).await? {
+            Ok(coordinator) => coordinator,
+            Err(fault) => return Some(Err(fault)),
+        };
+        let (asking, broker) = (asking.clone(), coordinator.clone());
+        let describing = requests_to(&self.describing, &coordinator);
+        let described = describing.ask(
+            tasks,
+            |groups| groups.extend([group.clone()]),
+            move |groups| {
+                let (asking, broker) = (asking.clone(), broker.clone());
+                async move { Arc::new(describe(&asking, &broker, groups).await) }
+            },
+        );
+        let described = described.await?;
+        let answer = described.get(group).cloned();
+        Some(answer.unwrap_or_else(|| Err(left_out())))
+    }
+
+    /// Whether a group was a share group when that was last known; it is taken for one, or not, for
+    /// a while from now on.
+    pub(super) fn was_share_group(&self, group: &Group) -> bool {
+        let mut coordinators = lock(&self.coordinators);
+        let known = coordinators.known.get(group).and_then(|known| known.is_share);
+        let was = known.is_some_and(|(is_share, _)| is_share);
+        coordinators.learn_kind(group, was);
+        was
     }
 
     /// The broker to ask for a group.
@@ -235,8 +292,9 @@ impl Coordinators {
         let is_as_known = old.is_some_and(|old| !old.is_in_doubt && old.broker == *broker);
         // Others who waited for the same look-up have learnt it.
         let renewed = if is_as_known { old.and_then(|old| old.renewed) } else { old.map(|_| now) };
+        let is_share = old.and_then(|old| old.is_share);
         let broker = broker.clone();
-        let known = Coordinator { broker, used: now, is_in_doubt: false, renewed };
+        let known = Coordinator { broker, used: now, is_in_doubt: false, renewed, is_share };
         self.known.insert(group.clone(), known);
         if self.known.len() > 2 * self.kept.max(1_000) {
             self.known.retain(|_, known| now - known.used < FORGET_AFTER);
@@ -253,11 +311,35 @@ impl Coordinators {
         }
     }
 
+    /// Notes whether a group is a share group.
+    fn learn_kind(&mut self, group: &Group, is_share: bool) {
+        if let Some(known) = self.known.get_mut(group) {
+            known.is_share = Some((is_share, Instant::now()));
+        }
+    }
+
+    /// Whether a group is a share group, if that was asked lately.
+    fn is_share_group(&self, group: &Group) -> Option<bool> {
+        let (is_share, asked) = self.known.get(group)?.is_share?;
+        (asked.elapsed() < KIND_HOLDS).then_some(is_share)
+    }
+
     /// Whether a group's coordinator was looked up anew so lately that it may have just taken over.
     fn is_new(&self, group: &Group, now: Instant) -> bool {
         let renewed = self.known.get(group).and_then(|known| known.renewed);
         renewed.is_some_and(|at| now.saturating_duration_since(at) < BELIEVE_AFTER)
     }
+}
+
+/// The requests to a broker. Those to others are forgotten once nothing is under way.
+fn requests_to<W, A>(all: &OfBrokers<W, A>, to: &Endpoint) -> Arc<Coalescer<W, A>>
+where
+    W: Default + Send + 'static,
+    A: Clone + Send + 'static,
+{
+    let mut all = lock(all);
+    all.retain(|broker, requests| broker == to || !requests.is_idle());
+    Arc::clone(all.entry(to.clone()).or_insert_with(Coalescer::new))
 }
 
 /// Asks any broker who coordinates these groups.
@@ -435,9 +517,74 @@ fn offsets_of(
     Ok(offsets)
 }
 
+/// Asks a coordinator which of its groups are share groups, and remembers that.
+async fn describe(
+    asking: &Asking,
+    coordinator: &Endpoint,
+    groups: BTreeSet<Group>,
+) -> HashMap<Group, Result<bool, Fault>> {
+    let deadline = Instant::now() + asking.timeout / 3;
+    let groups: Vec<Group> = groups.into_iter().collect();
+    let chunks = groups.chunks(DESCRIBED_PER_REQUEST).map(|groups| async move {
+        let request = ShareGroupDescribe { groups: groups.to_vec() };
+        let reply = asking.connections.ask(coordinator, Lane::Groups, &request, deadline).await;
+        (request.groups, reply)
+    });
+    let replies = join_all(chunks).await;
+    let mut coordinators = lock(&asking.coordinators);
+    let mut described = HashMap::new();
+    for (groups, reply) in replies {
+        let answers: Vec<Result<Answer<IsShareGroup>, Fault>> = match reply {
+            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            Err(fault) => groups.iter().map(|_| Err(fault.clone())).collect(),
+        };
+        for (group, answer) in groups.into_iter().zip(answers) {
+            let is_share = match answer {
+                Ok(Some(Ok(IsShareGroup))) => Ok(true),
+                Ok(Some(Err(code))) if code.kind() == ErrorKind::Moving => {
+                    coordinators.doubt(&group, coordinator);
+                    Err(Fault::of_broker(code, None))
+                }
+                Ok(Some(Err(_))) => Ok(false),
+                Ok(None) => Err(left_out()),
+                // Such as a Kafka before 4.1.
+                Err(fault) if fault.kind == Kind::Unaskable => Ok(false),
+                Err(fault) => Err(fault),
+            };
+            if let Ok(is_share) = is_share {
+                coordinators.learn_kind(&group, is_share);
+            }
+            described.insert(group, is_share);
+        }
+    }
+    described
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whether_a_group_is_a_share_group_is_remembered_for_a_while() {
+        let (group, broker) = (Group::from("g"), Endpoint::new("broker", 1).expect("an endpoint"));
+        let groups = Groups::new();
+        let coordinators = || lock(&groups.coordinators);
+        assert!(!groups.was_share_group(&group), "nothing is known");
+        coordinators().learn(&group, &broker);
+        assert_eq!(coordinators().is_share_group(&group), None);
+        for is_share in [true, false] {
+            coordinators().learn_kind(&group, is_share);
+            // Wherever its coordinator moves.
+            coordinators().doubt(&group, &broker);
+            coordinators().learn(&group, &broker);
+            tokio::time::advance(KIND_HOLDS.saturating_sub(Duration::from_millis(1))).await;
+            assert_eq!(coordinators().is_share_group(&group), Some(is_share));
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert_eq!(coordinators().is_share_group(&group), None);
+            assert_eq!(groups.was_share_group(&group), is_share, "where nobody answers");
+            assert_eq!(coordinators().is_share_group(&group), Some(is_share), "and is left alone");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_coordinator_that_is_looked_up_anew_is_believed_a_second_later() {

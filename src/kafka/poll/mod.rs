@@ -232,6 +232,7 @@ impl TriggerPoller {
             let of_group = committed.iter().filter(|(_, offsets)| has_one(offsets));
             topics.extend(of_group.map(|(topic, _)| topic.clone()));
             if topics.is_empty() {
+                self.refuse_share_group(cluster, deadline).await?;
                 return Err(Error::NothingCommitted { group: group.clone() });
             }
             if topics.len() > MAX_TOPICS {
@@ -270,6 +271,9 @@ impl TriggerPoller {
         let bounds = try_join_all(topics.iter().map(|topic| cluster.offsets(topic, end, deadline)));
         let committed = cluster.committed(&self.trigger.group, topics, deadline);
         let (bounds, committed) = both(bounds, committed).await?;
+        if are_absent(&committed) {
+            self.refuse_share_group(cluster, deadline).await?;
+        }
         let each = topics.iter().zip(&bounds);
         let observed: Result<Vec<_>, _> =
             each.map(|(topic, bounds)| self.observe(topic, bounds, &committed)).collect();
@@ -316,6 +320,19 @@ impl TriggerPoller {
         })
     }
 
+    /// Makes sure that a group without a committed offset is no share group, which never has one, and of
+    /// which all that the topics hold would count for ever.
+    ///
+    /// # Errors
+    /// [`Error::ShareGroup`].
+    async fn refuse_share_group(&self, cluster: &Cluster, deadline: Instant) -> Result<(), Error> {
+        let group = &self.trigger.group;
+        match cluster.is_share_group(group, deadline).await {
+            true => Err(Error::ShareGroup { group: group.clone() }),
+            false => Ok(()),
+        }
+    }
+
     /// Logs once that the group has never committed, where everything counts because of that: it may be
     /// new, but its name may be wrong as well.
     fn tell_never_committed(&self, observed: &[ObservedTopic]) {
@@ -333,7 +350,7 @@ impl TriggerPoller {
                 group = %one_line(self.trigger.group.as_str(), SHOWN_BYTES),
                 topics = %one_line(&topics.join(","), SHOWN_BYTES),
                 "the group has committed no offsets there, so all that the topics hold counts; \
-                 correct consumerGroup unless the group is new. A share group never commits any"
+                 correct consumerGroup unless the group is new"
             );
         }
     }
@@ -580,6 +597,12 @@ fn needs<'a>(
         }
     };
     partitions.into_iter().filter_map(need).collect()
+}
+
+/// Whether a group was asked for offsets, and has none.
+fn are_absent(committed: &CommittedOffsets) -> bool {
+    let mut offsets = committed.values().flat_map(ByPartition::values).peekable();
+    offsets.peek().is_some() && offsets.all(Option::is_none)
 }
 
 /// Both answers, or an error: the first question's where both fail about together.

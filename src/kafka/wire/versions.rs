@@ -31,6 +31,8 @@ pub enum ApiKey {
     DescribeConfigs,
     /// One step of a SASL login.
     SaslAuthenticate,
+    /// What share groups are like.
+    ShareGroupDescribe,
 }
 
 /// The versions a broker offers, of the requests that we speak.
@@ -48,7 +50,7 @@ struct Facts {
 
 impl ApiKey {
     /// All requests that we speak.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Fetch,
         Self::ListOffsets,
         Self::Metadata,
@@ -58,6 +60,7 @@ impl ApiKey {
         Self::ApiVersions,
         Self::DescribeConfigs,
         Self::SaslAuthenticate,
+        Self::ShareGroupDescribe,
     ];
 
     const fn facts(self) -> Facts {
@@ -73,6 +76,7 @@ impl ApiKey {
             Self::ApiVersions => ("ApiVersions", 18, 0..=4, 3),
             Self::DescribeConfigs => ("DescribeConfigs", 32, 0..=4, 4),
             Self::SaslAuthenticate => ("SaslAuthenticate", 36, 0..=2, 2),
+            Self::ShareGroupDescribe => ("ShareGroupDescribe", 77, 1..=1, 1),
         };
         Facts { name, number, versions, first_flexible }
     }

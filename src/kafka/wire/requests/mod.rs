@@ -12,6 +12,7 @@ pub mod list_offsets;
 pub mod metadata;
 pub mod offset_fetch;
 pub mod sasl;
+pub mod share_group_describe;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ pub use offset_fetch::{
     CommittedOffset, GroupOffsets, GroupQuestion, OffsetFetch, PartitionOffset, TopicOffsets,
 };
 pub use sasl::{SaslAuthenticate, SaslAuthenticateReply, SaslHandshake, SaslHandshakeReply};
+pub use share_group_describe::{IsShareGroup, ShareGroupDescribe};
 
 use std::fmt;
 

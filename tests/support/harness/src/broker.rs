@@ -115,6 +115,15 @@ impl Broker {
         Self::shaped(&Shape { jvm: FOR_TESTS, properties: more, ..Shape::default() }, None)
     }
 
+    /// A broker for one test alone, which has share groups: Kafka 4.1 has them where it is told to.
+    pub fn start_with_share_groups() -> Self {
+        Self::start_with(&[
+            ("group.share.enable", "true"),
+            ("share.coordinator.state.topic.replication.factor", "1"),
+            ("share.coordinator.state.topic.min.isr", "1"),
+        ])
+    }
+
     /// A broker as fast as it gets, for benchmarks.
     pub fn for_benchmarks() -> Self {
         let mut properties = Properties::default();

@@ -80,6 +80,12 @@ impl Client {
         committed.collect()
     }
 
+    /// Reads so many messages from the beginning of a topic as a share group, and acknowledges them. The
+    /// broker has to have share groups: see [`Broker::start_with_share_groups`](super::Broker::start_with_share_groups).
+    pub async fn share(&self, group: &str, topic: &str, messages: usize) {
+        self.run_java("ShareGroup", [group.into(), topic.into(), messages.to_string()]).await;
+    }
+
     /// Deletes a group with its committed offsets.
     pub async fn delete_group(&self, group: &str) {
         let answers = self.admin.delete_groups(&[group], &admin_options()).await;

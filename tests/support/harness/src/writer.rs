@@ -53,25 +53,35 @@ impl Client {
     /// # Panics
     /// If it cannot, which it says why.
     pub async fn write_by_java(&self, targets: &[Target], seed: u64, rounds: usize) {
+        let targets = targets.iter().map(|Target { topic, partitions, is_plain }| {
+            format!("{topic}:{partitions}:{is_plain}")
+        });
+        let how = [seed.cast_signed().to_string(), rounds.to_string()];
+        self.run_java("Writer", how.into_iter().chain(targets)).await;
+    }
+
+    /// Runs a program in Java that stands beside the broker's classes; its first argument is the broker.
+    ///
+    /// # Panics
+    /// If it fails, which it says why.
+    pub(super) async fn run_java(
+        &self,
+        class: &'static str,
+        arguments: impl IntoIterator<Item = String>,
+    ) {
         let bootstrap = self.harness().to_owned();
-        let targets: Vec<String> = targets
-            .iter()
-            .map(|Target { topic, partitions, is_plain }| {
-                format!("{topic}:{partitions}:{is_plain}")
-            })
-            .collect();
-        let write = move || {
+        let arguments: Vec<String> = arguments.into_iter().collect();
+        let run = move || {
             let log = tempfile::tempdir().expect("a temporary folder");
             let install = Install::of(KafkaVersion::Newest);
             let mut java = install.java(&log.path().join("requests.log"));
-            java.args(["-Xmx256m", "-XX:TieredStopAtLevel=1"]);
-            java.arg(source("Writer.java")).arg(bootstrap);
-            java.args([seed.cast_signed().to_string(), rounds.to_string()]).args(targets);
+            java.args(["-Xmx256m", "-XX:TieredStopAtLevel=1"]).arg(source(&format!("{class}.java")));
+            java.arg(bootstrap).args(arguments);
             let output = java.stdin(Stdio::null()).output().expect("java can be run");
             let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "Java's producer fails:\n{said}");
+            assert!(output.status.success(), "{class} fails:\n{said}");
         };
-        tokio::task::spawn_blocking(write).await.expect("all is written");
+        tokio::task::spawn_blocking(run).await.expect("the program ends");
     }
 }
 

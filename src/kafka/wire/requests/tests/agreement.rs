@@ -412,6 +412,31 @@ proptest! {
     }
 
     #[test]
+    fn share_group_describe_says_what_the_broker_said(
+        question in named(group_name(), answer(Just(IsShareGroup)), 0..=5),
+        members in 0..3_usize,
+        order in order(),
+    ) {
+        let groups = question.iter().map(|(name, _)| Group::from(name.as_str())).collect();
+        let request = ShareGroupDescribe { groups };
+        for version in ShareGroupDescribe::KEY.versions() {
+            let asked: theirs::ShareGroupDescribeRequest = read_back(&request, version);
+            prop_assert!(!asked.include_authorized_operations);
+            prop_assert_eq!(asked.group_ids.len(), request.groups.len());
+            for (theirs, group) in asked.group_ids.iter().zip(&request.groups) {
+                prop_assert_eq!(theirs.as_str(), group.as_str());
+            }
+            let expected: Vec<_> = question.iter().map(|(_, answer)| match answer {
+                // Of topics that only a share group's members have.
+                Some(Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED)) => Some(Ok(IsShareGroup)),
+                answer => *answer,
+            }).collect();
+            let reply = share_groups_reply(&question, members, &order);
+            prop_assert_eq!(decoded(&request, version, &reply), Ok(expected), "{}", version);
+        }
+    }
+
+    #[test]
     fn api_versions_says_what_the_broker_said(
         ranges in prop::collection::btree_map(
             prop_oneof![0..100_i16, any::<i16>()], any::<(i16, i16)>(), 0..60,
@@ -521,6 +546,18 @@ fn a_reply_says_how_long_to_wait() {
         let decoded = decode_frame(&request, version, &reply).unwrap();
         assert_eq!(decoded.throttle, Duration::from_millis(millis), "{version}");
     }
+}
+
+#[test]
+fn a_share_group_whose_topics_may_not_be_seen_is_one() {
+    let request = ShareGroupDescribe { groups: ["g", "h"].map(Group::from).into() };
+    let refused = |name: &str, code| (name.to_owned(), Some(Err(code)));
+    let reply = [
+        refused("g", ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+        refused("h", ErrorCode::GROUP_AUTHORIZATION_FAILED),
+    ];
+    let expected = vec![Some(Ok(IsShareGroup)), Some(Err(ErrorCode::GROUP_AUTHORIZATION_FAILED))];
+    assert_eq!(decoded(&request, 1, &share_groups_reply(&reply, 0, &[])), Ok(expected));
 }
 
 #[test]

@@ -66,6 +66,7 @@ weighs! {
         GroupOffsets::All(topics) => topics.heap(),
     },
     ApiVersionsReply: _reply => ApiKey::ALL.len() * 8,
+    IsShareGroup: _it => 0,
     SaslHandshakeReply: reply => reply.mechanisms.heap(),
     SaslAuthenticateReply: reply => reply.refusal.heap() + reply.auth_bytes.capacity(),
 }
@@ -177,6 +178,15 @@ fn samples() -> Vec<Sample> {
             ("b.b".to_owned(), Some(Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED))),
         ];
         let reply = configs_reply(version, &answered, &[]);
+        samples.push(Sample::new(request, version, payload(&reply, version)));
+    }
+    for version in ShareGroupDescribe::KEY.versions() {
+        let request = ShareGroupDescribe { groups: ["jobs", "others"].map(Group::from).into() };
+        let answered = [
+            ("jobs".to_owned(), Some(Ok(IsShareGroup))),
+            ("others".to_owned(), Some(Err(ErrorCode(69)))),
+        ];
+        let reply = share_groups_reply(&answered, 2, &[]);
         samples.push(Sample::new(request, version, payload(&reply, version)));
     }
     for version in ApiVersions::KEY.versions() {
@@ -603,6 +613,20 @@ fn each_fault_of_a_reply_is_told() {
     for (name, results, expected) in rows {
         let reply = theirs::DescribeConfigsResponse::default().with_results(results);
         assert_eq!(decoded(&request, 4, &reply), Err(expected), "{name}");
+    }
+
+    let request = ShareGroupDescribe { groups: vec![Group::from("jobs")] };
+    let described = |names: &[&str]| {
+        let groups: Vec<_> =
+            names.iter().map(|name| ((*name).to_owned(), Some(Ok(IsShareGroup)))).collect();
+        share_groups_reply(&groups, 1, &[])
+    };
+    let rows = [
+        ("another group", described(&["others"]), DecodeError::not_asked("group", "others")),
+        ("a group twice", described(&["jobs", "jobs"]), DecodeError::duplicate("group", "jobs")),
+    ];
+    for (name, reply, expected) in rows {
+        assert_eq!(decoded(&request, 1, &reply), Err(expected), "{name}");
     }
 
     let reply = api_versions_reply(0, &[(3, 0, 1), (4, 0, 1), (4, 0, 1), (3, 0, 1)]);

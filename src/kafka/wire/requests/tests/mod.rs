@@ -20,7 +20,7 @@ use std::time::Duration;
 use kafka_protocol::messages::{
     self as theirs, RequestHeader, ResponseHeader, api_versions_response,
     describe_configs_response, fetch_response, find_coordinator_response, list_offsets_response,
-    metadata_response, offset_fetch_response,
+    metadata_response, offset_fetch_response, share_group_describe_response,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use proptest::sample::Index;
@@ -410,6 +410,50 @@ fn configs_reply(
     tagged!(theirs::DescribeConfigsResponse::default())
         .with_throttle_time_ms(THROTTLE)
         .with_results(reordered(answered.collect(), order))
+}
+
+fn share_groups_reply(
+    groups: &[(String, Answer<IsShareGroup>)],
+    members: usize,
+    order: &[Index],
+) -> theirs::ShareGroupDescribeResponse {
+    use share_group_describe_response as r;
+    let member = |number: usize| {
+        let topic = |name| {
+            tagged!(r::TopicPartitions::default())
+                .with_topic_name(topic_text(name))
+                .with_partitions((0..3).collect())
+        };
+        let assigned =
+            tagged!(r::Assignment::default()).with_topic_partitions(vec![topic("a"), topic("b")]);
+        tagged!(r::Member::default())
+            .with_member_id(text("member"))
+            .with_rack_id(number.is_multiple_of(2).then(|| text("rack")))
+            .with_member_epoch(7)
+            .with_client_id(text("client"))
+            .with_client_host(text("/10.0.0.1"))
+            .with_subscribed_topic_names(vec![topic_text("a"), topic_text("b")])
+            .with_assignment(assigned)
+    };
+    let described = groups.iter().filter_map(|(name, answer)| {
+        let result = answer.as_ref()?;
+        let group = tagged!(r::DescribedGroup::default())
+            .with_error_code(wire(result))
+            .with_error_message(result.is_err().then(|| text("no")))
+            .with_group_id(theirs::GroupId(text(name)));
+        let members = (0..members).map(member).collect();
+        Some(if result.is_ok() {
+            group
+                .with_group_state(text("Stable"))
+                .with_assignor_name(text("simple"))
+                .with_members(members)
+        } else {
+            group
+        })
+    });
+    tagged!(theirs::ShareGroupDescribeResponse::default())
+        .with_throttle_time_ms(THROTTLE)
+        .with_groups(reordered(described.collect(), order))
 }
 
 fn api_versions_reply(error: i16, ranges: &[Range]) -> theirs::ApiVersionsResponse {

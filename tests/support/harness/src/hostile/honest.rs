@@ -19,12 +19,14 @@ use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
+use kafka_protocol::messages::share_group_describe_response::DescribedGroup;
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsResponse, BrokerId, DescribeConfigsRequest, DescribeConfigsResponse,
     FetchRequest, FetchResponse, FindCoordinatorRequest, FindCoordinatorResponse,
     ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest,
     OffsetFetchResponse, RequestHeader, SaslAuthenticateRequest, SaslAuthenticateResponse,
-    SaslHandshakeRequest, SaslHandshakeResponse, TopicName,
+    SaslHandshakeRequest, SaslHandshakeResponse, ShareGroupDescribeRequest,
+    ShareGroupDescribeResponse, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use uuid::Uuid;
@@ -48,7 +50,10 @@ pub const NULL: &str = "\u{1}null\u{1}";
 /// The end offset of each partition.
 pub const END: i64 = 10;
 
-/// What any group has committed in each, and where a batch begins.
+/// A group that has committed nothing.
+pub const NEW: &str = "new";
+
+/// What any other group has committed in each, and where a batch begins.
 pub const COMMITTED: i64 = 4;
 
 /// The type of every second message, the first one's.
@@ -66,12 +71,13 @@ const BROKER: BrokerId = BrokerId(1);
 const OUT_OF_RANGE: i16 = 1;
 const UNKNOWN_TOPIC: i16 = 3;
 const UNSUPPORTED_VERSION: i16 = 35;
+const GROUP_NOT_FOUND: i16 = 69;
 
 /// The newest version of ApiVersions that it knows.
 const NEWEST_VERSIONS: i16 = 4;
 
 /// What it offers: what is answered, and what a client may look for to tell how old it is.
-const OFFERED: [(ApiKey, i16, i16); 14] = [
+const OFFERED: [(ApiKey, i16, i16); 15] = [
     (ApiKey::Produce, 3, 11),
     (ApiKey::Fetch, 4, 16),
     (ApiKey::ListOffsets, 1, 9),
@@ -86,6 +92,7 @@ const OFFERED: [(ApiKey, i16, i16); 14] = [
     (ApiKey::ApiVersions, 0, NEWEST_VERSIONS),
     (ApiKey::DescribeConfigs, 1, 4),
     (ApiKey::SaslAuthenticate, 0, 2),
+    (ApiKey::ShareGroupDescribe, 1, 1),
 ];
 
 /// A reply that is not bytes yet.
@@ -104,6 +111,8 @@ pub enum Answer {
     Coordinator(FindCoordinatorResponse),
     /// To DescribeConfigs.
     Configs(DescribeConfigsResponse),
+    /// To ShareGroupDescribe.
+    ShareGroups(ShareGroupDescribeResponse),
     /// To SaslHandshake.
     Handshake(SaslHandshakeResponse),
     /// To SaslAuthenticate.
@@ -129,6 +138,7 @@ impl Answer {
             Self::OffsetFetch(reply) => reply.encode(&mut body, version),
             Self::Coordinator(reply) => reply.encode(&mut body, version),
             Self::Configs(reply) => reply.encode(&mut body, version),
+            Self::ShareGroups(reply) => reply.encode(&mut body, version),
             Self::Handshake(reply) => reply.encode(&mut body, version),
             Self::Authenticate(reply) => reply.encode(&mut body, version),
         };
@@ -220,6 +230,10 @@ pub(super) fn answer(asked: &Asked, port: u16, login: &mut Session) -> Option<An
         }
         ApiKey::DescribeConfigs => {
             Answer::Configs(configs(DescribeConfigsRequest::decode(&mut body, version).ok()?))
+        }
+        ApiKey::ShareGroupDescribe => {
+            let request = ShareGroupDescribeRequest::decode(&mut body, version).ok()?;
+            Answer::ShareGroups(share_groups(request))
         }
         ApiKey::SaslHandshake => {
             let request = SaslHandshakeRequest::decode(&mut body, version).ok()?;
@@ -339,7 +353,9 @@ fn list_offsets(request: ListOffsetsRequest) -> ListOffsetsResponse {
 
 fn offset_fetch(request: OffsetFetchRequest, version: i16) -> OffsetFetchResponse {
     let every = || (name(TOPIC), (0..PARTITIONS).collect::<Vec<i32>>());
+    let committed = |group: &str| if group == NEW { -1 } else { COMMITTED };
     if version < 8 {
+        let offset = committed(&request.group_id);
         let asked: Vec<_> = match request.topics {
             None => vec![every()],
             Some(topics) => topics.into_iter().map(|it| (it.name, it.partition_indexes)).collect(),
@@ -348,7 +364,7 @@ fn offset_fetch(request: OffsetFetchRequest, version: i16) -> OffsetFetchRespons
             let partitions = partitions.into_iter().map(|index| {
                 OffsetFetchResponsePartition::default()
                     .with_partition_index(index)
-                    .with_committed_offset(COMMITTED)
+                    .with_committed_offset(offset)
                     .with_metadata(Some(StrBytes::new()))
             });
             OffsetFetchResponseTopic::default()
@@ -358,6 +374,7 @@ fn offset_fetch(request: OffsetFetchRequest, version: i16) -> OffsetFetchRespons
         return OffsetFetchResponse::default().with_topics(topics.collect());
     }
     let groups = request.groups.into_iter().map(|group| {
+        let offset = committed(&group.group_id);
         let asked: Vec<_> = match group.topics {
             None => vec![every()],
             Some(topics) => topics.into_iter().map(|it| (it.name, it.partition_indexes)).collect(),
@@ -366,7 +383,7 @@ fn offset_fetch(request: OffsetFetchRequest, version: i16) -> OffsetFetchRespons
             let partitions = partitions.into_iter().map(|index| {
                 OffsetFetchResponsePartitions::default()
                     .with_partition_index(index)
-                    .with_committed_offset(COMMITTED)
+                    .with_committed_offset(offset)
                     .with_metadata(Some(StrBytes::new()))
             });
             OffsetFetchResponseTopics::default()
@@ -409,6 +426,13 @@ fn configs(request: DescribeConfigsRequest) -> DescribeConfigsResponse {
             .with_configs(vec![policy])
     });
     DescribeConfigsResponse::default().with_results(results.collect())
+}
+
+fn share_groups(request: ShareGroupDescribeRequest) -> ShareGroupDescribeResponse {
+    let groups = request.group_ids.into_iter().map(|group| {
+        DescribedGroup::default().with_group_id(group).with_error_code(GROUP_NOT_FOUND)
+    });
+    ShareGroupDescribeResponse::default().with_groups(groups.collect())
 }
 
 /// Puts nulls where [`NULL`] stands.

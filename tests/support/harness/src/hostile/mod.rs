@@ -24,7 +24,7 @@ use std::time::Duration;
 use bytes::{BufMut as _, BytesMut};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsResponse, FetchRequest, FetchResponse, FindCoordinatorResponse,
-    ListOffsetsResponse, MetadataResponse, OffsetFetchResponse,
+    ListOffsetsResponse, MetadataResponse, OffsetFetchResponse, ShareGroupDescribeResponse,
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,7 +36,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::certificates::Identity;
-pub use honest::{Answer, COMMITTED, END, NULL, OF_TYPE, PARTITIONS, TOPIC, TRUTH, TYPE, log};
+pub use honest::{Answer, COMMITTED, END, NEW, NULL, OF_TYPE, PARTITIONS, TOPIC, TRUTH, TYPE, log};
 pub use login::{Login, PASSWORD, USER};
 
 /// What a giant is made of.
@@ -91,6 +91,8 @@ pub enum Scenario {
     Wide(i32, Bend),
     /// Likewise.
     Coordinator(fn(&mut FindCoordinatorResponse)),
+    /// Likewise. Asked of [`NEW`].
+    ShareGroups(fn(&mut ShareGroupDescribeResponse)),
     /// It bends the login.
     Login(Login),
     /// The bytes of the replies of a kind, length and correlation id included, are what this makes
@@ -211,6 +213,7 @@ impl Scenario {
             Self::ListOffsets(_) => api == ApiKey::ListOffsets,
             Self::OffsetFetch(_) => api == ApiKey::OffsetFetch,
             Self::Fetch(_) | Self::Wide(..) => api == ApiKey::Fetch,
+            Self::ShareGroups(_) => api == ApiKey::ShareGroupDescribe,
             Self::Coordinator(_) => api == ApiKey::FindCoordinator,
             Self::Login(login) => login.is_told_by(api),
             Self::Frames(of, _)
@@ -314,6 +317,7 @@ async fn converse(
             (Scenario::Metadata(bend), Answer::Metadata(reply)) => bend(reply),
             (Scenario::ListOffsets(bend), Answer::ListOffsets(reply)) => bend(reply),
             (Scenario::OffsetFetch(bend), Answer::OffsetFetch(reply)) => bend(reply),
+            (Scenario::ShareGroups(bend), Answer::ShareGroups(reply)) => bend(reply),
             (Scenario::Coordinator(bend), Answer::Coordinator(reply)) => bend(reply),
             (Scenario::Fetch(bend) | Scenario::Wide(_, bend), Answer::Fetch(reply)) => {
                 bend(&asked.fetch().expect("it was answered"), reply);
