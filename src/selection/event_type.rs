@@ -111,6 +111,15 @@ pub enum EventTypeFromError {
         /// The whole text.
         text: String,
     },
+    /// Brackets behind a header's name that say nothing.
+    #[error(
+        "{place:?} has no separator in its brackets; give [;], [,] or [|], and a header that has brackets in its name in a filter: headers[{name:?}]",
+        place = format!("header:{name}")
+    )]
+    Brackets {
+        /// The name with its brackets.
+        name: String,
+    },
     /// A `body:` whose path is none.
     #[error(transparent)]
     Path(#[from] BodyPathError),
@@ -227,10 +236,15 @@ impl EventTypeFrom {
         match text.split_once(':').map(|(place, rest)| (place.trim(), rest.trim())) {
             None if text == "key" => Ok(EventTypeFrom::Key),
             None if text == "subject" => Ok(EventTypeFrom::Subject),
-            Some(("header", name)) if !name.is_empty() => Ok(match separated(name) {
-                Some((name, separator)) => EventTypeFrom::HeaderList(name.to_owned(), separator),
-                None => EventTypeFrom::Header(name.to_owned()),
-            }),
+            Some(("header", name)) if !name.is_empty() => match separated(name) {
+                Some((name, separator)) => {
+                    Ok(EventTypeFrom::HeaderList(name.to_owned(), separator))
+                }
+                None if name.ends_with(']') && name.contains('[') => {
+                    Err(EventTypeFromError::Brackets { name: name.to_owned() })
+                }
+                None => Ok(EventTypeFrom::Header(name.to_owned())),
+            },
             Some(("body", path)) => Ok(match BodyPath::parse_each(path)? {
                 (list, Some(of)) => EventTypeFrom::BodyList(list, of),
                 (path, None) => EventTypeFrom::Body(path),
@@ -475,7 +489,7 @@ mod tests {
             let expected = EventTypeFrom::HeaderList(name.to_owned(), separator);
             assert_eq!(EventTypeFrom::parse(text), Ok(expected), "{text}");
         }
-        for text in ["header:x[0]", "header:x[a]", "header:[;]", "header:x[;"] {
+        for text in ["header:x[;", "header:x[0].y", "header:x]"] {
             let name = text.trim_start_matches("header:").to_owned();
             assert_eq!(EventTypeFrom::parse(text), Ok(EventTypeFrom::Header(name)), "{text}");
         }
@@ -492,6 +506,11 @@ mod tests {
             "body:",
             "key:x",
             "body:a..b",
+            "body:a.*.b",
+            "header:x[0]",
+            "header:x[a]",
+            "header:x[]",
+            "header:[;]",
             "x:y",
         ] {
             assert!(EventTypeFrom::parse(text).is_err(), "{text}");

@@ -40,12 +40,16 @@ pub(super) fn place(text: &str) -> Result<EventTypeFrom, String> {
         Ok(from) if is_as_written => Ok(from),
         Ok(_) => {
             let meant = one_line(&meant, MEANT_BYTES);
-            let of_name = if is_numbered(text) {
+            let more = if meant.starts_with("header:") && text.ends_with(']') {
+                "; of several headers of a name the last counts"
+            } else if is_numbered(text) {
                 "; a field that has a number for its name is [\"0\"]"
+            } else if text.contains('*') {
+                "; a field that has a * for its name is [\"*\"]"
             } else {
                 ""
             };
-            Err(format!("{} is not how a place is written; give {meant}{of_name}", quoted(text)))
+            Err(format!("{} is not how a place is written; give {meant}{more}", quoted(text)))
         }
         Err(_) => EventTypeFrom::parse(text).map_err(|error| error.to_string()),
     }
@@ -109,12 +113,21 @@ fn place_meant(text: &str) -> String {
         Some(unquoted(rest.trim()))
     };
     if let Some(name) = rest_of(&["header:", "headers:", "headers.", "header."]) {
-        return format!("header:{name}");
+        return format!("header:{}", name_meant(name));
     }
     match rest_of(&["body:", "body."]) {
         Some(path) => format!("body:{}", path_meant(path)),
         None if text.starts_with("$.") => format!("body:{}", path_meant(text)),
         None => text.to_owned(),
+    }
+}
+
+/// The name of a header without a number or a `*` in brackets: it has no elements.
+fn name_meant(name: &str) -> &str {
+    let in_brackets = name.strip_suffix(']').and_then(|name| name.rsplit_once('['));
+    match in_brackets {
+        Some((name, index)) if !name.is_empty() && (index == "*" || is_number(index)) => name,
+        _ => name,
     }
 }
 
@@ -130,7 +143,7 @@ fn path_meant(path: &str) -> String {
     let mut meant = String::new();
     for (nth, name) in path.split('.').enumerate() {
         match name {
-            "*" if nth > 0 => meant.push_str("[*]"),
+            "*" => meant.push_str("[*]"),
             name if nth > 0 && is_number(name) => meant.push_str(&format!("[{name}]")),
             name => {
                 meant.push_str(if nth > 0 { "." } else { "" });
@@ -227,6 +240,12 @@ mod tests {
             ("headers:kind", "header:kind"),
             ("headers.kind", "header:kind"),
             ("'key'", "key"),
+            ("body:a.*.b", "body:a[*].b; a field that has a * for its name is [\"*\"]"),
+            ("body:a.*", "body:a[*]; a field"),
+            ("body:*.kind", "body:[*].kind; a field"),
+            ("body:$.*.kind", "body:[*].kind; a field"),
+            ("header:x[0]", "header:x; of several headers of a name the last counts"),
+            ("headers.x[*]", "header:x; of several headers"),
         ];
         for (text, meant) in rows {
             let told = place(text).expect_err(text);
@@ -256,6 +275,7 @@ mod tests {
             r#"body:["a.b"].kind"#,
             r#"body:["a.0.b"].kind"#,
             r#"body:a["0"]"#,
+            r#"body:a["*"].b"#,
             "body:0",
         ];
         for text in rows {
@@ -266,7 +286,17 @@ mod tests {
             );
             assert!(place(text).is_ok(), "{text}");
         }
-        for text in ["", "heder:a", "body:a..b", "header:", "body:"] {
+        for text in [
+            "",
+            "heder:a",
+            "body:a..b",
+            "header:",
+            "body:",
+            "body:a*.b",
+            r#"body:["a"].*"#,
+            "header:x[:]",
+            "header:[0]",
+        ] {
             let expected = EventTypeFrom::parse(text).map_err(|error| error.to_string());
             assert_eq!(place(text), expected, "{text}");
             assert!(place(text).is_err(), "{text}");
