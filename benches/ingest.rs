@@ -17,7 +17,8 @@ use keda_sift::ledger::{DEFAULT_LIMIT, Ledger};
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
 use keda_sift::selection::{Judge, Slot, Verdicts};
-use keda_sift::trigger::{Source, Trigger};
+use keda_sift::source::Source as _;
+use keda_sift::trigger::Trigger;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -299,7 +300,7 @@ async fn sifted(bootstrap: &str, load: &Load, topic: &str, kind: &Kind) -> f64 {
 
 fn trigger(bootstrap: &str, topic: &str, kind: &Kind) -> KafkaTrigger {
     let trigger = Trigger::decode(&metadata(bootstrap, topic, kind)).expect("a trigger");
-    let Source::Kafka(trigger) = trigger.source else { panic!("a trigger on kafka") };
+    let Trigger::Kafka(trigger) = trigger else { panic!("a trigger on kafka") };
     KafkaTrigger::clone(&trigger)
 }
 

@@ -7,25 +7,35 @@
 //! |---|---|
 //! | [`commands`] | what a user can run |
 //! | [`server`] | who listens where, and how it ends |
+//! | [`wiring`] | how the sources are put together |
 //! | [`scaler`] | what KEDA is told |
 //! | [`trigger`] | what a user wrote |
+//! | [`sources`] | which sources there are |
 //! | [`kafka`], [`service_bus`] | what waits there |
+//! | [`source`] | what a source is |
 //! | [`identity`] | as whom Azure is asked |
 //! | [`kubernetes`] | what the API server is asked for |
 //! | [`selection`] | which messages count |
-//! | [`metadata`], [`backlog`], [`secret`], [`web`], `amqp`, `re2` | the plain things that all of them share |
+//! | [`metadata`], [`backlog`], [`failure`], [`secret`], [`web`], `amqp`, `re2` | the plain things that all of them share |
 //!
 //! [`telemetry`] stands beside them: any floor may log, none is told how logs are written.
 
 pub mod commands;
 pub mod server;
+pub mod wiring;
 
 pub mod scaler;
 
 pub mod trigger;
 
+pub mod sources;
+
 pub mod kafka;
+#[cfg(test)]
+mod memory;
 pub mod service_bus;
+
+pub mod source;
 
 pub mod identity;
 
@@ -36,6 +46,7 @@ pub mod selection;
 mod amqp;
 pub mod backlog;
 mod coalescer;
+pub mod failure;
 pub mod ledger;
 mod lock;
 pub mod metadata;

@@ -162,7 +162,7 @@ pub fn init(filter: Targets, format: LogFormat) -> Result<(), TryInitError> {
 
 impl Metrics {
     /// Nothing is counted yet. What can be is there as 0, so that its first increase is seen as one.
-    pub fn new(sources: &[&'static str]) -> Self {
+    pub fn new(sources: impl IntoIterator<Item = &'static str>) -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
             polls: Family::default(),

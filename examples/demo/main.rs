@@ -24,17 +24,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser as _;
-use keda_sift::identity::{self, Identities};
-use keda_sift::kafka::Kafka;
-use keda_sift::kubernetes::Kubernetes;
 use keda_sift::ledger::DEFAULT_LIMIT;
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
-use keda_sift::scaler::{self, Scaler, Sources};
+use keda_sift::scaler::{self, Scaler};
 use keda_sift::server::{self, Ending, Listener, Listeners, Shutdown};
-use keda_sift::service_bus::ServiceBus;
 use keda_sift::telemetry::{self, LogFormat};
-use keda_sift::web::{self, Web};
+use keda_sift::wiring::{self, Wired};
 use script::Trigger;
 use table::Row;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -112,7 +108,9 @@ async fn show(args: &Args) -> Result<(), Box<dyn Error>> {
         forget_after: Duration::from_secs(900),
         memory_limit: DEFAULT_LIMIT,
     };
-    let scaler = Arc::new(Scaler::new(sources()?, options, shutdown.stop()));
+    // Nothing here needs an identity: the queue is opened with a key.
+    let Wired { sources, .. } = wiring::sources(wiring::Options::default())?;
+    let scaler = Arc::new(Scaler::new(sources, options, shutdown.stop()));
 
     let mut stage = Stage::set().await?;
     let table = async {
@@ -140,14 +138,6 @@ async fn show(args: &Args) -> Result<(), Box<dyn Error>> {
             Ok(())
         }
     }
-}
-
-fn sources() -> Result<Sources, Box<dyn Error>> {
-    let web = Web::new(&web::Options::default())?;
-    // Nothing here needs an identity: the queue is opened with a key.
-    let identities = Identities::new(identity::Options::default(), &web, Kubernetes::none());
-    let service_bus = ServiceBus::new(Default::default(), web, identities);
-    Ok(Sources::new(Kafka::new(Default::default()), service_bus))
 }
 
 /// Waits for SIGTERM or Ctrl-C.

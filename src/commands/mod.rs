@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `cli` | which commands there are |
 //! | `serve` | `keda-sift serve`: answers KEDA |
+//! | `connections` | what a command may connect to, and as whom |
 //! | `signals` | what tells a running command to end |
 //! | `duration` | how a length of time is written on the command line |
 
 mod cli;
+mod connections;
 mod duration;
 mod memory;
 mod serve;

@@ -1,11 +1,11 @@
 //! `keda-sift serve`: answers KEDA until it is told to end.
 //!
-//! The wiring of the whole program, top down. Listening comes first: what a broker does, or does not,
+//! The whole program, top down. Listening comes first: what a broker does, or does not,
 //! must not keep a start waiting.
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +14,15 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 use tracing_subscriber::filter::Targets;
 
+use super::connections::Connections;
 use super::duration::{parse, parse_positive};
 use super::memory;
 use super::signals::Signals;
-use crate::identity::{self, Hosts, Identities, TokenEndpoints};
-use crate::kafka::{self, Kafka};
 use crate::kubernetes::{Addresses, Changes, Events, Kubernetes, Name, Watch};
-use crate::scaler::{self, Cluster, Scaler, Sources};
+use crate::scaler::{self, Cluster, Scaler};
 use crate::server::{self, Ending, Listener, Listeners, Shutdown, Tls, TlsError};
-use crate::service_bus::{self, ServiceBus};
 use crate::telemetry::{self, LogFormat};
-use crate::web::{self, Web};
+use crate::wiring::Wired;
 
 /// Answers KEDA over gRPC, until SIGTERM or Ctrl-C.
 ///
@@ -81,32 +79,8 @@ pub(super) struct Args {
     #[arg(long, env = "SIFT_MEMORY_LIMIT", value_name = "SIZE", value_parser = memory::parse)]
     memory_limit: Option<usize>,
 
-    /// More hosts that may have tokens of an Azure identity, by the suffix of their names, such as
-    /// servicebus.cloudapi.de; Azure's own are allowed. A trigger says where its namespace is, and whoever
-    /// writes one must not have our token sent to a host of theirs.
-    #[arg(long, env = "SIFT_AZURE_ALLOW_SUFFIX", value_name = "SUFFIX", value_delimiter = ',')]
-    azure_allow_suffix: Vec<String>,
-
-    /// The only namespaces that may have tokens of an Azure identity, by host name, such as
-    /// orders.servicebus.windows.net. Without this any namespace of Azure's may, anyone's; list yours where triggers are
-    /// written by people whom you would not give the identity.
-    #[arg(long, env = "SIFT_AZURE_NAMESPACE", value_name = "HOST", value_delimiter = ',')]
-    azure_namespace: Vec<String>,
-
-    /// A host that a trigger's oauthTokenEndpointUri may be at, such as login.example.com. Without this any https
-    /// host is, as what is sent there is the trigger's own secret; and outside of a Pod this machine without TLS.
-    #[arg(long, env = "SIFT_OAUTH_ALLOW_HOST", value_name = "HOST", value_delimiter = ',')]
-    oauth_allow_host: Vec<String>,
-
-    /// A file of certificate authorities to trust besides the system's, as PEM: those of a private cloud, or of
-    /// a proxy that looks into TLS. Not for Kafka, where a trigger has ca.
-    #[arg(long, env = "SIFT_AZURE_CA_FILE", value_name = "FILE")]
-    azure_ca_file: Option<PathBuf>,
-
-    /// How to reach the Kubernetes API from outside of a cluster, such as ~/.kube/config. In a Pod with a service account
-    /// that is not needed; without either, triggers with serviceAccountName or triggerAuthentication are errors.
-    #[arg(long, env = "SIFT_KUBECONFIG", value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    connections: Connections,
 
     /// The names by which a trigger's scalerAddress means this server, such as keda-sift.keda-sift (service.namespace; any
     /// port). With it, triggers of ScaledJobs and ScaledObjects are found and warmed before this is ready, and followed.
@@ -187,23 +161,10 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
     );
 
     let shutdown = Shutdown::new();
-    let request_timeout = args.measure_timeout;
     let memory_limit = args.memory_limit.unwrap_or_else(memory::default_limit);
-    let hosts = Hosts::new(&args.azure_allow_suffix)
-        .map_err(|error| format!("--azure-allow-suffix: {error}"))?
-        .listing(&args.azure_namespace);
-    let web = web(args.azure_ca_file.as_deref())?;
-    let kubernetes = Kubernetes::connect(args.kubeconfig.as_deref()).await?;
-    let identities = Identities::new(identity::Options::from_env(), &web, kubernetes.clone());
-    let logins = kafka::Logins {
-        identities: Arc::clone(&identities),
-        hosts: hosts.clone(),
-        endpoints: TokenEndpoints::new(&args.oauth_allow_host).in_pod(is_in_pod()),
-    };
-    let kafka = Kafka::with_logins(kafka::Options { request_timeout }, logins);
-    let service_bus = service_bus::Options { request_timeout, hosts };
-    let service_bus = ServiceBus::new(service_bus, web, Arc::clone(&identities));
-    let sources = Sources::new(kafka, service_bus);
+    let kubernetes = args.connections.kubernetes().await?;
+    let Wired { sources, identities } =
+        args.connections.wire(args.measure_timeout, kubernetes.clone())?;
     let options = scaler::Options {
         measure_timeout: args.measure_timeout,
         forget_after: args.forget_after,
@@ -238,11 +199,6 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
     Ok(ending)
 }
 
-/// As Kubernetes tells its Pods.
-fn is_in_pod() -> bool {
-    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
-}
-
 fn tls(args: &Args) -> Result<Option<Tls>, TlsError> {
     let (Some(cert), Some(key)) = (&args.tls_cert_file, &args.tls_key_file) else {
         return Ok(None);
@@ -265,11 +221,4 @@ fn watch(args: &Args, kubernetes: &Kubernetes) -> Option<Changes> {
     watching
         .inspect_err(|error| info!(%error, "triggers are not warmed before they are polled"))
         .ok()
-}
-
-fn web(ca: Option<&Path>) -> Result<Web, Box<dyn Error>> {
-    let said = |error: &dyn std::fmt::Display| format!("--azure-ca-file: {error}");
-    let ca = ca.map(std::fs::read_to_string).transpose().map_err(|error| said(&error))?;
-    let options = web::Options { ca, ..web::Options::default() };
-    Ok(Web::new(&options).map_err(|error| said(&error))?)
 }

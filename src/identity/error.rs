@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::failure::Class;
 use crate::kubernetes;
 
 /// Why there is no token. The same cause reads the same each time, and none tells an assertion or a token.
@@ -72,4 +73,19 @@ pub enum Error {
         /// What went wrong on the way.
         reason: String,
     },
+}
+
+impl Error {
+    /// What mends it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::NotConfigured { .. }
+            | Self::Misconfigured { .. }
+            | Self::TokenFile { .. }
+            | Self::Account { .. } => Class::Precondition,
+            Self::Kubernetes(error) => error.class(),
+            Self::Refused { .. } => Class::Unauthenticated,
+            Self::Throttled { .. } | Self::Unreachable { .. } => Class::Unavailable,
+        }
+    }
 }

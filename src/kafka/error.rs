@@ -2,6 +2,7 @@
 
 use super::names::{Group, Offset, Topic};
 use super::trigger::MAX_TOPICS;
+use crate::failure::{Class, Failure};
 use crate::identity::{self, HostError};
 
 /// Why there is no answer. None of these is ever 0.
@@ -128,4 +129,33 @@ pub enum Error {
         /// What is wrong with them.
         reason: String,
     },
+}
+
+impl Error {
+    /// What mends it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Config { .. }
+            | Self::Untrusted(_)
+            | Self::EndpointNotAllowed { .. }
+            | Self::NoTokens => Class::Invalid,
+            Self::Refused { .. } => Class::Unauthenticated,
+            Self::Denied { .. } => Class::Denied,
+            Self::TopicNotFound { .. } => Class::NotFound,
+            Self::NothingCommitted { .. }
+            | Self::ShareGroup { .. }
+            | Self::TooManyTopics { .. }
+            | Self::NoPartition { .. } => Class::Precondition,
+            Self::Memory { .. } => Class::Exhausted,
+            Self::Unreachable { .. } | Self::Broker { .. } => Class::Unavailable,
+            Self::Warming { .. } => Class::Reading,
+            Self::Token(error) => error.class(),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(error.class(), error)
+    }
 }

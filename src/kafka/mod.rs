@@ -17,6 +17,7 @@ mod error;
 mod fault;
 pub mod index;
 mod judges;
+mod keys;
 pub mod names;
 mod poll;
 mod reader;
@@ -34,6 +35,4 @@ pub use names::{Group, Offset, Partition, Topic};
 pub use poll::TriggerPoller;
 pub use security::ClusterConfig;
 pub use source::{Kafka, Options};
-pub use trigger::{
-    CountBy, CountFrom, Decoded, FILTER_VARIABLES, KafkaTrigger, OffsetReset, PartitionList, Spread,
-};
+pub use trigger::{CountBy, CountFrom, KafkaTrigger, OffsetReset, PartitionList, Spread};

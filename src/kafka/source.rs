@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt as _};
+
 use super::broker::{Clusters, Logins};
 use super::poll::TriggerPoller;
 use super::trigger::KafkaTrigger;
 use crate::ledger::Account;
+use crate::metadata::{Keys, Reader};
+use crate::selection::Selection;
+use crate::source::{Measure, Scaling, ScalingKeys, Source};
 
 /// The Kafka source. Nothing connects before a trigger is measured.
 pub struct Kafka(Arc<Clusters>);
@@ -38,10 +43,39 @@ impl Kafka {
     pub fn follow(&self, trigger: Arc<KafkaTrigger>, account: Account) -> TriggerPoller {
         TriggerPoller::new(trigger, Arc::clone(&self.0), account)
     }
+}
 
-    /// Ends every connection, task and thread of this source, and waits for it.
-    pub async fn shutdown(&self) {
-        self.0.shutdown().await;
+impl Source for Kafka {
+    const NAME: &'static str = "kafka";
+    const TOLD_BY: &'static [&'static str] = &["bootstrapServers"];
+    const KEYS: Keys = super::keys::KEYS;
+    const FILTER_VARIABLES: &'static [&'static str] = &["topic", "partition", "offset"];
+    const SCALING: ScalingKeys = ScalingKeys {
+        target: "lagThreshold",
+        default_target: 10,
+        activation: "activationLagThreshold",
+    };
+
+    type Trigger = KafkaTrigger;
+
+    fn metric_name(reader: &mut Reader<'_>) -> String {
+        KafkaTrigger::metric_name(reader)
+    }
+
+    fn decode(
+        reader: &mut Reader<'_>,
+        scaling: Scaling,
+        selection: Selection,
+    ) -> Option<KafkaTrigger> {
+        KafkaTrigger::decode(reader, scaling, selection)
+    }
+
+    fn follow(&self, trigger: &Arc<KafkaTrigger>, account: &Account) -> Box<dyn Measure> {
+        Box::new(Kafka::follow(self, Arc::clone(trigger), account.clone()))
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        self.0.shutdown().boxed()
     }
 }
 

@@ -10,18 +10,13 @@
 
 use std::collections::HashSet;
 use std::fmt::{self, Display};
-use std::num::NonZeroU64;
 
 use super::names::{Group, Topic, TopicError};
 use super::security::ClusterConfig;
 use crate::metadata::{self, Reader};
 use crate::selection::Selection;
+use crate::source::{Scaling, Wanted};
 
-/// What a filter can ask of a Kafka record beyond what it can of every message.
-pub const FILTER_VARIABLES: &[&str] = &["topic", "partition", "offset"];
-
-/// KEDA's `lagThreshold` where a trigger has none.
-const DEFAULT_LAG_THRESHOLD: u64 = 10;
 /// Bytes of the longest group that the protocol can carry.
 const GROUP_BYTES: usize = i16::MAX as usize;
 /// Topics that one trigger may name: each is a tail.
@@ -42,8 +37,8 @@ pub struct KafkaTrigger {
     pub offset_reset: OffsetReset,
     /// Whether a partition without a committed offset counts nothing.
     pub scale_to_zero_on_invalid_offset: bool,
-    /// Messages for one replica or Job, above 0.
-    pub threshold: u64,
+    /// When and how far to scale.
+    pub scaling: Scaling,
     /// How the backlog is bounded by the number of partitions.
     pub spread: Spread,
     /// Whether a partition whose committed offset has not moved since the poll before counts 0 in
@@ -53,21 +48,8 @@ pub struct KafkaTrigger {
     pub count_from: CountFrom,
     /// What one message counts as.
     pub count_by: CountBy,
-    /// Where counting may stop; above the activation threshold.
-    pub count_limit: Option<NonZeroU64>,
     /// Which messages count.
     pub selection: Selection,
-}
-
-/// A trigger on Kafka, and what KEDA itself is told of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decoded {
-    /// What to measure.
-    pub trigger: KafkaTrigger,
-    /// The trigger is active above this.
-    pub activation: u64,
-    /// The metric's name as KEDA's scaler would make it, not yet normalised.
-    pub metric_name: String,
 }
 
 /// Where a partition without a committed offset is taken to stand.
@@ -137,21 +119,20 @@ pub enum PartitionListError {
 }
 
 impl KafkaTrigger {
-    /// What KEDA is told before anything is measured, as far as the rows say it: the metric's name as KEDA's scaler would
-    /// make it, and the target.
-    pub fn spec(reader: &mut Reader<'_>) -> (String, u64) {
+    /// The metric's name as KEDA's scaler would make it, not yet normalised, as far as the metadata says it.
+    pub(super) fn metric_name(reader: &mut Reader<'_>) -> String {
         let topics = topics(reader);
         let group = Group::from(reader.text("consumerGroup").unwrap_or_default());
-        (metric_name(&topics, &group), threshold(reader))
+        metric_name(&topics, &group)
     }
 
-    /// Reads a trigger's Kafka rows; `selection` and `count_limit` are rows that every source has.
-    /// `None` after a complaint; there may be one even so.
-    pub fn decode(
+    /// Reads a trigger's Kafka rows; `scaling` and `selection` are of rows that every source has. `None` after
+    /// a complaint; there may be one even so.
+    pub(super) fn decode(
         reader: &mut Reader<'_>,
+        scaling: Scaling,
         selection: Selection,
-        count_limit: Option<NonZeroU64>,
-    ) -> Option<Decoded> {
+    ) -> Option<Self> {
         let cluster = ClusterConfig::decode(reader);
         reader.require("consumerGroup", "give the consumer group of the workload");
         let group = reader.text("consumerGroup");
@@ -168,8 +149,6 @@ impl KafkaTrigger {
             &[("latest", Some(OffsetReset::Latest)), ("earliest", Some(OffsetReset::Earliest))],
         );
         let scale_to_zero_on_invalid_offset = reader.boolean("scaleToZeroOnInvalidOffset");
-        let threshold = threshold(reader);
-        let activation = reader.number("activationLagThreshold", 0..=i64::MAX as u64).unwrap_or(0);
         let spread = spread(reader);
         let exclude_persistent_lag = reader.boolean("excludePersistentLag");
         let count_by = reader.choice(
@@ -182,41 +161,39 @@ impl KafkaTrigger {
         );
         let count_by = count_by.unwrap_or_default();
         let count_from = count_from(reader, count_by);
-        // A count that stops at or below the activation threshold would never tell whether it is
-        // passed.
-        if count_limit.is_some_and(|limit| limit.get() <= activation) {
-            reader.complain(
-                "countLimit",
-                format_args!("is not above activationLagThreshold; give more than {activation}"),
-            );
-        }
         reader.parsed("version", "give one such as 2.8.0", version);
         full_metadata(reader);
 
-        let group = Group::from(group?);
-        let metric_name = metric_name(&topics, &group);
-        let trigger = Self {
+        Some(Self {
             cluster: cluster?,
-            group,
+            group: Group::from(group?),
             topics,
             partitions,
             offset_reset: offset_reset.unwrap_or_default(),
             scale_to_zero_on_invalid_offset,
-            threshold,
+            scaling,
             spread,
             exclude_persistent_lag,
             count_from,
             count_by,
-            count_limit,
             selection,
-        };
-        Some(Decoded { trigger, activation, metric_name })
+        })
     }
 }
 
-/// Messages for one replica or Job; the default after a complaint.
-fn threshold(reader: &mut Reader<'_>) -> u64 {
-    reader.number("lagThreshold", 1..=i64::MAX as u64).unwrap_or(DEFAULT_LAG_THRESHOLD)
+impl Wanted for KafkaTrigger {
+    fn scaling(&self) -> &Scaling {
+        &self.scaling
+    }
+
+    fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    /// Offsets are reckoned with, as KEDA does.
+    fn is_reckoned(&self) -> bool {
+        self.count_from == CountFrom::Offsets
+    }
 }
 
 /// The topics named, each once, in their order.
@@ -398,29 +375,33 @@ impl Display for PartitionList {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use test_basics::Rows;
 
     use super::*;
+    use crate::kafka::Kafka;
     use crate::metadata::{self, Invalid};
+    use crate::source::Source;
 
     /// What `rows` decode to beside a complete trigger; a row of the same key replaces.
-    fn decode(rows: Rows<'_>) -> Result<Decoded, Invalid> {
+    fn decode(rows: Rows<'_>) -> Result<KafkaTrigger, Invalid> {
         let complete =
             [("bootstrapServers", "kafka:9092"), ("consumerGroup", "jobs"), ("topic", "uploads")];
+        let complete = [&complete[..], &[("countLimit", "100")]].concat();
         metadata::tests::decode(complete.iter().chain(rows), |reader| {
             // Read by the trigger of whatever source, and beside the point here.
             reader.accept(&["eventType", "filter"]);
-            KafkaTrigger::decode(reader, Selection::default(), NonZeroU64::new(100))
+            Kafka::read(reader, Selection::default())
         })
     }
 
     fn decoded(rows: Rows<'_>) -> KafkaTrigger {
-        decode(rows).unwrap_or_else(|invalid| panic!("{rows:?}: {invalid}")).trigger
+        decode(rows).unwrap_or_else(|invalid| panic!("{rows:?}: {invalid}"))
     }
 
     #[test]
     fn defaults_are_those_of_keda() {
-        let Decoded { trigger, activation, metric_name } = decode(&[]).expect("complete");
         let expected = KafkaTrigger {
             cluster: ClusterConfig::plain("kafka:9092").expect("a server"),
             group: Group::from("jobs"),
@@ -428,16 +409,19 @@ mod tests {
             partitions: None,
             offset_reset: OffsetReset::Latest,
             scale_to_zero_on_invalid_offset: false,
-            threshold: 10,
+            scaling: Scaling {
+                metric_name: "kafka-uploads".to_owned(),
+                target: 10,
+                activation: 0,
+                count_limit: NonZeroU64::new(100),
+            },
             spread: Spread::Partitions,
             exclude_persistent_lag: false,
             count_from: CountFrom::Records,
             count_by: CountBy::Messages,
-            count_limit: NonZeroU64::new(100),
             selection: Selection::default(),
         };
-        assert_eq!(trigger, expected);
-        assert_eq!((activation, metric_name.as_str()), (0, "kafka-uploads"));
+        assert_eq!(decoded(&[]), expected);
     }
 
     #[test]
@@ -459,11 +443,11 @@ mod tests {
                 &[("topic", ""), ("partitionLimitation", "x")],
                 |t| t.partitions.is_none(),
             ),
-            ("threshold", &[("lagThreshold", " 3 ")], |t| t.threshold == 3),
+            ("threshold", &[("lagThreshold", " 3 ")], |t| t.scaling.target == 3),
             ("the highest threshold", &[("lagThreshold", "9223372036854775807")], |t| {
-                t.threshold == i64::MAX as u64
+                t.scaling.target == i64::MAX as u64
             }),
-            ("a number with a sign", &[("lagThreshold", "+3")], |t| t.threshold == 3),
+            ("a number with a sign", &[("lagThreshold", "+3")], |t| t.scaling.target == 3),
             ("latest", &[("offsetResetPolicy", "latest")], |t| {
                 t.offset_reset == OffsetReset::Latest
             }),
@@ -593,7 +577,7 @@ mod tests {
             (
                 "a limit that never tells whether to be active",
                 &[("activationLagThreshold", "100")],
-                "countLimit: is not above activationLagThreshold; give more than 100",
+                "countLimit: \"100\" is not above activationLagThreshold; give more than 100",
             ),
             (
                 "an unknown reset",
@@ -709,7 +693,7 @@ mod tests {
 
     #[test]
     fn without_a_topic_the_metric_is_named_by_the_group() {
-        let name = |rows: Rows<'_>| decode(rows).expect("complete").metric_name;
+        let name = |rows: Rows<'_>| decoded(rows).scaling.metric_name;
         assert_eq!(name(&[("topic", "")]), "kafka-jobs-topics");
         assert_eq!(name(&[("topic", "a, b")]), "kafka-a,b");
     }

@@ -1,5 +1,7 @@
 //! What can go wrong between us and the API server, in words for the trigger's user.
 
+use crate::failure::Class;
+
 /// Why the API server did not give what was asked for. The same cause reads the same each time, and none tells a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -70,6 +72,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// What mends it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Forbidden { .. } => Class::Denied,
+            Self::NotFound { .. } => Class::NotFound,
+            Self::NoAccess { .. } | Self::Unfit { .. } | Self::Refused { .. } => {
+                Class::Precondition
+            }
+            Self::Unreachable { .. } => Class::Unavailable,
+        }
+    }
+
     /// Whether asking again may mend it without anybody changing something.
     pub fn passes(&self) -> bool {
         matches!(self, Error::Unreachable { .. })

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use tonic::Code;
-
 use super::proto::ScaledObjectRef;
 use super::status::{Error, fit, words};
+use crate::failure::Class;
 use crate::kubernetes::{
     Authentication, Authentications, Events, Kubernetes, Name, Notice, Reason, ScaledRef,
 };
@@ -49,7 +48,7 @@ impl Cluster {
 
     /// Has parameters that a source has refused read again by the next call: KEDA repeats a failed one at once.
     pub(super) fn refused(&self, asked: &ScaledObjectRef, error: &Error) {
-        if !matches!(error.code(), Code::Unauthenticated | Code::PermissionDenied) {
+        if !matches!(error.class(), Class::Unauthenticated | Class::Denied) {
             return;
         }
         let name = Trigger::authentication(&asked.scaler_metadata);
@@ -62,7 +61,9 @@ impl Cluster {
     pub(super) fn tell(&self, asked: &ScaledObjectRef, error: &Error) {
         // What passes with the process, or with the reading, is no fault of the object's; how far a reading has come would be other words
         // each time.
-        if matches!(error, Error::ShuttingDown | Error::Full { .. }) || error.is_progress() {
+        if matches!(error, Error::ShuttingDown | Error::Full { .. })
+            || error.class() == Class::Reading
+        {
             return;
         }
         self.warn(asked, Notice { reason: Reason::TriggerFailed, words: words(error) });

@@ -12,9 +12,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::sources::{Follower, Measured, Purpose, Scope, Sources};
 use super::status::Error;
-use crate::{backlog::Backlog, ledger::Account, lock::lock, trigger::Trigger};
+use crate::backlog::{Backlog, Measured, Purpose, Scope};
+use crate::ledger::Account;
+use crate::lock::lock;
+use crate::source::Measure;
+use crate::sources::Sources;
+use crate::trigger::Trigger;
 
 /// How long `IsActive` may answer from what `GetMetrics` said. The two calls of one poll are 0.3 ms
 /// apart as a rule, and were seen 0.1 s apart where KEDA was short of time; two polls of a trigger are a
@@ -27,7 +31,7 @@ pub(crate) struct LiveTrigger {
     trigger: Trigger,
     account: Account,
     /// Made by the first measurement and not before, so that to ask for the spec does no I/O.
-    follower: OnceLock<Follower>,
+    follower: OnceLock<Box<dyn Measure>>,
     said: Mutex<Option<Snapshot>>,
     matches: Mutex<Matches>,
 }
@@ -104,7 +108,7 @@ impl LiveTrigger {
         let is_new = *matches != Matches::OthersAlone;
         *matches = Matches::OthersAlone;
         let mut words = format!("nothing matches among the messages looked at last: {sight}");
-        if let Some(hint) = self.trigger.source.selection().hint() {
+        if let Some(hint) = self.trigger.selection().hint() {
             words.push_str("; ");
             words.push_str(&hint);
         }
@@ -138,7 +142,7 @@ impl LiveTrigger {
             Some(said) if said.at.elapsed() < SNAPSHOT_LIFE => said.activity,
             _ => self.measure(sources, deadline, Purpose::Activity, scope).await?.activity,
         };
-        let activation = self.trigger.activation;
+        let activation = self.trigger.scaling().activation;
         activity.exceeds(activation).ok_or(Error::Undecided { activation })
     }
 
@@ -149,9 +153,9 @@ impl LiveTrigger {
         purpose: Purpose,
         scope: Scope,
     ) -> Result<Measured, Error> {
-        let follow = || sources.follow(&self.trigger.source, &self.account);
+        let follow = || sources.follow(&self.trigger, &self.account);
         let follower = self.follower.get_or_init(follow);
-        follower.measure(deadline, purpose, scope).await
+        Ok(follower.measure(deadline, purpose, scope).await?)
     }
 
     fn said(&self) -> MutexGuard<'_, Option<Snapshot>> {

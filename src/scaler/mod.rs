@@ -9,7 +9,6 @@
 //! | `cluster` | what of Kubernetes a poll meets |
 //! | `warm` | which triggers are measured before anybody polls them |
 //! | `key` | whether two requests mean the same trigger |
-//! | `sources` | which source measures a trigger: the one place that names them all |
 //! | `status` | how an error reads in `kubectl describe` |
 //!
 //! # References
@@ -20,18 +19,14 @@ mod key;
 mod live;
 pub mod proto;
 mod service;
-mod sources;
 mod status;
 mod triggers;
 mod warm;
 
-#[cfg(test)]
-pub(crate) mod script;
 #[cfg(test)]
 mod tests;
 
 pub use cluster::Cluster;
 pub use proto::external_scaler_server::ExternalScalerServer;
 pub use service::{Options, Scaler, Stop};
-pub use sources::Sources;
 pub use status::Error;

@@ -29,12 +29,12 @@ use super::proto::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec,
     MetricValue, ScaledObjectRef,
 };
-use super::sources::Sources;
 use super::status::{Error, MAX_BYTES};
 use super::triggers::{Entry, Triggers};
 use crate::backlog::Backlog;
 use crate::ledger::Ledger;
 use crate::metadata::one_line;
+use crate::sources::Sources;
 use crate::telemetry::{Metrics, PageFormat};
 use crate::trigger::Spec;
 
@@ -103,7 +103,7 @@ impl Scaler {
             cluster,
             options,
             stop,
-            metrics: Metrics::new(&Sources::NAMES),
+            metrics: Metrics::new(Sources::names()),
         }
     }
 
@@ -114,11 +114,11 @@ impl Scaler {
 
     /// What has been counted so far, and which triggers there are now.
     pub fn metrics_page(&self, format: PageFormat) -> String {
-        let mut kept = Sources::NAMES.map(|name| (name, 0, 0));
+        let mut kept: Vec<_> = Sources::names().map(|name| (name, 0, 0)).collect();
         let mut unreadable = 0;
         self.triggers.for_each(|trigger| match trigger {
             Ok(live) => {
-                let name = Sources::name(&live.trigger().source);
+                let name = live.trigger().source();
                 for kept in kept.iter_mut().filter(|kept| kept.0 == name) {
                     kept.1 += 1;
                     kept.2 += u64::from(live.has_others_alone());
@@ -180,7 +180,7 @@ impl Scaler {
             let backlog = live.metric(&self.sources, deadline, scope).await?;
             let is_none = backlog == Backlog::Exact(0);
             let why = is_none.then(|| live.nothing_matches()).flatten();
-            Ok((metric_value(&live.trigger().metric_name, backlog), why))
+            Ok((metric_value(&live.trigger().scaling().metric_name, backlog), why))
         });
         let measured = measured.await;
         match &measured {
@@ -231,7 +231,7 @@ impl Scaler {
         let measured = async {
             let authentication = self.cluster.authentication(asked).await?;
             let live = entry.live(asked, authentication)?;
-            source = Some(Sources::name(&live.trigger().source));
+            source = Some(live.trigger().source());
             measure(&live, deadline).await
         };
         let measured = tokio::time::timeout_at(deadline + LAST_WORDS, measured);

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
+use crate::failure::{Class, Failure};
 use crate::ledger::Exhausted;
-use crate::{identity, kafka, kubernetes, metadata, service_bus, trigger};
+use crate::{kubernetes, metadata, trigger};
 
 /// The longest text of a status.
 pub(crate) const MAX_BYTES: usize = 900;
@@ -33,12 +34,9 @@ pub enum Error {
     /// What the trigger names in Kubernetes could not be read.
     #[error(transparent)]
     Kubernetes(#[from] kubernetes::Error),
-    /// Kafka did not give the count.
+    /// The source did not give the count.
     #[error(transparent)]
-    Kafka(#[from] kafka::Error),
-    /// Service Bus did not give the count.
-    #[error(transparent)]
-    ServiceBus(#[from] service_bus::Error),
+    Source(#[from] Failure),
     /// A lower bound is known that does not tell whether the trigger is active.
     #[error(
         "still counting: cannot tell yet whether more than {activation} messages wait; ask again"
@@ -68,97 +66,30 @@ pub enum Error {
 }
 
 impl Error {
+    /// What mends it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Invalid(_) | Self::Namespace(_) => Class::Invalid,
+            Self::Kubernetes(error) => error.class(),
+            Self::Source(failure) => failure.class(),
+            Self::Undecided { .. } | Self::Overdue { .. } => Class::Reading,
+            Self::ShuttingDown => Class::Unavailable,
+            Self::Full { .. } | Self::Memory(_) => Class::Exhausted,
+        }
+    }
+
     /// The gRPC code. Only [`Code::InvalidArgument`] says that asking again is useless until the
     /// metadata changes.
     pub fn code(&self) -> Code {
-        match self {
-            Self::Invalid(_) | Self::Namespace(_) | Self::Kafka(kafka::Error::Config { .. }) => {
-                Code::InvalidArgument
-            }
-            Self::Kubernetes(error) => of_kubernetes(error),
-            Self::Kafka(kafka::Error::Refused { .. }) => Code::Unauthenticated,
-            Self::Kafka(kafka::Error::Denied { .. }) => Code::PermissionDenied,
-            Self::Kafka(kafka::Error::TopicNotFound { .. }) => Code::NotFound,
-            Self::Kafka(
-                kafka::Error::NothingCommitted { .. }
-                | kafka::Error::ShareGroup { .. }
-                | kafka::Error::TooManyTopics { .. }
-                | kafka::Error::NoPartition { .. },
-            ) => Code::FailedPrecondition,
-            Self::Kafka(
-                kafka::Error::Unreachable { .. }
-                | kafka::Error::Warming { .. }
-                | kafka::Error::Broker { .. },
-            )
-            | Self::Undecided { .. }
-            | Self::Overdue { .. }
-            | Self::ShuttingDown => Code::Unavailable,
-            Self::Kafka(kafka::Error::Token(error)) => of_identity(error),
-            Self::Kafka(
-                kafka::Error::Untrusted(_)
-                | kafka::Error::EndpointNotAllowed { .. }
-                | kafka::Error::NoTokens,
-            ) => Code::InvalidArgument,
-            Self::ServiceBus(error) => of_service_bus(error),
-            Self::Full { .. } | Self::Memory(_) | Self::Kafka(kafka::Error::Memory { .. }) => {
-                Code::ResourceExhausted
-            }
+        match self.class() {
+            Class::Invalid => Code::InvalidArgument,
+            Class::Unauthenticated => Code::Unauthenticated,
+            Class::Denied => Code::PermissionDenied,
+            Class::NotFound => Code::NotFound,
+            Class::Precondition => Code::FailedPrecondition,
+            Class::Exhausted => Code::ResourceExhausted,
+            Class::Unavailable | Class::Reading => Code::Unavailable,
         }
-    }
-}
-
-impl Error {
-    /// Whether it only says that the source is still being read.
-    pub(super) fn is_progress(&self) -> bool {
-        matches!(
-            self,
-            Self::Undecided { .. }
-                | Self::Overdue { .. }
-                | Self::Kafka(kafka::Error::Warming { .. })
-                | Self::ServiceBus(service_bus::Error::StillReading { .. })
-        )
-    }
-}
-
-fn of_service_bus(error: &service_bus::Error) -> Code {
-    match error {
-        service_bus::Error::Host(_) | service_bus::Error::Topic { .. } => Code::InvalidArgument,
-        service_bus::Error::Unauthorized { .. } => Code::Unauthenticated,
-        service_bus::Error::Denied { .. } => Code::PermissionDenied,
-        service_bus::Error::NotFound { .. } | service_bus::Error::NothingListed { .. } => {
-            Code::NotFound
-        }
-        service_bus::Error::Unreachable { .. }
-        | service_bus::Error::Throttled { .. }
-        | service_bus::Error::Incomplete { .. }
-        | service_bus::Error::Service { .. }
-        | service_bus::Error::StillReading { .. } => Code::Unavailable,
-        service_bus::Error::Identity(error) => of_identity(error),
-    }
-}
-
-fn of_identity(error: &identity::Error) -> Code {
-    match error {
-        identity::Error::NotConfigured { .. }
-        | identity::Error::Misconfigured { .. }
-        | identity::Error::TokenFile { .. }
-        | identity::Error::Account { .. } => Code::FailedPrecondition,
-        identity::Error::Kubernetes(error) => of_kubernetes(error),
-        identity::Error::Refused { .. } => Code::Unauthenticated,
-        identity::Error::Throttled { .. } | identity::Error::Unreachable { .. } => {
-            Code::Unavailable
-        }
-    }
-}
-
-fn of_kubernetes(error: &kubernetes::Error) -> Code {
-    match error {
-        kubernetes::Error::Forbidden { .. } => Code::PermissionDenied,
-        kubernetes::Error::NotFound { .. } => Code::NotFound,
-        kubernetes::Error::NoAccess { .. }
-        | kubernetes::Error::Unfit { .. }
-        | kubernetes::Error::Refused { .. } => Code::FailedPrecondition,
-        kubernetes::Error::Unreachable { .. } => Code::Unavailable,
     }
 }
 

@@ -1,4 +1,4 @@
-//! KEDA's side as KEDA sees it: a client calls the service in this process, over no port, and a script
+//! KEDA's side as KEDA sees it: a client calls the service in this process, over no port, and a source in memory
 //! is what every trigger is measured by.
 
 use std::num::NonZeroU64;
@@ -10,13 +10,13 @@ use tonic::{Code, Status};
 
 use super::proto::external_scaler_client::ExternalScalerClient;
 use super::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
-use super::script::{Reply, Script};
-use super::{ExternalScalerServer, Options, Scaler, Sources, Stop, status};
+use super::{ExternalScalerServer, Options, Scaler, Stop, status};
 use crate::backlog::{Backlog, Purpose};
-use crate::kafka;
 use crate::ledger::DEFAULT_LIMIT;
+use crate::memory::{Memory, Reply, Unreachable};
 use crate::selection::{EventTypes, Judge, Position, Sample, Selection, Slot, Verdicts};
 use crate::telemetry::PageFormat;
+use crate::wiring;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const FORGET_AFTER: Duration = Duration::from_secs(900);
@@ -29,14 +29,15 @@ struct Keda {
 }
 
 impl Keda {
-    fn asking(script: &Arc<Script>) -> Self {
+    fn asking(memory: &Memory) -> Self {
         let stop = Stop::default();
         let options = Options {
             measure_timeout: TIMEOUT,
             forget_after: FORGET_AFTER,
             memory_limit: DEFAULT_LIMIT,
         };
-        let sources = Sources::scripted(Arc::clone(script));
+        let mut sources = wiring::sources(wiring::Options::default()).unwrap().sources;
+        sources.memory = memory.clone();
         let scaler = Arc::new(Scaler::new(sources, options, stop.clone()));
         let client = ExternalScalerClient::new(ExternalScalerServer::from_arc(scaler.clone()));
         Self { client, scaler, stop }
@@ -69,12 +70,12 @@ impl Keda {
         Some(note.to_str().unwrap().to_owned())
     }
 
-    /// How many triggers of Kafka the page says are at 0 for want of messages of theirs.
+    /// How many triggers the page says are at 0 for want of messages of theirs.
     fn unmatched(&self) -> String {
         let page = self.scaler.metrics_page(PageFormat::Prometheus);
         let line = page
             .lines()
-            .find(|line| line.starts_with(r#"keda_sift_unmatched_triggers{source="kafka"}"#));
+            .find(|line| line.starts_with(r#"keda_sift_unmatched_triggers{source="memory"}"#));
         line.unwrap().rsplit(' ').next().unwrap().to_owned()
     }
 
@@ -91,12 +92,10 @@ fn trigger() -> ScaledObjectRef {
 
 fn trigger_with(more: &[(&str, &str)]) -> ScaledObjectRef {
     let metadata = [
-        ("source", "kafka"),
-        ("bootstrapServers", "127.0.0.1:9"),
-        ("consumerGroup", "thumbnails"),
+        ("source", "memory"),
         ("topic", "uploads"),
-        ("lagThreshold", "2"),
-        ("activationLagThreshold", "5"),
+        ("threshold", "2"),
+        ("activationThreshold", "5"),
     ];
     ScaledObjectRef {
         name: "thumbnails".to_owned(),
@@ -114,80 +113,75 @@ fn at_least(count: u64) -> Reply {
 }
 
 fn unreachable() -> Reply {
-    Err(kafka::Error::Unreachable {
-        cluster: "127.0.0.1:9".to_owned(),
-        reason: "connection refused".to_owned(),
-    })
+    Err(Unreachable)
 }
 
 #[tokio::test(start_paused = true)]
 async fn both_calls_of_a_poll_answer_from_one_measurement() {
-    let script = Script::saying(exactly(6));
-    let keda = Keda::asking(&script);
+    let memory = Memory::saying(exactly(6));
+    let keda = Keda::asking(&memory);
     assert_eq!(keda.metric(&trigger()).await.unwrap().metric_value, 6);
-    script.say(exactly(0));
+    memory.say(exactly(0));
     tokio::time::advance(Duration::from_millis(899)).await;
     assert!(keda.is_active(&trigger()).await.unwrap());
-    assert_eq!(script.asked(), [Purpose::Metric]);
+    assert_eq!(memory.asked(), [Purpose::Metric]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn is_active_measures_when_the_metric_is_old() {
-    let script = Script::saying(exactly(6));
-    let keda = Keda::asking(&script);
+    let memory = Memory::saying(exactly(6));
+    let keda = Keda::asking(&memory);
     keda.metric(&trigger()).await.unwrap();
-    script.say(exactly(5));
+    memory.say(exactly(5));
     tokio::time::advance(Duration::from_millis(900)).await;
     assert!(!keda.is_active(&trigger()).await.unwrap());
-    assert_eq!(script.asked(), [Purpose::Metric, Purpose::Activity]);
+    assert_eq!(memory.asked(), [Purpose::Metric, Purpose::Activity]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn get_metrics_always_measures() {
-    let script = Script::saying(exactly(6));
-    let keda = Keda::asking(&script);
+    let memory = Memory::saying(exactly(6));
+    let keda = Keda::asking(&memory);
     keda.metric(&trigger()).await.unwrap();
-    script.say(exactly(7));
+    memory.say(exactly(7));
     assert_eq!(keda.metric(&trigger()).await.unwrap().metric_value, 7);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_error_is_not_kept_and_drops_what_was() {
-    let script = Script::saying(exactly(6));
-    let keda = Keda::asking(&script);
+    let memory = Memory::saying(exactly(6));
+    let keda = Keda::asking(&memory);
     keda.metric(&trigger()).await.unwrap();
-    script.say(unreachable());
+    memory.say(unreachable());
     for _ in 0..2 {
         let status = keda.metric(&trigger()).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
         assert!(status.message().contains("connection refused"), "{}", status.message());
     }
-    script.say(exactly(5));
+    memory.say(exactly(5));
     assert!(!keda.is_active(&trigger()).await.unwrap());
     assert_eq!(keda.metric(&trigger()).await.unwrap().metric_value, 5);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_changed_secret_is_a_new_trigger() {
-    let script = Script::saying(exactly(6));
-    let keda = Keda::asking(&script);
-    let [old, new] = ["old", "new"].map(|password| {
-        trigger_with(&[("sasl", "plaintext"), ("username", "keda"), ("passwordFromEnv", password)])
-    });
+    let memory = Memory::saying(exactly(6));
+    let keda = Keda::asking(&memory);
+    let [old, new] = ["old", "new"].map(|password| trigger_with(&[("passwordFromEnv", password)]));
     keda.metric(&old).await.unwrap();
-    script.say(exactly(0));
+    memory.say(exactly(0));
     assert!(!keda.is_active(&new).await.unwrap());
     assert!(keda.is_active(&old).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lower_bound_is_the_value_and_active_only_where_it_tells() {
-    let script = Script::saying(at_least(6));
-    let keda = Keda::asking(&script);
+    let memory = Memory::saying(at_least(6));
+    let keda = Keda::asking(&memory);
     assert_eq!(keda.metric(&trigger()).await.unwrap().metric_value, 6);
     assert!(keda.is_active(&trigger()).await.unwrap());
 
-    script.say(at_least(5));
+    memory.say(at_least(5));
     assert_eq!(keda.metric(&trigger()).await.unwrap().metric_value, 5);
     let status = keda.is_active(&trigger()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
@@ -195,11 +189,11 @@ async fn a_lower_bound_is_the_value_and_active_only_where_it_tells() {
 
 #[tokio::test(start_paused = true)]
 async fn one_spec_and_one_value_have_our_name_and_both_numbers() {
-    let keda = Keda::asking(&Script::saying(exactly(6)));
+    let keda = Keda::asking(&Memory::saying(exactly(6)));
     assert_eq!(
         keda.spec(&trigger()).await,
         MetricSpec {
-            metric_name: "kafka-uploads".to_owned(),
+            metric_name: "memory-uploads".to_owned(),
             target_size: 2,
             target_size_float: 2.0,
         }
@@ -207,7 +201,7 @@ async fn one_spec_and_one_value_have_our_name_and_both_numbers() {
     assert_eq!(
         keda.metric(&trigger()).await.unwrap(),
         MetricValue {
-            metric_name: "kafka-uploads".to_owned(),
+            metric_name: "memory-uploads".to_owned(),
             metric_value: 6,
             metric_value_float: 6.0,
         }
@@ -216,7 +210,7 @@ async fn one_spec_and_one_value_have_our_name_and_both_numbers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_count_beyond_an_int64_is_the_largest_one() {
-    let keda = Keda::asking(&Script::saying(exactly(u64::MAX)));
+    let keda = Keda::asking(&Memory::saying(exactly(u64::MAX)));
     let value = keda.metric(&trigger()).await.unwrap();
     assert_eq!(value.metric_value, i64::MAX);
     assert_eq!(value.metric_value_float, u64::MAX as f64);
@@ -224,22 +218,21 @@ async fn a_count_beyond_an_int64_is_the_largest_one() {
 
 #[tokio::test(start_paused = true)]
 async fn the_spec_asks_no_source() {
-    let script = Script::saying(unreachable());
-    let keda = Keda::asking(&script);
-    let holders = Arc::strong_count(&script);
+    let memory = Memory::saying(unreachable());
+    let keda = Keda::asking(&memory);
     keda.spec(&trigger()).await;
-    assert_eq!(script.asked(), []);
-    assert_eq!(Arc::strong_count(&script), holders);
+    assert_eq!(memory.asked(), []);
+    assert_eq!(memory.followed(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn metadata_that_cannot_be_read_has_a_spec_and_its_errors_say_why() {
-    let keda = Keda::asking(&Script::saying(exactly(6)));
+    let keda = Keda::asking(&Memory::saying(exactly(6)));
     let long = "ten\n".repeat(1000);
     let rows = [
         ("nothing at all", ScaledObjectRef::default()),
-        ("one bad value", trigger_with(&[("lagThreshold", "ten")])),
-        ("many bad lines", trigger_with(&[("lagThreshold", &long), (&long, &long)])),
+        ("one bad value", trigger_with(&[("threshold", "ten")])),
+        ("many bad lines", trigger_with(&[("threshold", &long), (&long, &long)])),
     ];
     for (case, trigger) in rows {
         let spec = keda.spec(&trigger).await;
@@ -261,16 +254,16 @@ async fn metadata_that_cannot_be_read_has_a_spec_and_its_errors_say_why() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_without_a_trigger_is_answered() {
-    let keda = Keda::asking(&Script::saying(exactly(6)));
+    let keda = Keda::asking(&Memory::saying(exactly(6)));
     let status = keda.client.clone().get_metrics(GetMetricsRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_never_answers_is_given_up() {
-    let script = Script::saying(exactly(6));
-    script.hold();
-    let keda = Keda::asking(&script);
+    let memory = Memory::saying(exactly(6));
+    memory.hold();
+    let keda = Keda::asking(&memory);
     let began = tokio::time::Instant::now();
     let status = keda.metric(&trigger()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
@@ -280,30 +273,30 @@ async fn a_source_that_never_answers_is_given_up() {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_cancels_harms_no_other() {
-    let script = Script::saying(exactly(6));
-    script.hold();
-    let keda = Arc::new(Keda::asking(&script));
+    let memory = Memory::saying(exactly(6));
+    memory.hold();
+    let keda = Arc::new(Keda::asking(&memory));
     let mut polls = JoinSet::new();
     let [first, _second] = [(); 2].map(|()| {
         let keda = Arc::clone(&keda);
         polls.spawn(async move { keda.metric(&trigger()).await })
     });
-    script.asked_times(2).await;
+    memory.asked_times(2).await;
     first.abort();
     assert!(polls.join_next().await.unwrap().unwrap_err().is_cancelled());
-    script.release();
+    memory.release();
     assert_eq!(polls.join_next().await.unwrap().unwrap().unwrap().metric_value, 6);
     assert!(keda.is_active(&trigger()).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_under_way_ends_with_the_server() {
-    let script = Script::saying(exactly(6));
-    script.hold();
-    let keda = Keda::asking(&script);
+    let memory = Memory::saying(exactly(6));
+    memory.hold();
+    let keda = Keda::asking(&memory);
     let trigger = trigger();
     let cancel = async {
-        script.asked_times(1).await;
+        memory.asked_times(1).await;
         keda.stop.calls.cancel();
     };
     let (reply, ()) = tokio::join!(keda.metric(&trigger), cancel);
@@ -312,36 +305,36 @@ async fn a_call_under_way_ends_with_the_server() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_says_the_state_at_once_and_then_each_change() {
-    let script = Script::saying(exactly(6));
-    let keda = Keda::asking(&script);
+    let memory = Memory::saying(exactly(6));
+    let keda = Keda::asking(&memory);
     let reply = keda.client.clone().stream_is_active(trigger()).await;
     let mut stream = reply.unwrap().into_inner();
     let mut next = async || stream.message().await.unwrap().unwrap().result;
     assert!(next().await);
-    script.say(exactly(5));
+    memory.say(exactly(5));
     assert!(!next().await);
     // Neither the same state again nor an error is a change.
-    script.say(exactly(4));
+    memory.say(exactly(4));
     let changed = async {
-        script.asked_times(4).await;
-        script.say(unreachable());
-        script.asked_times(6).await;
-        script.say(at_least(1));
-        script.asked_times(8).await;
-        script.say(exactly(7));
+        memory.asked_times(4).await;
+        memory.say(unreachable());
+        memory.asked_times(6).await;
+        memory.say(at_least(1));
+        memory.asked_times(8).await;
+        memory.say(exactly(7));
     };
     assert!(tokio::join!(next(), changed).0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_opens_on_a_cluster_that_is_down_and_says_nothing_until_it_knows() {
-    let script = Script::saying(unreachable());
-    let keda = Keda::asking(&script);
+    let memory = Memory::saying(unreachable());
+    let keda = Keda::asking(&memory);
     let reply = keda.client.clone().stream_is_active(trigger()).await;
     let mut stream = reply.unwrap().into_inner();
     let recovery = async {
-        script.asked_times(3).await;
-        script.say(exactly(6));
+        memory.asked_times(3).await;
+        memory.say(exactly(6));
     };
     let (first, ()) = tokio::join!(stream.message(), recovery);
     assert!(first.unwrap().unwrap().result);
@@ -349,7 +342,7 @@ async fn a_stream_opens_on_a_cluster_that_is_down_and_says_nothing_until_it_know
 
 #[tokio::test(start_paused = true)]
 async fn streams_end_when_the_server_drains() {
-    let keda = Keda::asking(&Script::saying(exactly(6)));
+    let keda = Keda::asking(&Memory::saying(exactly(6)));
     let mut client = keda.client.clone();
     let mut active = client.stream_is_active(trigger()).await.unwrap().into_inner();
     let mut spec = client.stream_metric_spec(trigger()).await.unwrap().into_inner();
@@ -364,8 +357,8 @@ async fn streams_end_when_the_server_drains() {
 
 #[tokio::test(start_paused = true)]
 async fn a_0_says_what_waits_instead_until_something_has_matched() {
-    let script = Script::saying(exactly(0));
-    let keda = Keda::asking(&script);
+    let memory = Memory::saying(exactly(0));
+    let keda = Keda::asking(&memory);
     let trigger = trigger_with(&[("eventType", r"image\..*,naïve")]);
     assert_eq!(keda.note(&trigger).await, None, "nothing waits");
     assert_eq!(keda.unmatched(), "0");
@@ -378,7 +371,7 @@ async fn a_0_says_what_waits_instead_until_something_has_matched() {
         let position = Some(Position { partition: 0, number });
         judge.judge(&Sample::default().header("ce_type", of), position, &mut Verdicts::default());
     }
-    script.show(judge.sight(&parts[0], |_| true).unwrap());
+    memory.show(judge.sight(&parts[0], |_| true).unwrap());
     let note = keda.note(&trigger).await.expect("others wait");
     assert_eq!(
         note,
@@ -390,28 +383,27 @@ async fn a_0_says_what_waits_instead_until_something_has_matched() {
     assert_eq!(keda.note(&trigger).await, Some(note), "as long as it is so");
     assert_eq!(keda.unmatched(), "1");
 
-    script.say(exactly(1));
+    memory.say(exactly(1));
     assert_eq!(keda.note(&trigger).await, None);
-    script.say(exactly(0));
+    memory.say(exactly(0));
     assert_eq!(keda.note(&trigger).await, None, "its types are right, and none is there now");
     assert_eq!(keda.unmatched(), "0");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_source_is_let_go_of_when_nobody_polls_any_more() {
-    let script = Script::saying(exactly(6));
-    let keda = Keda::asking(&script);
-    let idle = Arc::strong_count(&script);
+    let memory = Memory::saying(exactly(6));
+    let keda = Keda::asking(&memory);
     let upkeep = keda.scaler.forget_unpolled();
     let polls = async {
         keda.metric(&trigger()).await.unwrap();
-        assert_eq!(Arc::strong_count(&script), idle + 1);
+        assert_eq!(memory.followed(), 1);
         tokio::time::sleep(FORGET_AFTER - Duration::from_secs(1)).await;
         keda.spec(&trigger()).await;
         tokio::time::sleep(FORGET_AFTER - Duration::from_secs(1)).await;
-        assert_eq!(Arc::strong_count(&script), idle + 1, "forgotten though it was polled");
+        assert_eq!(memory.followed(), 1, "forgotten though it was polled");
         tokio::time::sleep(FORGET_AFTER).await;
-        assert_eq!(Arc::strong_count(&script), idle, "kept though it was not polled");
+        assert_eq!(memory.followed(), 0, "kept though it was not polled");
         keda.stop.calls.cancel();
     };
     tokio::join!(upkeep, polls);
@@ -419,18 +411,17 @@ async fn the_source_is_let_go_of_when_nobody_polls_any_more() {
 
 #[tokio::test(start_paused = true)]
 async fn an_open_stream_keeps_its_trigger() {
-    let script = Script::saying(exactly(6));
-    let keda = Keda::asking(&script);
-    let idle = Arc::strong_count(&script);
+    let memory = Memory::saying(exactly(6));
+    let keda = Keda::asking(&memory);
     let mut stream = keda.client.clone().stream_is_active(trigger()).await.unwrap().into_inner();
     stream.message().await.unwrap();
     let upkeep = keda.scaler.forget_unpolled();
     let time = async {
         tokio::time::sleep(FORGET_AFTER * 2).await;
-        assert_eq!(Arc::strong_count(&script), idle + 1);
+        assert_eq!(memory.followed(), 1);
         drop(stream);
         tokio::time::sleep(FORGET_AFTER * 2).await;
-        assert_eq!(Arc::strong_count(&script), idle);
+        assert_eq!(memory.followed(), 0);
         keda.stop.calls.cancel();
     };
     tokio::join!(upkeep, time);

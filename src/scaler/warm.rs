@@ -19,6 +19,7 @@ use super::service::Scaler;
 use super::status::Error;
 use super::triggers::Followed;
 use crate::backlog::Backlog;
+use crate::failure::Class;
 use crate::kubernetes::{
     self, Change, Changes, ExternalTrigger, Kind, Name, Scaled, ScaledRef, Version,
 };
@@ -318,7 +319,7 @@ async fn until_warm(
             Ok(warmth) if warmth.is_limit || matches!(warmth.backlog, Backlog::Exact(_)) => {
                 return Ok(());
             }
-            Err(error) if !error.is_progress() => return Err(error),
+            Err(error) if error.class() != Class::Reading => return Err(error),
             Ok(_) | Err(_) => {}
         }
         if Instant::now() + AGAIN > deadline {

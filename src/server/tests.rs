@@ -1,4 +1,4 @@
-//! The server as a whole, on ports of its own; a script is what every trigger is measured by.
+//! The server as a whole, on ports of its own; a memory is what every trigger is measured by.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -17,10 +17,11 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use super::{Ending, Listener, Listeners, Options as Serving, Ready, Shutdown, serve};
 use crate::backlog::Backlog;
 use crate::ledger::DEFAULT_LIMIT;
+use crate::memory::Memory;
 use crate::scaler::proto::external_scaler_client::ExternalScalerClient;
 use crate::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
-use crate::scaler::script::Script;
-use crate::scaler::{Options, Scaler, Sources};
+use crate::scaler::{Options, Scaler};
+use crate::wiring;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -36,9 +37,9 @@ struct Running {
 }
 
 impl Running {
-    async fn measuring_by(script: &Arc<Script>, grace: Duration) -> Self {
+    async fn measuring_by(memory: &Memory, grace: Duration) -> Self {
         let serving = Serving { grace, ..Serving::default() };
-        Self::with(script, Shutdown::new(), serving).await
+        Self::with(memory, Shutdown::new(), serving).await
     }
 
     /// A server that is not ready until the handle says so.
@@ -49,7 +50,7 @@ impl Running {
         (Self::with(&held(), shutdown, serving).await, ready)
     }
 
-    async fn with(script: &Arc<Script>, shutdown: Shutdown, serving: Serving) -> Self {
+    async fn with(memory: &Memory, shutdown: Shutdown, serving: Serving) -> Self {
         let free = "127.0.0.1:0".parse().unwrap();
         let grpc = Listener::open("--grpc-listen", free).await.unwrap();
         let http = Listener::open("--http-listen", free).await.unwrap();
@@ -59,7 +60,8 @@ impl Running {
 
         let options =
             Options { measure_timeout: LONG, forget_after: LONG, memory_limit: DEFAULT_LIMIT };
-        let sources = Sources::scripted(Arc::clone(script));
+        let mut sources = wiring::sources(wiring::Options::default()).unwrap().sources;
+        sources.memory = memory.clone();
         let scaler = Arc::new(Scaler::new(sources, options, shutdown.stop()));
         let end = CancellationToken::new();
         let told = end.clone().cancelled_owned();
@@ -113,12 +115,7 @@ impl Running {
 }
 
 fn trigger(name: &str) -> ScaledObjectRef {
-    let metadata = [
-        ("source", "kafka"),
-        ("bootstrapServers", "127.0.0.1:9"),
-        ("consumerGroup", "thumbnails"),
-        ("topic", "uploads"),
-    ];
+    let metadata = [("source", "memory"), ("topic", "uploads")];
     ScaledObjectRef {
         name: name.to_owned(),
         namespace: "media".to_owned(),
@@ -131,10 +128,10 @@ async fn next(health: &mut Streaming<HealthCheckResponse>) -> Option<ServingStat
     Some(health.next().await?.unwrap().status())
 }
 
-fn held() -> Arc<Script> {
-    let script = Script::saying(Ok(Backlog::Exact(3)));
-    script.hold();
-    script
+fn held() -> Memory {
+    let memory = Memory::saying(Ok(Backlog::Exact(3)));
+    memory.hold();
+    memory
 }
 
 #[tokio::test]
@@ -195,9 +192,9 @@ async fn a_server_that_is_told_to_end_while_it_warms_up_ends() {
 
 #[tokio::test]
 async fn during_the_drain_delay_it_says_that_it_leaves_and_takes_connections_all_the_same() {
-    let script = Script::saying(Ok(Backlog::Exact(3)));
+    let memory = Memory::saying(Ok(Backlog::Exact(3)));
     let serving = Serving { drain_delay: LONG, ..Serving::default() };
-    let server = Running::with(&script, Shutdown::new(), serving).await;
+    let server = Running::with(&memory, Shutdown::new(), serving).await;
     let mut health = server.watch_health("").await;
     let mut client = ExternalScalerClient::new(server.channel.clone());
     let mut active = client.stream_is_active(trigger("one")).await.unwrap().into_inner();
@@ -267,49 +264,49 @@ async fn reflection_lists_all_services() {
 
 #[tokio::test]
 async fn a_call_under_way_is_answered_during_the_grace_period() {
-    let script = held();
-    let server = Running::measuring_by(&script, LONG).await;
+    let memory = held();
+    let server = Running::measuring_by(&memory, LONG).await;
     let mut health = server.watch_health("").await;
     assert_eq!(next(&mut health).await, Some(ServingStatus::Serving));
     let mut call = JoinSet::new();
     call.spawn(server.poll("thumbnails"));
-    script.asked_times(1).await;
+    memory.asked_times(1).await;
 
     server.end.cancel();
     assert_eq!(next(&mut health).await, Some(ServingStatus::NotServing));
     assert_eq!(next(&mut health).await, None, "the watch would hold up the shutdown");
     assert_eq!(server.page("/healthz").await, "HTTP/1.1 503 Service Unavailable");
 
-    script.release();
+    memory.release();
     assert_eq!(call.join_next().await.unwrap().unwrap().unwrap(), 3);
     assert_eq!(server.ending().await, Ending::Clean);
 }
 
 #[tokio::test]
 async fn no_connection_is_taken_once_the_shutdown_has_begun() {
-    let script = held();
-    let server = Running::measuring_by(&script, LONG).await;
+    let memory = held();
+    let server = Running::measuring_by(&memory, LONG).await;
     let mut health = server.watch_health("").await;
     let mut call = JoinSet::new();
     call.spawn(server.poll("thumbnails"));
-    script.asked_times(1).await;
+    memory.asked_times(1).await;
 
     server.end.cancel();
     while health.next().await.is_some() {}
     while TcpStream::connect(server.grpc).is_ok() {
         tokio::task::yield_now().await;
     }
-    script.release();
+    memory.release();
     call.join_next().await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn a_call_that_does_not_end_is_cancelled_after_the_grace_period() {
-    let script = held();
-    let server = Running::measuring_by(&script, Duration::from_millis(50)).await;
+    let memory = held();
+    let server = Running::measuring_by(&memory, Duration::from_millis(50)).await;
     let mut call = JoinSet::new();
     call.spawn(server.poll("thumbnails"));
-    script.asked_times(1).await;
+    memory.asked_times(1).await;
 
     server.end.cancel();
     assert_eq!(call.join_next().await.unwrap().unwrap().unwrap_err().code(), Code::Unavailable);
@@ -332,13 +329,13 @@ async fn open_streams_do_not_hold_up_the_shutdown() {
 
 #[tokio::test]
 async fn ten_thousand_polls_at_once_over_one_connection_are_all_under_way_and_answered() {
-    let script = held();
-    let server = Running::measuring_by(&script, LONG).await;
+    let memory = held();
+    let server = Running::measuring_by(&memory, LONG).await;
     // The client learns the limit on streams with the first answer.
     server.health("").await.unwrap();
     let polls: JoinSet<_> = (0..10_000).map(|n| server.poll(&n.to_string())).collect();
-    script.asked_times(polls.len()).await;
-    script.release();
+    memory.asked_times(polls.len()).await;
+    memory.release();
     for value in polls.join_all().await {
         assert_eq!(value.unwrap(), 3);
     }
@@ -346,15 +343,15 @@ async fn ten_thousand_polls_at_once_over_one_connection_are_all_under_way_and_an
 
 #[tokio::test]
 async fn ten_thousand_cancelled_polls_do_not_close_the_connection() {
-    let script = held();
-    let server = Running::measuring_by(&script, LONG).await;
+    let memory = held();
+    let server = Running::measuring_by(&memory, LONG).await;
     server.health("").await.unwrap();
     let mut waits = JoinSet::new();
     waits.spawn(server.poll("waits"));
-    script.asked_times(1).await;
+    memory.asked_times(1).await;
     let mut cancelled: JoinSet<_> = (0..10_000).map(|n| server.poll(&n.to_string())).collect();
-    script.asked_times(1_000).await;
+    memory.asked_times(1_000).await;
     cancelled.shutdown().await;
-    script.release();
+    memory.release();
     assert_eq!(waits.join_next().await.unwrap().unwrap().unwrap(), 3);
 }

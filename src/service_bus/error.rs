@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Display};
 
+use crate::failure::{Class, Failure};
 use crate::identity::{self, HostError};
 use crate::metadata;
 
@@ -125,9 +126,31 @@ pub enum Right {
 }
 
 impl Error {
+    /// What mends it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Host(_) | Self::Topic { .. } => Class::Invalid,
+            Self::Unauthorized { .. } => Class::Unauthenticated,
+            Self::Denied { .. } => Class::Denied,
+            Self::NotFound { .. } | Self::NothingListed { .. } => Class::NotFound,
+            Self::Unreachable { .. }
+            | Self::Throttled { .. }
+            | Self::Incomplete { .. }
+            | Self::Service { .. } => Class::Unavailable,
+            Self::StillReading { .. } => Class::Reading,
+            Self::Identity(error) => error.class(),
+        }
+    }
+
     /// Whether another login, or more rights for this one, would help.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Unauthorized { .. } | Self::Denied { .. })
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(error.class(), error)
     }
 }
 

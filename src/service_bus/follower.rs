@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::time::Instant;
 
 use super::browse::Want;
@@ -12,12 +13,14 @@ use super::error::Error;
 use super::namespaces::{Namespace, Namespaces};
 use super::peek::Peeker;
 use super::trigger::{CountBy, CountFrom, ServiceBusTrigger};
-use crate::backlog::{Backlog, Measured, Scope};
+use crate::backlog::{Backlog, Measured, Purpose, Scope};
+use crate::failure::Failure;
 use crate::lock::lock;
 use crate::selection::Sight;
+use crate::source::Measure;
 
 /// A trigger that is followed.
-pub struct Follower(Result<Followed, Error>);
+pub(super) struct Follower(Result<Followed, Error>);
 
 struct Followed {
     namespace: Arc<Namespace>,
@@ -48,23 +51,26 @@ impl Follower {
         Follower(followed.map_err(Error::from))
     }
 
-    /// How many messages wait, now: both figures are the same. Counts no further than the scope says, if the trigger has no
-    /// `countLimit`.
-    ///
-    /// Dropping the future gives up this caller's wait and nothing that others wait for.
-    ///
-    /// # Errors
-    /// When the count cannot be had by the deadline; an unknown is never 0.
-    pub async fn measure(&self, deadline: Instant, scope: Scope) -> Result<Measured, Error> {
+    /// Both figures are the same.
+    async fn count(&self, deadline: Instant, scope: Scope) -> Result<Measured, Failure> {
         let followed = self.0.as_ref().map_err(Clone::clone)?;
         let backlog = followed.count(deadline, scope.enough).await?;
         Ok(Measured { metric: backlog, activity: backlog })
     }
 }
 
-impl Follower {
-    /// What was seen of late of the messages; `None` where every message counts, or none is peeked.
-    pub fn sight(&self) -> Option<Sight> {
+impl Measure for Follower {
+    fn measure(
+        &self,
+        deadline: Instant,
+        _purpose: Purpose,
+        scope: Scope,
+    ) -> BoxFuture<'_, Result<Measured, Failure>> {
+        self.count(deadline, scope).boxed()
+    }
+
+    /// Of the messages peeked at.
+    fn sight(&self) -> Option<Sight> {
         let (Way::Peek(peeked) | Way::Either(peeked)) = &self.0.as_ref().ok()?.way else {
             return None;
         };
@@ -74,13 +80,13 @@ impl Follower {
 
 impl Followed {
     fn new(trigger: &ServiceBusTrigger, namespace: Arc<Namespace>) -> Followed {
-        let limit = trigger.count_limit;
+        let limit = trigger.scaling.count_limit;
         let Entities::One(entity) = &trigger.entities else {
             let entities = trigger.entities.clone();
             return Followed { namespace, entities, limit, way: Way::Management };
         };
         let peeked = || {
-            let (parts, limit) = (trigger.selection.parts(), trigger.peek_limit);
+            let (parts, limit) = (trigger.selection.parts(), trigger.peek_limit());
             let want = Arc::new(Want { parts, by: trigger.count_by, limit: limit.get() });
             Peeked { peeker: namespace.peeker(entity), want: Mutex::new(want), limit }
         };

@@ -19,12 +19,12 @@ mod entity;
 mod error;
 mod follower;
 mod gate;
+mod keys;
 mod namespaces;
 mod peek;
 mod sas;
 pub mod trigger;
 
 pub use error::Error;
-pub use follower::Follower;
 pub use namespaces::{Options, ServiceBus};
-pub use trigger::{Decoded, FILTER_VARIABLES, ServiceBusTrigger};
+pub use trigger::ServiceBusTrigger;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::Semaphore;
 
 use super::access::Site;
@@ -16,7 +17,11 @@ use super::peek::{self, Peeker};
 use super::trigger::{ServiceBusTrigger, Transport};
 use crate::coalescer::Tasks;
 use crate::identity::{HostError, Hosts, Identities};
+use crate::ledger::Account;
 use crate::lock::lock;
+use crate::metadata::{Keys, Reader};
+use crate::selection::Selection;
+use crate::source::{Measure, Scaling, ScalingKeys, Source};
 use crate::web::Web;
 
 /// The Service Bus source. Nothing connects before a trigger is measured.
@@ -63,18 +68,58 @@ impl ServiceBus {
         ServiceBus(Arc::new(Namespaces { options, web, identities, known: Mutex::default() }))
     }
 
-    /// Begins to follow a trigger, which connects when it is first measured.
-    pub fn follow(&self, trigger: &Arc<ServiceBusTrigger>) -> Follower {
-        Follower::new(trigger, &self.0)
-    }
-
-    /// Ends every connection and task of this source, and waits for it.
-    pub async fn shutdown(&self) {
+    async fn end(&self) {
         let namespaces: Vec<_> =
             lock(&self.0.known).drain().map(|(_, namespace)| namespace).collect();
         for namespace in namespaces.iter().filter_map(Weak::upgrade) {
             namespace.end().await;
         }
+    }
+}
+
+impl Source for ServiceBus {
+    const NAME: &'static str = "azure-servicebus";
+    const TOLD_BY: &'static [&'static str] = &["queueName", "topicName"];
+    const KEYS: Keys = super::keys::KEYS;
+    const FILTER_VARIABLES: &'static [&'static str] = &[
+        "sessionId",
+        "messageId",
+        "correlationId",
+        "contentType",
+        "to",
+        "replyTo",
+        "partitionKey",
+        "timeToLive",
+        "deliveryCount",
+        "sequenceNumber",
+        "properties",
+    ];
+    const SCALING: ScalingKeys = ScalingKeys {
+        target: "messageCount",
+        default_target: 5,
+        activation: "activationMessageCount",
+    };
+
+    type Trigger = ServiceBusTrigger;
+
+    fn metric_name(reader: &mut Reader<'_>) -> String {
+        ServiceBusTrigger::metric_name(reader)
+    }
+
+    fn decode(
+        reader: &mut Reader<'_>,
+        scaling: Scaling,
+        selection: Selection,
+    ) -> Option<ServiceBusTrigger> {
+        ServiceBusTrigger::decode(reader, scaling, selection)
+    }
+
+    fn follow(&self, trigger: &Arc<ServiceBusTrigger>, _account: &Account) -> Box<dyn Measure> {
+        Box::new(Follower::new(trigger, &self.0))
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        self.end().boxed()
     }
 }
 

@@ -17,24 +17,7 @@ use super::entity::{Entities, Entity, Matching, Name, Operation, Pattern};
 use crate::identity::{Cloud, CloudError, HostError, Hosts, Who};
 use crate::metadata::Reader;
 use crate::selection::{EventTypeFrom, Selection};
-
-/// What a filter can ask of a Service Bus message beyond what it can of every message.
-pub const FILTER_VARIABLES: &[&str] = &[
-    "sessionId",
-    "messageId",
-    "correlationId",
-    "contentType",
-    "to",
-    "replyTo",
-    "partitionKey",
-    "timeToLive",
-    "deliveryCount",
-    "sequenceNumber",
-    "properties",
-];
-
-/// KEDA's `messageCount` where a trigger has none.
-const DEFAULT_MESSAGE_COUNT: u64 = 5;
+use crate::source::{Scaling, Wanted};
 
 /// Where counting stops at the earliest of a trigger without `countLimit` whose messages are peeked: few enough to look at again for
 /// each poll.
@@ -57,32 +40,16 @@ pub struct ServiceBusTrigger {
     pub access: Access,
     /// What is counted in.
     pub entities: Entities,
-    /// Messages for one replica or Job, above 0.
-    pub target: u64,
+    /// When and how far to scale.
+    pub scaling: Scaling,
     /// Who counts.
     pub count_from: CountFrom,
     /// What one message counts as.
     pub count_by: CountBy,
-    /// Where counting may stop; above the activation threshold.
-    pub count_limit: Option<NonZeroU64>,
-    /// Where peeking stops if nobody says how many are enough; above the activation threshold, so that it always tells whether that is
-    /// passed.
-    pub peek_limit: NonZeroU64,
     /// What AMQP goes over.
     pub transport: Transport,
     /// Which messages count.
     pub selection: Selection,
-}
-
-/// A trigger on Service Bus, and what KEDA itself is told of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decoded {
-    /// What to measure.
-    pub trigger: ServiceBusTrigger,
-    /// The trigger is active above this.
-    pub activation: u64,
-    /// The metric's name as KEDA's scaler would make it, not yet normalised.
-    pub metric_name: String,
 }
 
 /// Who counts.
@@ -118,20 +85,20 @@ pub enum Transport {
 }
 
 impl ServiceBusTrigger {
-    /// What KEDA is told before anything is measured, as far as the rows say it: the metric's name as KEDA's scaler would
-    /// make it, and the target.
-    pub fn spec(reader: &mut Reader<'_>) -> (String, u64) {
-        let entities = entities(reader, None);
-        (entities.as_ref().map(metric_name).unwrap_or_default(), target(reader))
+    /// The metric's name as KEDA's scaler would make it, not yet normalised, as far as the metadata says it.
+    pub(super) fn metric_name(reader: &mut Reader<'_>) -> String {
+        let connection = connection(reader);
+        let entities = entities(reader, connection.as_ref());
+        entities.as_ref().map(metric_name).unwrap_or_default()
     }
 
-    /// Reads a trigger's Service Bus rows; `selection` and `count_limit` are rows that every source has.
-    /// `None` after a complaint; there may be one even so.
-    pub fn decode(
+    /// Reads a trigger's Service Bus rows; `scaling` and `selection` are of rows that every source has. `None`
+    /// after a complaint; there may be one even so.
+    pub(super) fn decode(
         reader: &mut Reader<'_>,
+        scaling: Scaling,
         selection: Selection,
-        count_limit: Option<NonZeroU64>,
-    ) -> Option<Decoded> {
+    ) -> Option<Self> {
         // No message would ever have a type.
         if selection.from == EventTypeFrom::Key {
             reader.complain(
@@ -142,8 +109,6 @@ impl ServiceBusTrigger {
         let connection = connection(reader);
         let access = access(reader, connection.as_ref());
         let entities = entities(reader, connection.as_ref());
-        let target = target(reader);
-        let activation = reader.number("activationMessageCount", 0..=i64::MAX as u64).unwrap_or(0);
         let count_by = reader.choice(
             "countBy",
             &[("messages", Some(CountBy::Messages)), ("sessions", Some(CountBy::Sessions))],
@@ -154,42 +119,39 @@ impl ServiceBusTrigger {
             "transport",
             &[("amqp", Some(Transport::Amqp)), ("websocket", Some(Transport::WebSocket))],
         );
-        // A count that stops at or below the activation threshold would never tell whether it is
-        // passed.
-        if count_limit.is_some_and(|limit| limit.get() <= activation) {
-            reader.complain(
-                "countLimit",
-                format_args!("is not above activationMessageCount; give more than {activation}"),
-            );
-        }
-
-        let entities = entities?;
-        let metric_name = metric_name(&entities);
-        let trigger = Self {
+        Some(Self {
             access: access?,
-            entities,
-            target,
+            entities: entities?,
+            scaling,
             count_from,
             count_by,
-            count_limit,
-            peek_limit: count_limit.unwrap_or_else(|| peek_limit(target, activation)),
             transport: transport.unwrap_or_default(),
             selection,
-        };
-        Some(Decoded { trigger, activation, metric_name })
+        })
+    }
+
+    /// Where peeking stops if nobody says how many are enough; above the activation threshold, so that it always
+    /// tells whether that is passed.
+    pub fn peek_limit(&self) -> NonZeroU64 {
+        let Scaling { target, activation, count_limit, .. } = self.scaling;
+        let of_jobs = target.saturating_mul(DEFAULT_MAX_JOBS);
+        let limit = of_jobs.clamp(DEFAULT_PEEK_LIMIT, MOST_OF_ITSELF);
+        count_limit.unwrap_or(NonZeroU64::MIN.saturating_add(activation.max(limit - 1)))
     }
 }
 
-/// Where peeking stops of a trigger that does not say.
-fn peek_limit(target: u64, activation: u64) -> NonZeroU64 {
-    let of_jobs = target.saturating_mul(DEFAULT_MAX_JOBS);
-    let limit = of_jobs.clamp(DEFAULT_PEEK_LIMIT, MOST_OF_ITSELF);
-    NonZeroU64::MIN.saturating_add(activation.max(limit - 1))
-}
+impl Wanted for ServiceBusTrigger {
+    fn scaling(&self) -> &Scaling {
+        &self.scaling
+    }
 
-/// Messages for one replica or Job; the default after a complaint.
-fn target(reader: &mut Reader<'_>) -> u64 {
-    reader.number("messageCount", 1..=i64::MAX as u64).unwrap_or(DEFAULT_MESSAGE_COUNT)
+    fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    fn default_limit(&self) -> Option<NonZeroU64> {
+        Some(self.peek_limit())
+    }
 }
 
 /// The connection string, if there is one. The entity that it is for is not a name unless it parses.
@@ -472,20 +434,22 @@ mod tests {
 
     use super::*;
     use crate::metadata::{self, Invalid};
+    use crate::service_bus::ServiceBus;
+    use crate::source::Source as _;
 
     const SECRET: &str = "aHVudGVyMg+/==";
 
     /// What the rows decode to, and nothing else.
-    fn decode(rows: Rows<'_>) -> Result<Decoded, Invalid> {
-        metadata::tests::decode(rows, |reader| {
+    fn decode(rows: Rows<'_>) -> Result<ServiceBusTrigger, Invalid> {
+        metadata::tests::decode(rows.iter().chain(&[("countLimit", "100")]), |reader| {
             // Read by the trigger of whatever source, and beside the point here.
             reader.accept(&["eventType", "filter"]);
-            ServiceBusTrigger::decode(reader, Selection::default(), NonZeroU64::new(100))
+            ServiceBus::read(reader, Selection::default())
         })
     }
 
     fn decoded(rows: Rows<'_>) -> ServiceBusTrigger {
-        decode(rows).unwrap_or_else(|invalid| panic!("{rows:?}: {invalid}")).trigger
+        decode(rows).unwrap_or_else(|invalid| panic!("{rows:?}: {invalid}"))
     }
 
     fn complaints(rows: Rows<'_>) -> Vec<String> {
@@ -523,8 +487,6 @@ mod tests {
             ("operation", "max"),
         ])
         .expect("a complete trigger");
-        assert_eq!(decoded.metric_name, "azure-servicebus-functions-sbqueue");
-        assert_eq!(decoded.activation, 2);
         let expected = ServiceBusTrigger {
             access: Access::Identity {
                 namespace: "service-bus-namespace".to_owned(),
@@ -532,17 +494,20 @@ mod tests {
                 who: Who::default(),
             },
             entities: queue("functions-sbqueue"),
-            target: 7,
+            scaling: Scaling {
+                metric_name: "azure-servicebus-functions-sbqueue".to_owned(),
+                target: 7,
+                activation: 2,
+                count_limit: NonZeroU64::new(100),
+            },
             count_from: CountFrom::Auto,
             count_by: CountBy::Messages,
-            count_limit: NonZeroU64::new(100),
-            peek_limit: NonZeroU64::new(100).expect("above zero"),
             transport: Transport::Amqp,
             selection: Selection::default(),
         };
-        assert_eq!(decoded.trigger, expected);
+        assert_eq!(decoded, expected);
         let least = self::decoded(&[("queueName", "q"), ("namespace", "n")]);
-        assert_eq!(least.target, 5);
+        assert_eq!(least.scaling.target, 5);
     }
 
     #[test]
@@ -552,7 +517,7 @@ mod tests {
             Entities::Matching(Matching { topic: topic.map(name), pattern, operation })
         };
         let rows: &[(Rows<'_>, Entities, &str)] = &[
-            (&[("queueName", " in/voices ")], queue("in/voices"), "in/voices"),
+            (&[("queueName", " in/voices ")], queue("in/voices"), "in-voices"),
             (&[("topicName", "t"), ("subscriptionName", "s")], subscription("t", "s"), "t"),
             (
                 &[("queueName", "a.*"), ("useRegex", "true")],
@@ -572,8 +537,12 @@ mod tests {
         ];
         for (rows, expected, metric) in rows {
             let decoded = decode(&[rows, &[("namespace", "n")][..]].concat()).expect("a trigger");
-            assert_eq!(&decoded.trigger.entities, expected, "{rows:?}");
-            assert_eq!(decoded.metric_name, format!("azure-servicebus-{metric}"), "{rows:?}");
+            assert_eq!(&decoded.entities, expected, "{rows:?}");
+            assert_eq!(
+                decoded.scaling.metric_name,
+                format!("azure-servicebus-{metric}"),
+                "{rows:?}"
+            );
         }
     }
 
@@ -694,7 +663,7 @@ mod tests {
             ),
             (
                 &[n, q, ("activationMessageCount", "100")],
-                &["countLimit: is not above activationMessageCount; give more than 100"],
+                &["countLimit: \"100\" is not above activationMessageCount; give more than 100"],
             ),
             (
                 &[n, q, ("operation", "min")],

@@ -1,15 +1,9 @@
-//! The parameters that every source has: KEDA's link to us, which messages count, how far to count,
-//! the metric's name.
-
-use std::num::NonZeroU64;
+//! The parameters that every source has: KEDA's link to us, and which messages count.
 
 use super::foreign;
 use crate::kubernetes::Name;
 use crate::metadata::{Reader, quoted};
 use crate::selection::{Filter, Selection};
-
-/// Bytes of the longest metric name: what Kubernetes takes as the name of anything.
-const METRIC_NAME_BYTES: usize = 253;
 
 /// Names the TriggerAuthentication that we read, because KEDA does not pass on what it reads itself.
 pub(super) const AUTHENTICATION: &str = "triggerAuthentication";
@@ -48,27 +42,4 @@ pub(super) fn selection(reader: &mut Reader<'_>, variables: &'static [&'static s
         );
     }
     Selection { types, from: from.unwrap_or_default(), filter }
-}
-
-/// Where counting may stop.
-pub(super) fn count_limit(reader: &mut Reader<'_>) -> Option<NonZeroU64> {
-    NonZeroU64::new(reader.number("countLimit", 1..=i64::MAX as u64)?)
-}
-
-/// The metric's name: the user's, or else `default`, in the form KEDA gives its own.
-pub(super) fn metric_name(reader: &mut Reader<'_>, default: &str) -> String {
-    let name = reader.parsed("metricName", "give a short name", |text| {
-        let fits = text.len() <= METRIC_NAME_BYTES && !text.chars().any(char::is_control);
-        if fits {
-            Ok(text)
-        } else {
-            Err(format!(
-                "{} is too long or has control characters; give a short name",
-                quoted(text)
-            ))
-        }
-    });
-    let name = name.unwrap_or(default);
-    let name = &name[..name.floor_char_boundary(METRIC_NAME_BYTES)];
-    name.replace(|c: char| matches!(c, '/' | '.' | ':' | '%' | '(' | ')') || c.is_control(), "-")
 }

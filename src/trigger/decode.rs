@@ -1,35 +1,17 @@
 //! Which source a trigger means, and what it asks of that source.
 
 use std::collections::HashMap;
-use std::num::NonZeroU64;
-use std::sync::Arc;
 
-use super::{common, keys};
-use crate::backlog::Backlog;
-use crate::kafka::{self, KafkaTrigger};
+use super::{common, elsewhere};
 use crate::kubernetes::Name;
 use crate::metadata::{Invalid, Reader};
-use crate::selection::Selection;
-use crate::service_bus::{self, ServiceBusTrigger};
+use crate::sources::{KINDS, Kind, Trigger};
 
 /// The metric of a trigger whose metadata cannot be read. KEDA passes over a trigger without one in
 /// silence; with one it goes on to ask for the metric, and is told what is wrong.
 pub const FALLBACK_METRIC_NAME: &str = "keda-sift-invalid-trigger";
 /// The target that goes with it.
 pub const FALLBACK_TARGET: u64 = 1;
-
-/// One trigger of a ScaledJob or ScaledObject, decoded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trigger {
-    /// Name of its one metric.
-    pub metric_name: String,
-    /// Messages for one replica or Job, above 0.
-    pub target: u64,
-    /// The trigger is active above this many messages.
-    pub activation: u64,
-    /// Where the messages wait, and which of them count.
-    pub source: Source,
-}
 
 /// What KEDA is told of a trigger before anything is measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,32 +20,6 @@ pub struct Spec {
     pub metric_name: String,
     /// Messages for one replica or Job, above 0.
     pub target: u64,
-}
-
-/// Where the messages of a trigger wait.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// In Kafka topics.
-    Kafka(Arc<KafkaTrigger>),
-    /// In queues or subscriptions of Azure Service Bus.
-    ServiceBus(Arc<ServiceBusTrigger>),
-}
-
-impl Source {
-    /// Which of them count.
-    pub(crate) fn selection(&self) -> &Selection {
-        match self {
-            Self::Kafka(trigger) => &trigger.selection,
-            Self::ServiceBus(trigger) => &trigger.selection,
-        }
-    }
-}
-
-/// The sources that there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Kafka,
-    ServiceBus,
 }
 
 impl Trigger {
@@ -75,7 +31,8 @@ impl Trigger {
         Self::read(Reader::new(metadata))
     }
 
-    /// The trigger that the reader's metadata describes, with the parameters of its TriggerAuthentication where it names one.
+    /// The trigger that the reader's metadata describes, with the parameters of its TriggerAuthentication
+    /// where it names one.
     ///
     /// # Errors
     /// Everything that is wrong with the metadata, at once.
@@ -83,8 +40,11 @@ impl Trigger {
         common::accept_link(&mut reader);
         common::authentication(&mut reader);
         let decoded = match kind(&mut reader) {
-            Some(Kind::Kafka) => Self::decode_kafka(&mut reader),
-            Some(Kind::ServiceBus) => Self::decode_service_bus(&mut reader),
+            Some(kind) => {
+                reader.explain(kind.keys, elsewhere::KEYS);
+                let selection = common::selection(&mut reader, kind.filter_variables);
+                (kind.decode)(&mut reader, selection)
+            }
             None => {
                 // Which other keys there are depends on the source.
                 reader.pass_unknown();
@@ -104,78 +64,24 @@ impl Trigger {
 
     /// What KEDA is told of the trigger.
     pub fn spec(&self) -> Spec {
-        Spec { metric_name: self.metric_name.clone(), target: self.target }
-    }
-
-    /// How far a count must go where KEDA starts no more than `max_jobs` Jobs. `None` where it must go on to the end, or to the
-    /// trigger's own `countLimit`.
-    pub fn enough(&self, max_jobs: NonZeroU64) -> Option<NonZeroU64> {
-        let counts_on = match &self.source {
-            // What is not counted but reckoned is KEDA's number, as KEDA gives it.
-            Source::Kafka(trigger) => {
-                trigger.count_limit.is_some() || trigger.count_from == kafka::CountFrom::Offsets
-            }
-            Source::ServiceBus(trigger) => trigger.count_limit.is_some(),
-        };
-        // At or below the activation threshold a count would never tell whether that is passed.
-        let above = NonZeroU64::MIN.saturating_add(self.activation);
-        let target = NonZeroU64::new(self.target)?;
-        (!counts_on).then(|| max_jobs.saturating_mul(target).max(above))
-    }
-
-    /// Whether a count that was told to go as far as `enough` has ended because it need not go further.
-    pub fn stops_at(&self, backlog: Backlog, enough: Option<NonZeroU64>) -> bool {
-        let limit = match &self.source {
-            Source::Kafka(trigger) => trigger.count_limit.or(enough),
-            Source::ServiceBus(trigger) => enough.or(Some(trigger.peek_limit)),
-        };
-        matches!(backlog, Backlog::AtLeast(bound) if limit.is_some_and(|limit| bound >= limit))
-    }
-
-    fn decode_kafka(reader: &mut Reader<'_>) -> Option<Self> {
-        reader.explain(keys::KAFKA, keys::EVERYWHERE);
-        let selection = common::selection(reader, kafka::FILTER_VARIABLES);
-        let count_limit = common::count_limit(reader);
-        let decoded = KafkaTrigger::decode(reader, selection, count_limit);
-        let default_name = decoded.as_ref().map_or("", |decoded| &decoded.metric_name);
-        let metric_name = common::metric_name(reader, default_name);
-        let kafka::Decoded { trigger, activation, .. } = decoded?;
-        let target = trigger.threshold;
-        Some(Self { metric_name, target, activation, source: Source::Kafka(Arc::new(trigger)) })
-    }
-
-    fn decode_service_bus(reader: &mut Reader<'_>) -> Option<Self> {
-        reader.explain(keys::SERVICE_BUS, keys::EVERYWHERE);
-        let selection = common::selection(reader, service_bus::FILTER_VARIABLES);
-        let count_limit = common::count_limit(reader);
-        let decoded = ServiceBusTrigger::decode(reader, selection, count_limit);
-        let default_name = decoded.as_ref().map_or("", |decoded| &decoded.metric_name);
-        let metric_name = common::metric_name(reader, default_name);
-        let service_bus::Decoded { trigger, activation, .. } = decoded?;
-        let target = trigger.target;
-        Some(Self {
-            metric_name,
-            target,
-            activation,
-            source: Source::ServiceBus(Arc::new(trigger)),
-        })
+        let scaling = self.scaling();
+        Spec { metric_name: scaling.metric_name.clone(), target: scaling.target }
     }
 }
 
 impl Spec {
-    /// What can be told of a trigger whose TriggerAuthentication has not been read yet: the metadata alone says it, however
-    /// much else is missing.
+    /// What can be told of a trigger whose TriggerAuthentication has not been read yet: the metadata alone says
+    /// it, however much else is missing.
     pub fn decode(metadata: &HashMap<String, String>) -> Self {
         let reader = &mut Reader::new(metadata);
-        let (default_name, target) = match kind(reader) {
-            Some(Kind::Kafka) => KafkaTrigger::spec(reader),
-            Some(Kind::ServiceBus) => ServiceBusTrigger::spec(reader),
-            None => return Self::default(),
-        };
-        let name = common::metric_name(reader, &default_name);
+        let Some(kind) = kind(reader) else { return Self::default() };
+        let scaling = (kind.scaling)(reader);
+        let spec = Self { metric_name: scaling.metric_name, target: scaling.target };
         // What it is counted in may be wrong, or be told by the TriggerAuthentication alone.
-        let metric_name = if name.is_empty() { FALLBACK_METRIC_NAME.to_owned() } else { name };
-        Self { metric_name, target }
+        match spec.metric_name.is_empty() {
+            true => Self { metric_name: FALLBACK_METRIC_NAME.to_owned(), ..spec },
+            false => spec,
+        }
     }
 }
 
@@ -187,35 +93,41 @@ impl Default for Spec {
 }
 
 /// The source that the trigger names, or else the one whose keys it has. `None` after a complaint.
-fn kind(reader: &mut Reader<'_>) -> Option<Kind> {
-    let sources = [("kafka", Some(Kind::Kafka)), ("azure-servicebus", Some(Kind::ServiceBus))];
-    let named = reader.choice("source", &sources);
+fn kind(reader: &mut Reader<'_>) -> Option<&'static Kind> {
+    let words: Vec<_> = KINDS.iter().map(|kind| (kind.name, Some(kind))).collect();
+    let named = reader.choice("source", &words);
     if named.is_some() {
         return named;
     }
     // Where a name was given it has been complained of; the other keys may tell what was meant, and what
     // else is wrong.
-    match (reader.has("bootstrapServers"), reader.has("queueName") || reader.has("topicName")) {
-        (true, false) => Some(Kind::Kafka),
-        (false, true) => Some(Kind::ServiceBus),
-        (true, true) if !reader.has("source") => {
-            let both = "is missing, and there are keys of kafka and of azure-servicebus; give one";
-            reader.complain("source", both);
-            None
-        }
-        (false, false) if !reader.has("source") => {
-            reader.complain(
-                "source",
-                "is missing; give kafka or azure-servicebus, or a key that tells: bootstrapServers, queueName or topicName",
-            );
-            None
-        }
-        _ => None,
+    let is_told = |kind: &&Kind| kind.told_by.iter().any(|key| reader.has(key));
+    let told: Vec<&Kind> = KINDS.iter().filter(is_told).collect();
+    if let [kind] = told[..] {
+        return Some(kind);
     }
+    if !reader.has("source") {
+        let names = |kinds: &[&Kind]| kinds.iter().map(|kind| kind.name).collect::<Vec<_>>();
+        let problem = if told.is_empty() {
+            let keys: Vec<_> = KINDS.iter().flat_map(|kind| kind.told_by).copied().collect();
+            let all: Vec<_> = KINDS.iter().collect();
+            format!(
+                "is missing; give {}, or a key that tells: {}",
+                names(&all).join(" or "),
+                keys.join(" or ")
+            )
+        } else {
+            format!("is missing, and there are keys of {}; give one", names(&told).join(" and of "))
+        };
+        reader.complain("source", problem);
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use proptest::prelude::*;
     use test_basics::{Rows, metadata};
 
@@ -223,14 +135,17 @@ mod tests {
     use crate::kafka::names::{Group, Topic};
     use crate::kafka::security::ClusterConfig;
     use crate::kafka::trigger::{CountBy, CountFrom, OffsetReset, PartitionList, Spread};
+    use crate::kafka::{Kafka, KafkaTrigger};
     use crate::selection::{EventTypeFrom, EventTypes, Filter, Selection};
+    use crate::service_bus::ServiceBus;
+    use crate::source::{Scaling, Source as _};
 
     const SECRET: &str = "hunter2-correct-horse";
 
     fn kafka(trigger: &Trigger) -> &KafkaTrigger {
-        match &trigger.source {
-            Source::Kafka(kafka) => kafka,
-            source => panic!("another source: {source:?}"),
+        match trigger {
+            Trigger::Kafka(kafka) => kafka,
+            other => panic!("of another source: {other:?}"),
         }
     }
 
@@ -264,8 +179,6 @@ mod tests {
         ];
         let trigger = Trigger::decode(&metadata(&[&of_keda[..], &ours[..]].concat()))
             .expect("a complete trigger");
-        assert_eq!(trigger.metric_name, "kafka-test-topic");
-        assert_eq!((trigger.target, trigger.activation), (5, 3));
         let secured = [of_keda[0], of_keda[12], of_keda[13], ours[3], ours[4]];
         let cluster = ClusterConfig::decode(&mut Reader::new(&metadata(&secured)))
             .expect("a complete cluster");
@@ -276,12 +189,16 @@ mod tests {
             partitions: Some(PartitionList::parse("1-2,10-20,31").expect("partitions")),
             offset_reset: OffsetReset::Latest,
             scale_to_zero_on_invalid_offset: false,
-            threshold: 5,
+            scaling: Scaling {
+                metric_name: "kafka-test-topic".to_owned(),
+                target: 5,
+                activation: 3,
+                count_limit: None,
+            },
             spread: Spread::Partitions,
             exclude_persistent_lag: false,
             count_from: CountFrom::Records,
             count_by: CountBy::Messages,
-            count_limit: None,
             selection: Selection::default(),
         };
         assert_eq!(kafka(&trigger), &expected);
@@ -341,7 +258,7 @@ mod tests {
         let reader = || Reader::new(&values).within("media");
         assert!(Trigger::read(reader()).is_err());
         let trigger = Trigger::read(reader().with(Some(&given))).expect("a complete trigger");
-        assert_eq!(trigger.metric_name, "azure-servicebus-orders");
+        assert_eq!(trigger.scaling().metric_name, "azure-servicebus-orders");
     }
 
     #[test]
@@ -375,14 +292,14 @@ mod tests {
             ("metricName", "up/loads.of:images%(all)"),
         ]))
         .expect("a complete trigger");
-        assert_eq!(trigger.metric_name, "up-loads-of-images--all-");
+        assert_eq!(trigger.scaling().metric_name, "up-loads-of-images--all-");
         let expected = Selection {
             types: EventTypes::parse("image.uploaded,image.replaced").ok(),
             from: EventTypeFrom::parse("header:kind").expect("a header"),
-            filter: Filter::compile("size > 100", kafka::FILTER_VARIABLES).ok(),
+            filter: Filter::compile("size > 100", Kafka::FILTER_VARIABLES).ok(),
         };
         assert_eq!(kafka(&trigger).selection, expected);
-        assert_eq!(kafka(&trigger).count_limit.map(u64::from), Some(500));
+        assert_eq!(trigger.scaling().count_limit.map(u64::from), Some(500));
     }
 
     #[test]
@@ -514,8 +431,8 @@ mod tests {
         let kafka =
             [("source", "kafka"), ("bootstrapServers", "kafka:9092"), ("consumerGroup", "jobs")];
         let bus = [("source", "azure-servicebus"), ("queueName", "a"), ("namespace", "shop")];
-        for (complete, keys) in [(kafka, keys::KAFKA), (bus, keys::SERVICE_BUS)] {
-            for (key, expected) in keys.by_heart.iter().chain(keys::EVERYWHERE) {
+        for (complete, keys) in [(kafka, Kafka::KEYS), (bus, ServiceBus::KEYS)] {
+            for (key, expected) in keys.by_heart.iter().chain(elsewhere::KEYS) {
                 let rows = [&complete[..], &[(*key, "x")]].concat();
                 let told = Trigger::decode(&metadata(&rows)).expect_err(key).to_string();
                 assert!(told.contains(&format!("{key}: {expected}")), "{key}: {told}");
@@ -528,7 +445,7 @@ mod tests {
         let long = "a".repeat(300);
         let base = [("bootstrapServers", "kafka:9092"), ("consumerGroup", long.as_str())];
         let trigger = Trigger::decode(&metadata(&base)).expect("a complete trigger");
-        assert_eq!(trigger.metric_name, format!("kafka-{}", &long[..247]));
+        assert_eq!(trigger.scaling().metric_name, format!("kafka-{}", &long[..247]));
 
         for name in [long.as_str(), "a\nb"] {
             let rows = [&base[..], &[("metricName", name)]].concat();
@@ -683,7 +600,10 @@ mod tests {
         #[test]
         fn any_metadata_is_decoded_or_complained_of(metadata in any_metadata()) {
             match Trigger::decode(&metadata) {
-                Ok(trigger) => prop_assert!(trigger.target > 0 && !trigger.metric_name.is_empty()),
+                Ok(trigger) => {
+                    let scaling = trigger.scaling();
+                    prop_assert!(scaling.target > 0 && !scaling.metric_name.is_empty());
+                },
                 Err(invalid) => {
                     let told = invalid.to_string();
                     prop_assert!(!told.is_empty() && told.len() <= 900, "{} bytes", told.len());

@@ -1,17 +1,17 @@
 //! What a trigger asks for: its metadata decoded, or everything that is wrong with it.
 //!
-//! No I/O. The rows that every source has are read here; each source's folder reads its own. A
-//! further source is one word and one arm in [`decode`](Trigger::decode) and one variant of
-//! [`Source`].
+//! No I/O. The rows that every source has are read here and in [`source`](crate::source); each source's
+//! folder reads its own.
 //!
 //! # References
 //! - KEDA 2.20 `pkg/scalers/external_scaler.go`: the keys of its link to an external scaler.
 
 mod common;
 mod decode;
+mod elsewhere;
 mod foreign;
-mod keys;
 
-pub use decode::{FALLBACK_METRIC_NAME, FALLBACK_TARGET, Source, Spec, Trigger};
+pub use decode::{FALLBACK_METRIC_NAME, FALLBACK_TARGET, Spec};
 
 pub use crate::metadata::Invalid;
+pub use crate::sources::Trigger;

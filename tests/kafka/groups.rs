@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use keda_sift::backlog::{Purpose, Scope};
 use keda_sift::kafka::{Kafka, Options, TriggerPoller};
 use keda_sift::ledger::{DEFAULT_LIMIT, Ledger};
-use keda_sift::trigger::Source;
+use keda_sift::trigger;
 use sift_harness::program::Program;
 use sift_harness::{Broker, Message, Sift, Trigger};
 use tokio::time::Instant;
@@ -262,9 +262,9 @@ async fn what_came_since_the_object_was_made_is_the_same_for_each_replica_and_af
         ("consumerGroup", TOPIC),
         ("eventType", "a"),
     ];
-    let trigger = keda_sift::trigger::Trigger::decode(&sift_harness::metadata(&metadata));
+    let trigger = trigger::Trigger::decode(&sift_harness::metadata(&metadata));
     let trigger = trigger.expect("a trigger");
-    let Source::Kafka(trigger) = trigger.source else { panic!("a trigger on kafka") };
+    let trigger::Trigger::Kafka(trigger) = trigger else { panic!("a trigger on kafka") };
     // Each as a replica has it, or one that was started again.
     let replica = || {
         let kafka = Kafka::new(Options::default());

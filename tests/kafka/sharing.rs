@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 use keda_sift::backlog::{Purpose, Scope};
 use keda_sift::kafka::{Kafka, Options, TriggerPoller};
 use keda_sift::ledger::{DEFAULT_LIMIT, Ledger};
-use keda_sift::trigger::{Source, Trigger};
+use keda_sift::source::Source as _;
+use keda_sift::trigger::Trigger;
 use sift_harness::{
     Broker, Commit, LIST_OFFSETS, Message, PATIENCE, Proxy, Replies, Requests, Sift, metadata,
     until,
@@ -72,12 +73,8 @@ fn pollers(kafka: &Kafka, bootstrap: &str, topic: &str) -> Vec<TriggerPoller> {
             ("eventType", &event_type(trigger)),
         ];
         let trigger = Trigger::decode(&metadata(&pairs)).unwrap();
-        match trigger.source {
-            Source::Kafka(trigger) => {
-                kafka.follow(trigger, Ledger::new(DEFAULT_LIMIT).account("default"))
-            }
-            source => panic!("a trigger on kafka: {source:?}"),
-        }
+        let Trigger::Kafka(trigger) = trigger else { panic!("a trigger on kafka") };
+        kafka.follow(trigger, Ledger::new(DEFAULT_LIMIT).account("default"))
     };
     (0..TRIGGERS).map(poller).collect()
 }

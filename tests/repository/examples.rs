@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use keda_sift::kafka::CountBy;
 use keda_sift::metadata::Reader;
 use keda_sift::secret::Secret;
-use keda_sift::trigger::{Source, Trigger};
+use keda_sift::trigger::Trigger;
 use serde_json::Value;
 
 const EXAMPLES: &str = include_str!("../../docs/examples.md");
@@ -214,11 +214,7 @@ fn object(value: &Value) -> &serde_json::Map<String, Value> {
 }
 
 fn count_limit(trigger: &Trigger) -> Option<u64> {
-    let limit = match &trigger.source {
-        Source::Kafka(kafka) => kafka.count_limit,
-        Source::ServiceBus(service_bus) => service_bus.count_limit,
-    };
-    limit.map(u64::from)
+    trigger.scaling().count_limit.map(u64::from)
 }
 
 /// A quantity in thousandths.
@@ -340,7 +336,7 @@ fn every_trigger_counts_what_its_comment_says() {
         let shown = example.external();
         triggers += shown.len();
         let counted = shown.iter().map(|Shown { trigger, .. }| {
-            format!("{}, target {}.", trigger.metric_name, trigger.target)
+            format!("{}, target {}.", trigger.scaling().metric_name, trigger.scaling().target)
         });
         assert_eq!(counted.collect::<Vec<_>>(), said, "{}", example.file);
         for Shown { metadata, .. } in &shown {
@@ -359,7 +355,7 @@ fn nothing_is_counted_that_no_job_could_be_made_for() {
             let deduction = job.pointer("/spec/scalingStrategy/customScalingQueueLengthDeduction");
             let jobs = jobs - deduction.map_or(0, number);
             match count_limit(&trigger) {
-                Some(limit) => assert_eq!(limit, jobs * trigger.target, "{name}"),
+                Some(limit) => assert_eq!(limit, jobs * trigger.scaling().target, "{name}"),
                 // Peeking transfers the matches again with each poll.
                 None => assert_eq!(metadata["source"], "kafka", "{name}: give a countLimit"),
             }
@@ -391,14 +387,14 @@ fn one_topic_has_three_jobs_each_with_its_own_types_and_group() {
     let mut groups = BTreeSet::new();
     let mut types = BTreeSet::new();
     for Shown { trigger, metadata, .. } in &shown {
-        let Source::Kafka(kafka) = &trigger.source else { panic!("another source") };
+        let Trigger::Kafka(kafka) = trigger else { panic!("another source") };
         topics.extend(kafka.topics.iter().map(|topic| topic.as_str().to_owned()));
         groups.insert(kafka.group.as_str().to_owned());
         types.extend(metadata["eventType"].split(',').map(str::to_owned));
     }
     assert_eq!((topics.len(), groups.len(), types.len()), (1, 3, 4), "{topics:?} {types:?}");
     let by_partition = shown.iter().filter(|shown| {
-        matches!(&shown.trigger.source, Source::Kafka(kafka) if kafka.count_by == CountBy::Partitions)
+        matches!(&shown.trigger, Trigger::Kafka(kafka) if kafka.count_by == CountBy::Partitions)
     });
     assert_eq!(by_partition.count(), 1);
 }
@@ -485,12 +481,12 @@ fn the_window_starts_by_night_what_waits_and_by_day_nothing() {
 
     for waiting in 0..3 * limit {
         // keda-sift stops at the limit. A trigger is active above 0.
-        let ours = (waiting.min(limit), trigger.target);
+        let ours = (waiting.min(limit), trigger.scaling().target);
         let ours: Vec<_> = Some(ours).filter(|(value, _)| *value > 0).into_iter().collect();
         let night = [&ours[..], &[(replicas, 1)]].concat();
         for running in 0..=replicas {
             assert_eq!(jobs_made(spec, &ours, running), 0, "by day {waiting} wait, {running} run");
-            let wanted = waiting.div_ceil(trigger.target).min(replicas);
+            let wanted = waiting.div_ceil(trigger.scaling().target).min(replicas);
             let made = jobs_made(spec, &night, running);
             assert_eq!(
                 made,

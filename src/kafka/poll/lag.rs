@@ -37,7 +37,13 @@ pub(super) fn add_up(
     let with_lag = partitions.iter().filter(|lag| !lag.persistent && lag.count > 0).count() as u64;
     let partitions = partitions.len() as u64;
     Lag {
-        metric: bounded(trigger.spread, moving.min(limit), trigger.threshold, partitions, with_lag),
+        metric: bounded(
+            trigger.spread,
+            moving.min(limit),
+            trigger.scaling.target,
+            partitions,
+            with_lag,
+        ),
         activity: all.min(limit),
     }
 }

@@ -27,7 +27,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use futures_util::future::{Either, select, try_join_all};
+use futures_util::future::{
+    BoxFuture, Either, FutureExt as _, TryFutureExt as _, select, try_join_all,
+};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use self::answer::{StillReading, Tally, add_up, total};
@@ -40,10 +42,12 @@ use super::names::{Offset, Topic};
 use super::tail::{Need, Progress, Seen, Selector, SubscriberId, TopicTail, View};
 use super::trigger::{CountBy, CountFrom, KafkaTrigger, MAX_TOPICS, Spread};
 use crate::backlog::{Measured, Purpose, Scope};
+use crate::failure::Failure;
 use crate::ledger::{Account, Charge, Use};
 use crate::lock::lock;
 use crate::metadata::one_line;
 use crate::selection::Sight;
+use crate::source::Measure;
 
 /// How long the error of one question waits for that of the other, which comes first in an answer: the
 /// same cause is to read the same each time.
@@ -140,7 +144,7 @@ impl TriggerPoller {
         scope: Scope,
     ) -> Result<Measured, Error> {
         let cluster = self.cluster(deadline).await?;
-        let scope = Scope { enough: self.trigger.count_limit.or(scope.enough), ..scope };
+        let scope = Scope { enough: self.trigger.scaling.count_limit.or(scope.enough), ..scope };
         let measured = self.measure_on(&cluster, deadline, purpose, scope).await;
         if cluster.is_rejected() {
             // Its handles would go on to tail in and be refused until the next poll, which locks
@@ -152,14 +156,6 @@ impl TriggerPoller {
             }
         }
         measured
-    }
-
-    /// What was seen of late among the records that waited for the latest measurement; `None` where every
-    /// record counts, or none is read.
-    pub fn sight(&self) -> Option<Sight> {
-        let hold = self.hold();
-        let subscriptions = hold.0.as_ref()?.subscriptions.values();
-        subscriptions.filter_map(|on| on.tail.sight(on.id)).reduce(Sight::plus)
     }
 
     async fn measure_on(
@@ -545,6 +541,24 @@ impl TriggerPoller {
     }
 }
 
+impl Measure for TriggerPoller {
+    fn measure(
+        &self,
+        deadline: Instant,
+        purpose: Purpose,
+        scope: Scope,
+    ) -> BoxFuture<'_, Result<Measured, Failure>> {
+        TriggerPoller::measure(self, deadline, purpose, scope).err_into().boxed()
+    }
+
+    /// Of the records that waited for the latest measurement.
+    fn sight(&self) -> Option<Sight> {
+        let hold = self.hold();
+        let subscriptions = hold.0.as_ref()?.subscriptions.values();
+        subscriptions.filter_map(|on| on.tail.sight(on.id)).reduce(Sight::plus)
+    }
+}
+
 impl Drop for TriggerPoller {
     fn drop(&mut self) {
         self.hold().let_go();
@@ -630,13 +644,13 @@ mod tests {
     use crate::ledger::Ledger;
     use crate::metadata::Reader;
     use crate::selection::Selection;
+    use crate::source::Source as _;
 
     /// A trigger that nothing but its place is said of.
     pub(super) fn trigger() -> KafkaTrigger {
         let rows = [("bootstrapServers", "127.0.0.1:9"), ("consumerGroup", "g"), ("topic", "t")];
         let rows = test_basics::metadata(&rows);
-        let decoded = KafkaTrigger::decode(&mut Reader::new(&rows), Selection::default(), None);
-        decoded.expect("a trigger").trigger
+        Kafka::read(&mut Reader::new(&rows), Selection::default()).expect("a trigger")
     }
 
     #[test]

@@ -302,8 +302,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kafka::Kafka;
     use crate::metadata::Reader;
     use crate::selection::{EventTypes, Selection};
+    use crate::source::Source as _;
 
     const START: Offset = 10;
     const END: Offset = 40;
@@ -514,8 +516,8 @@ mod tests {
             let rows = test_basics::metadata(&rows);
             let types = types.map(|types| EventTypes::parse(types).expect("a type"));
             let selection = Selection { types, ..Selection::default() };
-            let decoded = KafkaTrigger::decode(&mut Reader::new(&rows), selection, None);
-            let rules = Rules::of(&decoded.expect("a trigger").trigger);
+            let trigger = Kafka::read(&mut Reader::new(&rows), selection);
+            let rules = Rules::of(&trigger.expect("a trigger"));
             assert_eq!(rules.without_offset, expected, "{policy}, {to_zero}");
         }
     }

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use azure_stand_ins::ServiceBus as Namespace;
-use keda_sift::identity::{self, Hosts, Identities, TokenEndpoints};
-use keda_sift::kafka::{self, Kafka};
+use keda_sift::identity::{self, Hosts, TokenEndpoints};
 use keda_sift::kubernetes::{Events, Kubernetes, Watch};
 use keda_sift::ledger::DEFAULT_LIMIT;
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
-use keda_sift::scaler::{self, Cluster, Scaler, Sources};
+use keda_sift::scaler::{self, Cluster, Scaler};
 use keda_sift::server::{self, Ending, Listener, Listeners, Shutdown};
-use keda_sift::service_bus::{self, ServiceBus};
+use keda_sift::sources::Sources;
 use keda_sift::telemetry::PageFormat;
-use keda_sift::web::{self, Web};
+use keda_sift::web;
+use keda_sift::wiring;
 use test_basics::{LOOK, PATIENCE, until};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -104,19 +104,15 @@ impl Default for Settings {
 impl Settings {
     /// All sources of a scaler with these settings.
     pub fn sources(&self) -> Sources {
-        let request_timeout = self.measure_timeout;
-        let hosts = Hosts::new(&self.allowed).expect("suffixes");
-        let web = Web::new(&self.web).expect("authorities that are certificates");
-        let identities = Identities::new(self.identity.clone(), &web, self.kubernetes.clone());
-        let logins = kafka::Logins {
-            identities: Arc::clone(&identities),
-            hosts: hosts.clone(),
+        let options = wiring::Options {
+            request_timeout: self.measure_timeout,
+            hosts: Hosts::new(&self.allowed).expect("suffixes"),
             endpoints: TokenEndpoints::new(&self.oauth_hosts),
+            identity: self.identity.clone(),
+            web: self.web.clone(),
+            kubernetes: self.kubernetes.clone(),
         };
-        let kafka = Kafka::with_logins(kafka::Options { request_timeout }, logins);
-        let service_bus = service_bus::Options { request_timeout, hosts };
-        let service_bus = ServiceBus::new(service_bus, web, identities);
-        Sources::new(kafka, service_bus)
+        wiring::sources(options).expect("authorities that are certificates").sources
     }
 }
 

@@ -75,7 +75,8 @@ impl Client {
             let log = tempfile::tempdir().expect("a temporary folder");
             let install = Install::of(KafkaVersion::Newest);
             let mut java = install.java(&log.path().join("requests.log"));
-            java.args(["-Xmx256m", "-XX:TieredStopAtLevel=1"]).arg(source(&format!("{class}.java")));
+            java.args(["-Xmx256m", "-XX:TieredStopAtLevel=1"])
+                .arg(source(&format!("{class}.java")));
             java.arg(bootstrap).args(arguments);
             let output = java.stdin(Stdio::null()).output().expect("java can be run");
             let said = String::from_utf8_lossy(&output.stderr);

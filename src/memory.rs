@@ -1,0 +1,168 @@
+//! A source in memory, which tests steer: it measures what it is told to, when it is told to, and keeps what
+//! it was asked. Its triggers have `topic`, `password`, `threshold` and `activationThreshold`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
+use secrecy::SecretString;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::backlog::{Backlog, Measured, Purpose, Scope};
+use crate::failure::{Class, Failure};
+use crate::ledger::Account;
+use crate::metadata::{Keys, Reader};
+use crate::selection::{Selection, Sight};
+use crate::source::{Measure, Scaling, ScalingKeys, Source, Wanted};
+
+/// What every trigger is measured by; it says 0 before it is told something else.
+#[derive(Clone)]
+pub struct Memory {
+    reply: watch::Sender<Reply>,
+    open: watch::Sender<bool>,
+    asked: watch::Sender<Vec<Purpose>>,
+    sight: watch::Sender<Option<Sight>>,
+    followed: Arc<AtomicUsize>,
+}
+
+pub(crate) type Reply = Result<Backlog, Unreachable>;
+
+/// The failure that it knows.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("connection refused")]
+pub(crate) struct Unreachable;
+
+/// A trigger of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryTrigger {
+    scaling: Scaling,
+    selection: Selection,
+}
+
+struct Follower(Memory);
+
+impl Memory {
+    /// Measures this from now on.
+    pub(crate) fn saying(reply: Reply) -> Self {
+        Self {
+            reply: watch::Sender::new(reply),
+            open: watch::Sender::new(true),
+            asked: watch::Sender::default(),
+            sight: watch::Sender::default(),
+            followed: Arc::default(),
+        }
+    }
+
+    pub(crate) fn say(&self, reply: Reply) {
+        self.reply.send_modify(|said| *said = reply);
+    }
+
+    /// Has seen this of the messages.
+    pub(crate) fn show(&self, sight: Sight) {
+        self.sight.send_replace(Some(sight));
+    }
+
+    /// Keeps all answers back until [`Self::release`].
+    pub(crate) fn hold(&self) {
+        self.open.send_replace(false);
+    }
+
+    pub(crate) fn release(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// What it has been asked for so far.
+    pub(crate) fn asked(&self) -> Vec<Purpose> {
+        self.asked.borrow().clone()
+    }
+
+    /// Waits until it has been asked this many times.
+    pub(crate) async fn asked_times(&self, times: usize) {
+        let mut asked = self.asked.subscribe();
+        asked.wait_for(|asked| asked.len() >= times).await.expect("its sender is here");
+    }
+
+    /// How many triggers are followed.
+    pub(crate) fn followed(&self) -> usize {
+        self.followed.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::saying(Ok(Backlog::Exact(0)))
+    }
+}
+
+impl Source for Memory {
+    const NAME: &'static str = "memory";
+    const TOLD_BY: &'static [&'static str] = &[];
+    const KEYS: Keys = Keys { usual: "threshold, activationThreshold, topic", by_heart: &[] };
+    const FILTER_VARIABLES: &'static [&'static str] = &[];
+    const SCALING: ScalingKeys =
+        ScalingKeys { target: "threshold", default_target: 1, activation: "activationThreshold" };
+
+    type Trigger = MemoryTrigger;
+
+    fn metric_name(reader: &mut Reader<'_>) -> String {
+        format!("memory-{}", reader.text("topic").unwrap_or("all"))
+    }
+
+    fn decode(
+        reader: &mut Reader<'_>,
+        scaling: Scaling,
+        selection: Selection,
+    ) -> Option<MemoryTrigger> {
+        let _no_use: Option<SecretString> = reader.secret("password");
+        Some(MemoryTrigger { scaling, selection })
+    }
+
+    fn follow(&self, _trigger: &Arc<MemoryTrigger>, _account: &Account) -> Box<dyn Measure> {
+        self.followed.fetch_add(1, Ordering::Relaxed);
+        Box::new(Follower(self.clone()))
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        ready(()).boxed()
+    }
+}
+
+impl Wanted for MemoryTrigger {
+    fn scaling(&self) -> &Scaling {
+        &self.scaling
+    }
+
+    fn selection(&self) -> &Selection {
+        &self.selection
+    }
+}
+
+impl Measure for Follower {
+    fn measure(
+        &self,
+        _deadline: Instant,
+        purpose: Purpose,
+        _scope: Scope,
+    ) -> BoxFuture<'_, Result<Measured, Failure>> {
+        let Memory { reply, open, asked, .. } = &self.0;
+        let measured = async move {
+            asked.send_modify(|asked| asked.push(purpose));
+            open.subscribe().wait_for(|open| *open).await.expect("its sender is here");
+            let backlog = reply.borrow().clone();
+            let backlog = backlog.map_err(|error| Failure::new(Class::Unavailable, error))?;
+            Ok(Measured { metric: backlog, activity: backlog })
+        };
+        measured.boxed()
+    }
+
+    fn sight(&self) -> Option<Sight> {
+        self.0.sight.borrow().clone()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.followed.fetch_sub(1, Ordering::Relaxed);
+    }
+}
