@@ -13,7 +13,7 @@ use std::fmt::{self, Display};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use crate::metadata::quoted;
 use crate::re2;
@@ -233,10 +233,9 @@ impl Pattern {
         let syntax = |reason: String| PatternError::Syntax { text: text.to_owned(), reason };
         let spelt = re2::translated(text).map_err(|error| syntax(error.to_string()))?;
         // A longest match that begins leftmost is the whole name exactly if some match is.
-        let whole = RegexBuilder::new(&format!(r"\A(?:{spelt})\z"))
-            .size_limit(PATTERN_SIZE)
-            .nest_limit(re2::NEST_LIMIT)
-            .build();
+        let whole = spelt.compiled_whole(|builder| {
+            builder.size_limit(PATTERN_SIZE);
+        });
         let whole = whole.map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => too_large(),
             _ => syntax("not understood".to_owned()),

@@ -13,7 +13,7 @@ use cel::common::ast::{
 use cel::extractors::This;
 use cel::parser::{ParseErrors, Parser};
 use cel::{Context, Env, ExecutionError, Value, extensions};
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 use thiserror::Error;
 
 use super::evaluate::{BUILT, MAX_LOOKED_UP};
@@ -676,11 +676,12 @@ fn sized(pattern: &str) -> Result<(Regex, usize), String> {
     let spelt = re2::translated(pattern).map_err(|error| not_one(&error.to_string()))?;
     let mut limit = PATTERN_PASS;
     loop {
-        let mut builder = RegexBuilder::new(&spelt);
-        builder.nest_limit(re2::NEST_LIMIT);
         // What is kept of past texts is for each thread, and of use only as far as it goes beyond the pattern.
-        builder.size_limit(limit).dfa_size_limit(limit.saturating_mul(4).max(MAX_PATTERNS_SIZE));
-        match builder.build() {
+        let kept = limit.saturating_mul(4).max(MAX_PATTERNS_SIZE);
+        let compiled = spelt.compiled(|builder| {
+            builder.size_limit(limit).dfa_size_limit(kept);
+        });
+        match compiled {
             Ok(regex) => return Ok((regex, limit)),
             Err(regex::Error::CompiledTooBig(_)) if limit < MAX_PATTERNS_SIZE => limit *= 2,
             Err(regex::Error::CompiledTooBig(_)) => {
