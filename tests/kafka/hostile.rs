@@ -764,10 +764,10 @@ fn of_coordinators() -> Vec<Lie> {
     ]
 }
 
-/// What is said of whether a group is a share group: that it is makes the poll fail, and whatever cannot
-/// be read is as if it were not said.
+/// What is said of whether a group is a share group: that it is makes the poll fail, and what cannot be
+/// read is as if it were not said.
 fn of_share_groups() -> Vec<Lie> {
-    use Must::{End, Name, Tell};
+    use Must::{Fail, FailOrTell, Name, Tell};
     fn error(reply: &mut ShareGroupDescribeResponse, code: i16) {
         reply.groups.iter_mut().for_each(|group| group.error_code = code);
     }
@@ -786,9 +786,9 @@ fn of_share_groups() -> Vec<Lie> {
         of("there are none", Tell, |it| error(it, 35)),
         of("error 999", Tell, |it| error(it, 999)),
         of("error −32768", Tell, |it| error(it, i16::MIN)),
-        of("never the coordinator", End, |it| error(it, 16)),
-        of("the coordinator always loads", End, |it| error(it, 14)),
-        of("nothing", Tell, |it| it.groups.clear()),
+        of("never the coordinator", Fail, |it| error(it, 16)),
+        of("the coordinator always loads", Fail, |it| error(it, 14)),
+        of("nothing", Fail, |it| it.groups.clear()),
         of("another group", Tell, |it| {
             it.groups[0].error_code = 0;
             it.groups[0].group_id.0 = text("others");
@@ -797,13 +797,13 @@ fn of_share_groups() -> Vec<Lie> {
             let again = it.groups[0].clone().with_error_code(0);
             it.groups.push(again);
         }),
-        of("throttled for 24 days", End, |it| it.throttle_time_ms = i32::MAX),
+        of("throttled for 24 days", FailOrTell, |it| it.throttle_time_ms = i32::MAX),
         of("throttled for less than nothing", Tell, |it| it.throttle_time_ms = i32::MIN),
     ];
     let frames = of_frames_of("share groups", ApiKey::ShareGroupDescribe, Counts::New);
     lies.extend(frames.into_iter().map(|lie| match lie.must {
-        Must::End => lie,
-        _ => Lie { must: Tell, ..lie },
+        Fail => Lie { must: FailOrTell, ..lie },
+        _ => lie,
     }));
     lies
 }
@@ -1630,7 +1630,7 @@ tables! {
     lies_about_offsets_are_errors: of_offsets;
     lies_about_committed_offsets_are_errors: of_committed;
     lies_about_the_coordinator_are_errors: of_coordinators;
-    lies_about_share_groups_cost_no_count: of_share_groups;
+    lies_about_share_groups_are_errors_or_not_heard: of_share_groups;
     lies_about_versions_are_errors: of_versions;
     replies_that_are_none_are_errors: of_frames;
     connections_that_are_none_are_errors: of_connections;

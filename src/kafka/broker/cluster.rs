@@ -258,40 +258,24 @@ impl Cluster {
     ) -> Result<Arc<CommittedOffsets>, Error> {
         let what = || format!("the committed offsets of group {group}");
         let asking = self.groups.asking(&self.connections, &self.topics, self.timeout);
-        loop {
-            let answer = self.groups.committed(&asking, &self.tasks, group, topics);
-            match self.before(deadline, what, answer).await? {
-                Ok(offsets) => return Ok(offsets),
-                // Asked anew, perhaps of another broker, for as long as this call has time.
-                Err(fault) if fault.kind == Kind::Silent => {
-                    let again = async {
-                        sleep(ASK_AGAIN_AFTER).await;
-                        Some(())
-                    };
-                    self.before(deadline, what, again).await?;
-                }
-                Err(fault) => self.pause(deadline, &fault, what).await?,
-            }
-        }
+        let ask = || self.groups.committed(&asking, &self.tasks, group, topics);
+        self.ask_coordinator(deadline, what, ask).await
     }
 
-    /// Whether a group is a share group, as its coordinator says or has said lately. A poll does not
-    /// fail because that cannot be had: what was known last holds then, and a group that nothing is
-    /// known of is taken for another kind.
-    pub(in crate::kafka) async fn is_share_group(&self, group: &Group, deadline: Instant) -> bool {
-        let until = deadline.min(Instant::now() + self.timeout / 3);
+    /// Whether a group is a share group, as its coordinator says or has said lately. One of which that is
+    /// not to be had, because of rights or of the broker's version, is taken for another kind.
+    ///
+    /// # Errors
+    /// When there is no answer by the deadline.
+    pub(in crate::kafka) async fn is_share_group(
+        &self,
+        group: &Group,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
+        let what = || format!("the kind of group {group}");
         let asking = self.groups.asking(&self.connections, &self.topics, self.timeout);
-        let answer = async {
-            loop {
-                match self.groups.is_share_group(&asking, &self.tasks, group).await? {
-                    Ok(is_share) => return Some(is_share),
-                    Err(fault) if fault.kind == Kind::Passing => sleep(ASK_AGAIN_AFTER).await,
-                    Err(_) => return None,
-                }
-            }
-        };
-        let answer = timeout_at(until, answer).await.ok().flatten();
-        answer.unwrap_or_else(|| self.groups.was_share_group(group))
+        let ask = || self.groups.is_share_group(&asking, &self.tasks, group);
+        self.ask_coordinator(deadline, what, ask).await
     }
 
     /// Those who pay for what this cluster holds: whoever is measured on it joins them.
@@ -362,6 +346,32 @@ impl Cluster {
             | Kind::Unaskable
             | Kind::Unreadable
             | Kind::Other => Error::Broker { what, reason },
+        }
+    }
+
+    /// Asks a group's coordinator until there is an answer.
+    async fn ask_coordinator<T, A>(
+        &self,
+        deadline: Instant,
+        what: impl Fn() -> String,
+        ask: impl Fn() -> A,
+    ) -> Result<T, Error>
+    where
+        A: Future<Output = Option<Result<T, Fault>>>,
+    {
+        loop {
+            match self.before(deadline, &what, ask()).await? {
+                Ok(answer) => return Ok(answer),
+                // Asked anew, perhaps of another broker, for as long as this call has time.
+                Err(fault) if fault.kind == Kind::Silent => {
+                    let again = async {
+                        sleep(ASK_AGAIN_AFTER).await;
+                        Some(())
+                    };
+                    self.before(deadline, &what, again).await?;
+                }
+                Err(fault) => self.pause(deadline, &fault, &what).await?,
+            }
         }
     }
 

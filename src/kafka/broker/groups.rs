@@ -197,11 +197,11 @@ impl Groups {
         Some(answer)
     }
 
-    /// Whether a group is a share group, as its coordinator says or has said lately. A broker that does
-    /// not say, because it may not or knows of none, has none. `None` when the tasks end.
+    /// Whether a group is a share group, as its coordinator says or has said lately. Where it may not say,
+    /// or knows of none, the group is none. `None` when the tasks end.
     ///
     /// # Errors
-    /// [`Fault`] where the coordinator gives no answer.
+    /// [`Fault`], after which a coordinator is looked up anew where it may have moved.
     pub(super) async fn is_share_group(
         &self,
         asking: &Asking,
@@ -228,16 +228,6 @@ impl Groups {
         let described = described.await?;
         let answer = described.get(group).cloned();
         Some(answer.unwrap_or_else(|| Err(left_out())))
-    }
-
-    /// Whether a group was a share group when that was last known; it is taken for one, or not, for
-    /// a while from now on.
-    pub(super) fn was_share_group(&self, group: &Group) -> bool {
-        let mut coordinators = lock(&self.coordinators);
-        let known = coordinators.known.get(group).and_then(|known| known.is_share);
-        let was = known.is_some_and(|(is_share, _)| is_share);
-        coordinators.learn_kind(group, was);
-        was
     }
 
     /// The broker to ask for a group.
@@ -542,17 +532,17 @@ async fn describe(
             let is_share = match answer {
                 Ok(Some(Ok(IsShareGroup))) => Ok(true),
                 Ok(Some(Err(code))) if code.kind() == ErrorKind::Moving => {
-                    coordinators.doubt(&group, coordinator);
                     Err(Fault::of_broker(code, None))
                 }
                 Ok(Some(Err(_))) => Ok(false),
                 Ok(None) => Err(left_out()),
-                // Such as a Kafka before 4.1.
-                Err(fault) if fault.kind == Kind::Unaskable => Ok(false),
+                // A Kafka before 4.1, or what speaks its protocol otherwise.
+                Err(fault) if matches!(fault.kind, Kind::Unaskable | Kind::Foreign) => Ok(false),
                 Err(fault) => Err(fault),
             };
-            if let Ok(is_share) = is_share {
-                coordinators.learn_kind(&group, is_share);
+            match &is_share {
+                Ok(is_share) => coordinators.learn_kind(&group, *is_share),
+                Err(_) => coordinators.doubt(&group, coordinator),
             }
             described.insert(group, is_share);
         }
@@ -567,22 +557,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whether_a_group_is_a_share_group_is_remembered_for_a_while() {
         let (group, broker) = (Group::from("g"), Endpoint::new("broker", 1).expect("an endpoint"));
-        let groups = Groups::new();
-        let coordinators = || lock(&groups.coordinators);
-        assert!(!groups.was_share_group(&group), "nothing is known");
-        coordinators().learn(&group, &broker);
-        assert_eq!(coordinators().is_share_group(&group), None);
+        let mut coordinators = Coordinators::default();
+        coordinators.learn(&group, &broker);
+        assert_eq!(coordinators.is_share_group(&group), None);
         for is_share in [true, false] {
-            coordinators().learn_kind(&group, is_share);
+            coordinators.learn_kind(&group, is_share);
             // Wherever its coordinator moves.
-            coordinators().doubt(&group, &broker);
-            coordinators().learn(&group, &broker);
+            coordinators.doubt(&group, &broker);
+            coordinators.learn(&group, &broker);
             tokio::time::advance(KIND_HOLDS.saturating_sub(Duration::from_millis(1))).await;
-            assert_eq!(coordinators().is_share_group(&group), Some(is_share));
+            assert_eq!(coordinators.is_share_group(&group), Some(is_share));
             tokio::time::advance(Duration::from_millis(1)).await;
-            assert_eq!(coordinators().is_share_group(&group), None);
-            assert_eq!(groups.was_share_group(&group), is_share, "where nobody answers");
-            assert_eq!(coordinators().is_share_group(&group), Some(is_share), "and is left alone");
+            assert_eq!(coordinators.is_share_group(&group), None);
         }
     }
 

@@ -320,10 +320,10 @@ impl TriggerPoller {
     /// which all that the topics hold would count for ever.
     ///
     /// # Errors
-    /// [`Error::ShareGroup`].
+    /// [`Error::ShareGroup`], or [`Error`] where that cannot be known by the deadline.
     async fn refuse_share_group(&self, cluster: &Cluster, deadline: Instant) -> Result<(), Error> {
         let group = &self.trigger.group;
-        match cluster.is_share_group(group, deadline).await {
+        match cluster.is_share_group(group, deadline).await? {
             true => Err(Error::ShareGroup { group: group.clone() }),
             false => Ok(()),
         }
