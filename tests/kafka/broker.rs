@@ -134,7 +134,8 @@ async fn a_secured_broker_lets_in_whom_it_knows() {
         let client: BaseConsumer = enter(user).create().unwrap();
         client.fetch_watermarks("guarded", 0, LET_IN).is_ok()
     };
-    assert!(sees(security.user));
+    // The node may have yet to hear that it leads.
+    until("the topic is seen", async || sees(security.user)).await;
     assert!(!sees(security.outcast));
 }
 
