@@ -40,7 +40,7 @@ use crate::codec::Value;
 use crate::entity::Taking;
 use crate::namespace::{Command, Shared};
 
-use frames::{
+use self::frames::{
     ATTACH, BEGIN, CLOSE, DETACH, DISPOSITION, END, FLOW, OPEN, SASL_INIT, SASL_MECHANISMS,
     SASL_OUTCOME, TRANSFER, error, framed, invalid, number, sequence,
 };
