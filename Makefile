@@ -1,7 +1,10 @@
-# Bare `make` lists what there is to do. ARGS goes to the command behind a target: `make demo ARGS=--once`.
+# Bare `make` lists what there is to do. ARGS goes to the command behind a target: `make demo ARGS=--once`. SECONDS is how long each
+# fuzz target runs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster image lint format bench prepare
+.PHONY: help demo test test-cluster image lint docs deny format fuzz bench prepare
+
+SECONDS ?= 60
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -39,11 +42,31 @@ lint: ## check the format, clippy and the docs; warnings are errors
 	@scripts/prepare build lint
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+	@$(MAKE) --no-print-directory docs
+
+docs: ## build the docs of the code; warnings are errors
+	@scripts/prepare build
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+
+deny: ## check the licences and the sources of all that is depended on
+	@scripts/prepare build deny
+	cargo deny --locked check licenses bans sources
+	cargo deny --locked --manifest-path fuzz/Cargo.toml check bans sources
 
 format: ## format the code
 	@scripts/prepare lint
 	cargo fmt --all
+
+# Without a sanitizer, of which there is none on a stable toolchain: there is no unsafe code of ours to watch. What is found is kept
+# apart from the corpus, and gone on from.
+fuzz: ## try any bytes on what reads brokers' replies and records, each for SECONDS, a minute if not said
+	@scripts/prepare build fuzz
+	@for target in $$(cargo fuzz list); do \
+		echo "fuzzing $$target for $(SECONDS) s"; \
+		mkdir -p fuzz/found/$$target; \
+		cargo fuzz run --sanitizer none $$target fuzz/found/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(SECONDS) -max_len=4096 -len_control=0 -timeout=5 $(ARGS) || exit 1; \
+	done
 
 bench: ## run the benchmarks; each prints a ratio to a yardstick measured beside it
 	@scripts/prepare build test
