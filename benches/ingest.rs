@@ -284,12 +284,12 @@ fn bare(bootstrap: &str, load: &Load) -> f64 {
 
 /// Records a second until the exact count is there.
 async fn sifted(bootstrap: &str, load: &Load, topic: &str, kind: &Kind) -> f64 {
-    const PATIENCE: Duration = Duration::from_secs(300);
+    const AT_MOST: Duration = Duration::from_secs(300);
     let trigger = trigger(bootstrap, topic, kind);
-    let kafka = Kafka::new(Options { request_timeout: PATIENCE });
+    let kafka = Kafka::new(Options { request_timeout: AT_MOST });
     let follower = kafka.follow(trigger.into(), Ledger::new(DEFAULT_LIMIT).account("default"));
     let begun = Instant::now();
-    let measured = follower.measure(begun + PATIENCE, Purpose::Metric, Scope::default()).await;
+    let measured = follower.measure(begun + AT_MOST, Purpose::Metric, Scope::default()).await;
     let elapsed = begun.elapsed().as_secs_f64();
     let wanted = if kind.selection.is_empty() { load.records } else { load.records / 10 };
     assert_eq!(measured.expect("a count").metric.count(), wanted as u64);

@@ -275,18 +275,14 @@ async fn a_fetch_of_quiet_topics_names_none_of_them() {
         assert_eq!(trigger.count().await, 1);
     }
     let requests = broker.requests().await;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        assert!(Instant::now() < deadline, "quiet topics are named all the time");
+    until("quiet topics are named no more", async || {
         let fetches = requests.all().await.into_iter().filter(|asked| asked.api == "FETCH");
         let fetches: Vec<_> = fetches.map(|asked| asked.field("topics")).collect();
         let quiet =
             fetches.iter().rev().take_while(|topics| topics.as_array().is_some_and(Vec::is_empty));
-        if quiet.count() >= 5 {
-            break;
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
+        quiet.count() >= 5
+    })
+    .await;
     // And what comes then is seen.
     broker.produce_all(TOPICS[1], [Message::of_type("a")]).await;
     let trigger = sift.trigger(broker.bootstrap(), TOPICS[1], TOPICS[1]).with("eventType", "a");

@@ -17,7 +17,7 @@ use crate::secret::Secret;
 use crate::web;
 
 /// Longer than any test takes that waits for nothing.
-const PATIENCE: Duration = Duration::from_secs(20);
+const AMPLE: Duration = Duration::from_secs(20);
 
 const QUEUE: &str = "<entry><title>orders</title><content><QueueDescription><CountDetails><ActiveMessageCount>7</ActiveMessageCount></CountDetails></QueueDescription></content></entry>";
 
@@ -113,7 +113,7 @@ fn orders() -> Entities {
 }
 
 fn soon() -> Instant {
-    Instant::now() + PATIENCE
+    Instant::now() + AMPLE
 }
 
 fn ok(body: &str) -> Reply {
@@ -305,7 +305,7 @@ async fn who_does_not_answer_is_given_up_at_the_deadline() {
     let error = server.counts().active(&orders(), begin + Duration::from_millis(300)).await;
     let expected = "service bus namespace 127.0.0.1 cannot be reached: its management endpoint has not answered in time";
     assert_eq!(error.expect_err("silence").to_string(), expected);
-    assert!(begin.elapsed() < PATIENCE / 2);
+    assert!(begin.elapsed() < AMPLE / 2);
     // Nobody is there at all.
     let port = server.port;
     let counts = server.counts();

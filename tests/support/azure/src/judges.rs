@@ -34,7 +34,7 @@ enum Language {
 }
 
 /// How long a program may take.
-const PATIENCE: Duration = Duration::from_secs(180);
+const AT_MOST: Duration = Duration::from_secs(180);
 
 /// A program that is to be run.
 #[derive(Debug)]
@@ -175,7 +175,7 @@ impl Judge {
         let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) = pipes else {
             panic!("{program}: no pipes")
         };
-        let done = timeout(PATIENCE, async {
+        let done = timeout(AT_MOST, async {
             // A program that reads nothing may have ended already.
             stdin.write_all(self.input.as_bytes()).await.ok();
             drop(stdin);
@@ -190,7 +190,7 @@ impl Judge {
             Ok(Ok(status)) if status.success() => printed,
             Ok(Ok(status)) => panic!("{program}: {status}\n{printed}{errors}"),
             Ok(Err(error)) => panic!("{program}: {error}\n{printed}{errors}"),
-            Err(_) => panic!("{program}: not done after {PATIENCE:?}\n{printed}{errors}"),
+            Err(_) => panic!("{program}: not done after {AT_MOST:?}\n{printed}{errors}"),
         }
     }
 }

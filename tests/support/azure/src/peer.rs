@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use test_basics::PATIENCE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -16,7 +17,6 @@ const ATTACH: u64 = 0x12;
 const TRANSFER: u64 = 0x14;
 const DETACH: u64 = 0x16;
 const CLOSE: u64 = 0x18;
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection with one session on channel 0, that has put a token for everything.
 struct Peer(TcpStream);
