@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::backlog::{Backlog, Measured, Purpose, Scope};
 use crate::failure::{Class, Failure};
 use crate::ledger::Account;
-use crate::metadata::{Keys, Reader};
+use crate::metadata::{Parameter, Reader, Table};
 use crate::selection::{Selection, Sight};
 use crate::source::{Measure, Scaling, ScalingKeys, Source, Wanted};
 
@@ -98,7 +98,16 @@ impl Default for Memory {
 impl Source for Memory {
     const NAME: &'static str = "memory";
     const TOLD_BY: &'static [&'static str] = &[];
-    const KEYS: Keys = Keys { usual: "threshold, activationThreshold, topic", by_heart: &[] };
+    const TABLE: &'static Table = &Table {
+        parameters: &[
+            Parameter::new("topic", "all", "a part of the metric's name"),
+            Parameter::new("threshold", "1", "messages for one replica or Job"),
+            Parameter::new("activationThreshold", "0", "active above this many"),
+            Parameter::secret("password", "", "of no use"),
+        ],
+        usual: "threshold, activationThreshold, topic",
+        by_heart: &[],
+    };
     const FILTER_VARIABLES: &'static [&'static str] = &[];
     const SCALING: ScalingKeys =
         ScalingKeys { target: "threshold", default_target: 1, activation: "activationThreshold" };

@@ -11,7 +11,7 @@ use crate::kafka::Kafka;
 use crate::ledger::Account;
 #[cfg(test)]
 use crate::memory::Memory;
-use crate::metadata::{Keys, Reader};
+use crate::metadata::{Reader, Table};
 use crate::selection::Selection;
 use crate::service_bus::ServiceBus;
 use crate::source::{Measure, Scaling, Source, Wanted};
@@ -20,7 +20,7 @@ use crate::source::{Measure, Scaling, Source, Wanted};
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
     pub(crate) told_by: &'static [&'static str],
-    pub(crate) keys: Keys,
+    pub(crate) table: &'static Table,
     pub(crate) filter_variables: &'static [&'static str],
     pub(crate) scaling: fn(&mut Reader<'_>) -> Scaling,
     pub(crate) decode: fn(&mut Reader<'_>, Selection) -> Option<Trigger>,
@@ -55,7 +55,7 @@ macro_rules! sources {
                 Kind {
                     name: $Name::NAME,
                     told_by: $Name::TOLD_BY,
-                    keys: $Name::KEYS,
+                    table: $Name::TABLE,
                     filter_variables: $Name::FILTER_VARIABLES,
                     scaling: Scaling::decode::<$Name>,
                     decode: |reader, selection| {
@@ -108,6 +108,11 @@ sources! {
 }
 
 impl Sources {
+    /// The parameters of each, by its name.
+    pub fn tables() -> impl Iterator<Item = (&'static str, &'static Table)> {
+        KINDS.iter().map(|kind| (kind.name, kind.table))
+    }
+
     /// The names of all.
     pub fn names() -> impl Iterator<Item = &'static str> {
         KINDS.iter().map(|kind| kind.name)

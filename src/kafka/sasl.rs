@@ -100,22 +100,6 @@ impl Sasl {
                 reader.choice("saslTokenProvider", PROVIDERS);
             }
         }
-        // They mean nothing with a mechanism that they do not belong to. Last, because what was only
-        // accepted is not shown in a complaint.
-        reader.accept(&[
-            "saslTokenProvider",
-            "scopes",
-            "oauthTokenEndpointUri",
-            "oauthExtensions",
-            "identityId",
-            "identityTenantId",
-            "keytab",
-            "realm",
-            "kerberosConfig",
-            "kerberosServiceName",
-            "kerberosDisableFAST",
-            "awsRegion",
-        ]);
         sasl
     }
 
@@ -206,8 +190,9 @@ mod tests {
     use test_basics::Rows;
 
     use super::*;
-    use crate::kafka::ClusterConfig;
+    use crate::kafka::{ClusterConfig, Kafka};
     use crate::metadata::{self, Invalid};
+    use crate::source::Source as _;
 
     const BEARER: Rows<'_> = &[
         ("sasl", "oauthbearer"),
@@ -221,7 +206,7 @@ mod tests {
     fn decode(rows: Rows<'_>, more: Rows<'_>) -> Result<ClusterConfig, Invalid> {
         let servers = [("bootstrapServers", "orders.servicebus.windows.net:9093")];
         let rows = servers.iter().chain(rows).chain(more);
-        metadata::tests::decode(rows, ClusterConfig::decode)
+        metadata::tests::decode(&[Kafka::TABLE], rows, ClusterConfig::decode)
     }
 
     fn login(rows: Rows<'_>, more: Rows<'_>) -> TokenLogin {

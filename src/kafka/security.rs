@@ -243,9 +243,11 @@ pub(super) mod tests {
     use test_basics::Rows;
 
     use super::*;
+    use crate::kafka::Kafka;
     use crate::kafka::wire::sasl::PasswordMechanism;
     use crate::metadata::{self, Invalid};
     use crate::secret::Secret;
+    use crate::source::Source as _;
 
     /// A certificate that serves nothing.
     pub(in crate::kafka) const CERTIFICATE: &str = include_str!("wire/tls/testdata/ec.crt");
@@ -256,7 +258,7 @@ pub(super) mod tests {
 
     fn decode(rows: Rows<'_>) -> Result<ClusterConfig, Invalid> {
         let rows = [("bootstrapServers", "kafka:9092")].iter().chain(rows);
-        metadata::tests::decode(rows, ClusterConfig::decode)
+        metadata::tests::decode(&[Kafka::TABLE], rows, ClusterConfig::decode)
     }
 
     #[test]

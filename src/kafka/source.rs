@@ -9,7 +9,7 @@ use super::broker::{Clusters, Logins};
 use super::poll::TriggerPoller;
 use super::trigger::KafkaTrigger;
 use crate::ledger::Account;
-use crate::metadata::{Keys, Reader};
+use crate::metadata::{Reader, Table};
 use crate::selection::Selection;
 use crate::source::{Measure, Scaling, ScalingKeys, Source};
 
@@ -48,7 +48,7 @@ impl Kafka {
 impl Source for Kafka {
     const NAME: &'static str = "kafka";
     const TOLD_BY: &'static [&'static str] = &["bootstrapServers"];
-    const KEYS: Keys = super::keys::KEYS;
+    const TABLE: &'static Table = &super::parameters::TABLE;
     const FILTER_VARIABLES: &'static [&'static str] = &["topic", "partition", "offset"];
     const SCALING: ScalingKeys = ScalingKeys {
         target: "lagThreshold",

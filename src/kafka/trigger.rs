@@ -222,7 +222,6 @@ fn topics(reader: &mut Reader<'_>) -> Vec<Topic> {
 /// The partitions that count. Without a topic the row means nothing to KEDA, whatever it holds.
 fn partitions(reader: &mut Reader<'_>) -> Option<PartitionList> {
     if !reader.has("topic") {
-        reader.accept(&["partitionLimitation"]);
         return None;
     }
     reader.parsed(
@@ -289,10 +288,10 @@ fn count_from(reader: &mut Reader<'_>, count_by: CountBy) -> CountFrom {
 /// How much KEDA's client keeps of a cluster's metadata. Ours asks for what it needs alone, so this
 /// changes nothing; KEDA wants a topic with `false`.
 fn full_metadata(reader: &mut Reader<'_>) {
-    if reader.has("fullMetadata") && !reader.boolean("fullMetadata") && !reader.has("topic") {
+    let is_full = reader.boolean("fullMetadata");
+    if reader.has("fullMetadata") && !is_full && !reader.has("topic") {
         reader.complain("fullMetadata", "needs topic where it is false; give one");
     }
-    reader.accept(&["fullMetadata"]);
 }
 
 /// As KEDA names it: by its topics, or else by its group.
@@ -381,19 +380,15 @@ mod tests {
 
     use super::*;
     use crate::kafka::Kafka;
-    use crate::metadata::{self, Invalid};
-    use crate::source::Source;
+    use crate::metadata::Invalid;
+    use crate::source;
 
     /// What `rows` decode to beside a complete trigger; a row of the same key replaces.
     fn decode(rows: Rows<'_>) -> Result<KafkaTrigger, Invalid> {
         let complete =
             [("bootstrapServers", "kafka:9092"), ("consumerGroup", "jobs"), ("topic", "uploads")];
         let complete = [&complete[..], &[("countLimit", "100")]].concat();
-        metadata::tests::decode(complete.iter().chain(rows), |reader| {
-            // Read by the trigger of whatever source, and beside the point here.
-            reader.accept(&["eventType", "filter"]);
-            Kafka::read(reader, Selection::default())
-        })
+        source::decode::<Kafka>(complete.iter().chain(rows), Selection::default())
     }
 
     fn decoded(rows: Rows<'_>) -> KafkaTrigger {

@@ -19,7 +19,7 @@ use crate::coalescer::Tasks;
 use crate::identity::{HostError, Hosts, Identities};
 use crate::ledger::Account;
 use crate::lock::lock;
-use crate::metadata::{Keys, Reader};
+use crate::metadata::{Reader, Table};
 use crate::selection::Selection;
 use crate::source::{Measure, Scaling, ScalingKeys, Source};
 use crate::web::Web;
@@ -80,7 +80,7 @@ impl ServiceBus {
 impl Source for ServiceBus {
     const NAME: &'static str = "azure-servicebus";
     const TOLD_BY: &'static [&'static str] = &["queueName", "topicName"];
-    const KEYS: Keys = super::keys::KEYS;
+    const TABLE: &'static Table = &super::parameters::TABLE;
     const FILTER_VARIABLES: &'static [&'static str] = &[
         "sessionId",
         "messageId",

@@ -170,8 +170,7 @@ fn access(reader: &mut Reader<'_>, connection: Option<&ConnectionString>) -> Opt
                 reader.complain(key, "does not go with connection; give one of the two");
             }
         }
-        // As with KEDA, they mean nothing beside a connection string.
-        reader.accept(&["cloud", "endpointSuffix"]);
+        // As with KEDA, `cloud` and `endpointSuffix` mean nothing beside a connection string.
         let ConnectionString { endpoint, credential, .. } = connection?.clone();
         return Some(Access::SharedAccess { endpoint, credential });
     }
@@ -190,11 +189,12 @@ fn access(reader: &mut Reader<'_>, connection: Option<&ConnectionString>) -> Opt
         _ => None,
     };
     if let Some(suffix) = suffix {
-        if is_connection_string(namespace) {
-            // It holds a key.
-            reader.accept(&["namespace"]);
+        let meant = namespace_meant(namespace, &suffix);
+        // A connection string holds a key.
+        match is_connection_string(namespace) {
+            true => reader.complain_blindly("namespace", meant),
+            false => reader.complain("namespace", meant),
         }
-        reader.complain("namespace", namespace_meant(namespace, &suffix));
     }
     Some(Access::Identity { namespace: namespace.to_owned(), cloud, who: who? })
 }
@@ -433,19 +433,16 @@ mod tests {
     use test_basics::Rows;
 
     use super::*;
-    use crate::metadata::{self, Invalid};
+    use crate::metadata::Invalid;
     use crate::service_bus::ServiceBus;
-    use crate::source::Source as _;
+    use crate::source;
 
     const SECRET: &str = "aHVudGVyMg+/==";
 
     /// What the rows decode to, and nothing else.
     fn decode(rows: Rows<'_>) -> Result<ServiceBusTrigger, Invalid> {
-        metadata::tests::decode(rows.iter().chain(&[("countLimit", "100")]), |reader| {
-            // Read by the trigger of whatever source, and beside the point here.
-            reader.accept(&["eventType", "filter"]);
-            ServiceBus::read(reader, Selection::default())
-        })
+        let rows = rows.iter().chain(&[("countLimit", "100")]);
+        source::decode::<ServiceBus>(rows, Selection::default())
     }
 
     fn decoded(rows: Rows<'_>) -> ServiceBusTrigger {

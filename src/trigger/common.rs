@@ -1,4 +1,5 @@
-//! The parameters that every source has: KEDA's link to us, and which messages count.
+//! The parameters that every trigger has, whatever its source: the TriggerAuthentication that gives more, and
+//! which messages count.
 
 use super::foreign;
 use crate::kubernetes::Name;
@@ -7,12 +8,6 @@ use crate::selection::{Filter, Selection};
 
 /// Names the TriggerAuthentication that we read, because KEDA does not pass on what it reads itself.
 pub(super) const AUTHENTICATION: &str = "triggerAuthentication";
-
-/// Makes known the keys that KEDA itself reads to reach us, those of a TriggerAuthentication included.
-pub(super) fn accept_link(reader: &mut Reader<'_>) {
-    reader.accept(&["scalerAddress", "enableTLS", "unsafeSsl", "tlsCertFile"]);
-    reader.accept_authenticated(&["caCert", "tlsClientCert", "tlsClientKey"]);
-}
 
 /// The TriggerAuthentication that gives more parameters.
 pub(super) fn authentication(reader: &mut Reader<'_>) -> Option<Name> {

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{common, elsewhere};
+use super::common;
 use crate::kubernetes::Name;
 use crate::metadata::{Invalid, Reader};
+use crate::source::PARAMETERS;
 use crate::sources::{KINDS, Kind, Trigger};
 
 /// The metric of a trigger whose metadata cannot be read. KEDA passes over a trigger without one in
@@ -37,20 +38,7 @@ impl Trigger {
     /// # Errors
     /// Everything that is wrong with the metadata, at once.
     pub fn read(mut reader: Reader<'_>) -> Result<Self, Invalid> {
-        common::accept_link(&mut reader);
-        common::authentication(&mut reader);
-        let decoded = match kind(&mut reader) {
-            Some(kind) => {
-                reader.explain(kind.keys, elsewhere::KEYS);
-                let selection = common::selection(&mut reader, kind.filter_variables);
-                (kind.decode)(&mut reader, selection)
-            }
-            None => {
-                // Which other keys there are depends on the source.
-                reader.pass_unknown();
-                None
-            }
-        };
+        let decoded = read(&mut reader);
         reader.finish(decoded)
     }
 
@@ -58,6 +46,7 @@ impl Trigger {
     /// [`Trigger::read`] complains of.
     pub fn authentication(metadata: &HashMap<String, String>) -> Option<Name> {
         let mut reader = Reader::new(metadata);
+        reader.know(&PARAMETERS);
         // Looked at by every poll, and rarely there.
         reader.has(common::AUTHENTICATION).then(|| common::authentication(&mut reader)).flatten()
     }
@@ -74,7 +63,9 @@ impl Spec {
     /// it, however much else is missing.
     pub fn decode(metadata: &HashMap<String, String>) -> Self {
         let reader = &mut Reader::new(metadata);
+        reader.know(&PARAMETERS);
         let Some(kind) = kind(reader) else { return Self::default() };
+        reader.know(kind.table);
         let scaling = (kind.scaling)(reader);
         let spec = Self { metric_name: scaling.metric_name, target: scaling.target };
         // What it is counted in may be wrong, or be told by the TriggerAuthentication alone.
@@ -90,6 +81,20 @@ impl Default for Spec {
     fn default() -> Self {
         Self { metric_name: FALLBACK_METRIC_NAME.to_owned(), target: FALLBACK_TARGET }
     }
+}
+
+/// Reads all that there is.
+fn read(reader: &mut Reader<'_>) -> Option<Trigger> {
+    reader.know(&PARAMETERS);
+    common::authentication(reader);
+    let Some(kind) = kind(reader) else {
+        // Which other keys there are depends on the source.
+        reader.pass_unknown();
+        return None;
+    };
+    reader.know(kind.table);
+    let selection = common::selection(reader, kind.filter_variables);
+    (kind.decode)(reader, selection)
 }
 
 /// The source that the trigger names, or else the one whose keys it has. `None` after a complaint.
@@ -114,7 +119,7 @@ fn kind(reader: &mut Reader<'_>) -> Option<&'static Kind> {
             format!(
                 "is missing; give {}, or a key that tells: {}",
                 names(&all).join(" or "),
-                keys.join(" or ")
+                keys.join(", ")
             )
         } else {
             format!("is missing, and there are keys of {}; give one", names(&told).join(" and of "))
@@ -126,6 +131,7 @@ fn kind(reader: &mut Reader<'_>) -> Option<&'static Kind> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::num::NonZeroU64;
 
     use proptest::prelude::*;
@@ -136,9 +142,11 @@ mod tests {
     use crate::kafka::security::ClusterConfig;
     use crate::kafka::trigger::{CountBy, CountFrom, OffsetReset, PartitionList, Spread};
     use crate::kafka::{Kafka, KafkaTrigger};
+    use crate::metadata::Use;
     use crate::selection::{EventTypeFrom, EventTypes, Filter, Selection};
     use crate::service_bus::ServiceBus;
     use crate::source::{Scaling, Source as _};
+    use crate::sources::Sources;
 
     const SECRET: &str = "hunter2-correct-horse";
 
@@ -180,8 +188,9 @@ mod tests {
         let trigger = Trigger::decode(&metadata(&[&of_keda[..], &ours[..]].concat()))
             .expect("a complete trigger");
         let secured = [of_keda[0], of_keda[12], of_keda[13], ours[3], ours[4]];
-        let cluster = ClusterConfig::decode(&mut Reader::new(&metadata(&secured)))
-            .expect("a complete cluster");
+        let cluster =
+            crate::metadata::tests::decode(&[Kafka::TABLE], &secured, ClusterConfig::decode)
+                .expect("a complete cluster");
         let expected = KafkaTrigger {
             cluster,
             group: Group::from("my-group"),
@@ -431,13 +440,61 @@ mod tests {
         let kafka =
             [("source", "kafka"), ("bootstrapServers", "kafka:9092"), ("consumerGroup", "jobs")];
         let bus = [("source", "azure-servicebus"), ("queueName", "a"), ("namespace", "shop")];
-        for (complete, keys) in [(kafka, Kafka::KEYS), (bus, ServiceBus::KEYS)] {
-            for (key, expected) in keys.by_heart.iter().chain(elsewhere::KEYS) {
+        for (complete, table) in [(kafka, Kafka::TABLE), (bus, ServiceBus::TABLE)] {
+            for (key, expected) in table.by_heart.iter().chain(PARAMETERS.by_heart) {
                 let rows = [&complete[..], &[(*key, "x")]].concat();
                 let told = Trigger::decode(&metadata(&rows)).expect_err(key).to_string();
                 assert!(told.contains(&format!("{key}: {expected}")), "{key}: {told}");
             }
         }
+    }
+
+    #[test]
+    fn each_parameter_is_read_and_no_other_key() {
+        let password = [
+            ("username", "me"),
+            ("password", SECRET),
+            ("tls", "enable"),
+            ("key", "x"),
+            ("cert", "x"),
+        ];
+        let rows: &[(&str, Rows<'_>)] = &[
+            ("kafka", &[]),
+            ("kafka", &[("topic", "a")]),
+            ("kafka", &[("sasl", "oauthbearer")]),
+            ("kafka", &[("sasl", "azure_workload"), ("tls", "enable")]),
+            ("kafka", &password),
+            ("azure-servicebus", &[("namespace", "shop"), ("queueName", "a")]),
+            ("azure-servicebus", &[("connection", SECRET), ("topicName", "a")]),
+            ("memory", &[]),
+        ];
+        let mut asked = BTreeSet::new();
+        for (source, rows) in rows {
+            let rows = [rows, &[("source", *source)][..]].concat();
+            let values = metadata(&rows);
+            let mut reader = Reader::new(&values);
+            read(&mut reader);
+            asked.extend(reader.asked().iter().copied());
+        }
+        let tables = Sources::tables().map(|(_, table)| table).chain([&PARAMETERS]);
+        let parameters = tables.flat_map(|table| table.parameters);
+        let read: BTreeSet<_> = parameters
+            .filter(|parameter| parameter.use_ == Use::Read)
+            .map(|parameter| parameter.key)
+            .collect();
+        assert_eq!(asked, read);
+    }
+
+    #[test]
+    fn what_a_key_means_depends_on_no_other() {
+        let complete = [("bootstrapServers", "kafka:9092"), ("consumerGroup", "jobs")];
+        for key in ["identityId", "serviceAccountName", "scopes", "awsRegion", "keytab"] {
+            let rows = [&complete[..], &[("sasl", "none"), (key, "x")]].concat();
+            assert!(Trigger::decode(&metadata(&rows)).is_ok(), "{key}");
+        }
+        let rows = [&complete[..], &[("caCert", "x")]].concat();
+        let told = Trigger::decode(&metadata(&rows)).expect_err("it is KEDA's").to_string();
+        assert_eq!(told, "caCert: is for KEDA alone, in a TriggerAuthentication");
     }
 
     #[test]
@@ -496,38 +553,38 @@ mod tests {
     /// Keys whose values are names or rules, and are shown once they have been understood.
     const SHOWN: &[&str] = &[
         "bootstrapServers",
+        "cloud",
         "consumerGroup",
-        "topic",
+        "endpointSuffix",
         "eventType",
         "eventTypeFrom",
         "filter",
+        "identityId",
+        "identityTenantId",
         "metricName",
-    ];
-    const SECRETS: &[&str] = &["username", "password", "ca", "cert", "key", "keyPassword"];
-    const OTHERS: &[&str] = &[
-        "source",
-        "scalerAddress",
-        "unsafeSsl",
-        "partitionLimitation",
-        "lagThreshold",
-        "activationLagThreshold",
-        "offsetResetPolicy",
-        "allowIdleConsumers",
-        "limitToPartitionsWithLag",
-        "ensureEvenDistributionOfPartitions",
-        "excludePersistentLag",
-        "scaleToZeroOnInvalidOffset",
-        "version",
-        "sasl",
-        "tls",
-        "brokerUnsafeSsl",
-        "triggerAuthentication",
-        "keytab",
-        "countFrom",
-        "countBy",
-        "countLimit",
+        "namespace",
+        "oauthExtensions",
+        "oauthTokenEndpointUri",
         "queueName",
+        "scopes",
+        "serviceAccountName",
+        "subscriptionName",
+        "topic",
+        "topicName",
     ];
+
+    /// The keys of parameters that are never shown, out of the environment.
+    fn hidden() -> Vec<&'static str> {
+        keys(false).into_iter().filter(|key| !SHOWN.contains(key)).collect()
+    }
+
+    /// The keys of all parameters, secret or not.
+    fn keys(is_secret: bool) -> Vec<&'static str> {
+        let tables = Sources::tables().map(|(_, table)| table).chain([&PARAMETERS]);
+        let parameters = tables.flat_map(|table| table.parameters);
+        let of_kind = parameters.filter(|parameter| parameter.is_secret == is_secret);
+        of_kind.map(|parameter| parameter.key).collect()
+    }
 
     fn value() -> impl Strategy<Value = String> {
         let plausible = [
@@ -569,14 +626,13 @@ mod tests {
         prop_oneof![3 => plausible, 1 => any::<String>()]
     }
 
-    fn key(of: &'static [&'static str]) -> impl Strategy<Value = String> {
-        (prop::sample::select(of), any::<bool>())
+    fn key(is_secret: bool) -> impl Strategy<Value = String> {
+        (prop::sample::select(keys(is_secret)), any::<bool>())
             .prop_map(|(key, env)| if env { format!("{key}FromEnv") } else { key.to_owned() })
     }
 
     fn any_metadata() -> impl Strategy<Value = HashMap<String, String>> {
-        let any_key =
-            prop_oneof![4 => key(OTHERS), 2 => key(SHOWN), 1 => key(SECRETS), 1 => any::<String>()];
+        let any_key = prop_oneof![6 => key(false), 1 => key(true), 1 => any::<String>()];
         let complete = prop::sample::select(vec![
             metadata(&[]),
             metadata(&[
@@ -617,13 +673,13 @@ mod tests {
         #[test]
         fn no_secret_is_ever_shown(
             metadata in any_metadata(),
-            secrets in prop::collection::vec((key(SECRETS), "[ \\PC]{0,3}"), 0..4),
-            from_env in prop::collection::vec((prop::sample::select(OTHERS), "[ \\PC]{0,3}"), 0..4),
+            secrets in prop::collection::vec((key(true), "[ \\PC]{0,3}"), 0..4),
+            from_env in prop::collection::vec((prop::sample::select(hidden()), "[ \\PC]{0,3}"), 0..4),
             unknown in prop::collection::vec("[a-z]{1,12}(FromEnv)?", 0..3),
         ) {
             let mut metadata = metadata;
             for key in unknown {
-                if ![SHOWN, SECRETS, OTHERS].concat().iter().any(|known| key.starts_with(known)) {
+                if ![keys(true), keys(false)].concat().iter().any(|known| key.starts_with(known)) {
                     metadata.insert(key, SECRET.to_owned());
                 }
             }

@@ -8,7 +8,6 @@
 
 mod common;
 mod decode;
-mod elsewhere;
 mod foreign;
 
 pub use decode::{FALLBACK_METRIC_NAME, FALLBACK_TARGET, Spec};

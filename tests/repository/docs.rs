@@ -8,13 +8,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
+use keda_sift::metadata::{Parameter, Use};
+use keda_sift::source::PARAMETERS;
+use keda_sift::sources::Sources;
 use keda_sift::trigger::Trigger;
 use test_basics::metadata;
 
-use crate::source::files;
-
 const README: &str = include_str!("../../README.md");
-const PARAMETERS: &str = include_str!("../../docs/parameters.md");
+const PAGE: &str = include_str!("../../docs/parameters.md");
 
 const CERTIFICATE: &str = include_str!("../../src/kafka/wire/tls/testdata/ec.crt");
 const CONNECTION: &str =
@@ -109,17 +110,32 @@ fn documented_keys(page: &str) -> BTreeSet<String> {
     of_keys.flat_map(|table| table.named).collect()
 }
 
-/// All that stands in quotes in the source and is a key: whatever reads it has to name it.
-fn keys_in_the_source() -> BTreeSet<String> {
-    let source = files();
-    let texts: BTreeSet<_> =
-        source.iter().flat_map(|(_, text)| text.split('"').map(str::to_owned)).collect();
-    let may_be_key = |text: &String| {
-        text.starts_with(|first: char| first.is_ascii_alphabetic())
-            && text.chars().all(|c| c.is_ascii_alphanumeric())
-            && !text.ends_with("FromEnv")
-    };
-    texts.into_iter().filter(may_be_key).filter(|text| is_key(text)).collect()
+/// Every parameter that there is, of whatever source.
+fn parameters() -> impl Iterator<Item = &'static Parameter> {
+    let tables = Sources::tables().map(|(_, table)| table).chain([&PARAMETERS]);
+    tables.flat_map(|table| table.parameters)
+}
+
+/// The rows of a page that say a key's default and meaning: the cells of each.
+fn rows_of_keys(page: &str) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    let mut within = false;
+    for line in page.lines() {
+        let Some(row) = line.strip_prefix("| ") else {
+            within = line.starts_with("|---") && within;
+            continue;
+        };
+        // A bar in a cell is escaped.
+        let row = row.replace("\\|", "\0");
+        let cells = row.trim_end_matches('|').split('|');
+        let cells: Vec<_> = cells.map(|cell| cell.trim().replace('\0', "|")).collect();
+        if cells[0] == "key" {
+            within = true;
+        } else if within {
+            rows.push(cells);
+        }
+    }
+    rows
 }
 
 /// The metadata of each trigger that a page shows, or rows of one, with the line that they begin at.
@@ -202,8 +218,10 @@ fn scalar(text: &str) -> String {
 #[test]
 fn every_key_there_is_has_its_place_and_no_other_word_is_called_one() {
     assert!(!is_key("nonsense") && !is_key("Topic") && is_key("topic"));
-    let documented = documented_keys(PARAMETERS);
-    let known = keys_in_the_source();
+    let documented = documented_keys(PAGE);
+    // Those of a TriggerAuthentication are KEDA's own.
+    let ours = parameters().filter(|parameter| parameter.use_ != Use::OfAuthentication);
+    let known: BTreeSet<_> = ours.map(|parameter| parameter.key.to_owned()).collect();
     assert!(known.len() > 40, "{known:?}");
     let unknown: Vec<_> = documented.difference(&known).collect();
     assert!(unknown.is_empty(), "docs/parameters.md names what is no key: {unknown:?}");
@@ -214,9 +232,24 @@ fn every_key_there_is_has_its_place_and_no_other_word_is_called_one() {
 }
 
 #[test]
+fn every_parameter_is_described_as_the_program_knows_it() {
+    let rows = rows_of_keys(PAGE);
+    for Parameter { key, default, meaning, use_, .. } in parameters() {
+        let of_key = |row: &&Vec<String>| row[0].contains(&format!("`{key}`"));
+        let fits = |row: &Vec<String>| {
+            let of_default = row.len() < 3 || row[1].starts_with(default);
+            of_default && row.last().is_some_and(|told| told.starts_with(meaning))
+        };
+        let told: Vec<_> = rows.iter().filter(of_key).collect();
+        let is_told = told.iter().any(|row| fits(row)) || *use_ == Use::OfAuthentication;
+        assert!(is_told, "{key}: {default:?} {meaning:?} in none of {told:#?}");
+    }
+}
+
+#[test]
 fn every_value_that_a_table_lists_fits_its_key() {
     let mut values = 0;
-    for Table { heading, named } in tables(PARAMETERS) {
+    for Table { heading, named } in tables(PAGE) {
         let key = heading.strip_prefix('`').and_then(|heading| heading.strip_suffix('`'));
         for (key, value) in key.iter().flat_map(|key| named.iter().map(move |value| (key, value))) {
             assert!(is_key(key), "{key} heads a table");
@@ -253,7 +286,7 @@ fn every_address_shown_is_the_one_that_the_short_way_gives() {
 
 #[test]
 fn every_trigger_shown_decodes() {
-    for (page, text, least) in [("README.md", README, 1), ("docs/parameters.md", PARAMETERS, 5)] {
+    for (page, text, least) in [("README.md", README, 1), ("docs/parameters.md", PAGE, 5)] {
         let examples = examples(text);
         assert!(examples.len() >= least, "{page}: {} examples", examples.len());
         for (line, metadata) in examples {

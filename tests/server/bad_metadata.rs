@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, MetricSpec, ScaledObjectRef};
+use keda_sift::source::PARAMETERS;
+use keda_sift::sources::Sources;
 use keda_sift::trigger::Trigger;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
@@ -313,7 +315,7 @@ async fn a_broken_connection_string_names_its_part_and_shows_no_key() {
 #[tokio::test]
 async fn nothing_at_all_is_answered_with_what_to_begin_with() {
     let sift = Sift::start().await;
-    let expected = "source: is missing; give kafka or azure-servicebus, or a key that tells: bootstrapServers, queueName or topicName";
+    let expected = "source: is missing; give kafka or azure-servicebus, or a key that tells: bootstrapServers, queueName, topicName";
     assert_eq!(complaints(&sift, &[]).await, expected);
     let mut client = sift.client.clone();
     let nobody = client.get_metrics(GetMetricsRequest::default()).await.unwrap_err();
@@ -396,61 +398,10 @@ fn scaler() -> &'static (Runtime, ExternalScalerClient<Channel>, Sift) {
 
 /// Keys that are read, most of them in both forms, and keys that are not.
 fn key() -> impl Strategy<Value = String> {
-    let known = prop::sample::select(vec![
-        "source",
-        "scalerAddress",
-        "enableTLS",
-        "unsafeSsl",
-        "tlsCertFile",
-        "eventType",
-        "eventTypeFrom",
-        "filter",
-        "countBy",
-        "countFrom",
-        "countLimit",
-        "metricName",
-        "consumerGroup",
-        "topic",
-        "partitionLimitation",
-        "lagThreshold",
-        "activationLagThreshold",
-        "offsetResetPolicy",
-        "allowIdleConsumers",
-        "limitToPartitionsWithLag",
-        "ensureEvenDistributionOfPartitions",
-        "excludePersistentLag",
-        "scaleToZeroOnInvalidOffset",
-        "version",
-        "sasl",
-        "username",
-        "password",
-        "tls",
-        "ca",
-        "cert",
-        "key",
-        "keyPassword",
-        "saslTokenProvider",
-        "scopes",
-        "oauthTokenEndpointUri",
-        "oauthExtensions",
-        "keytab",
-        "awsRegion",
-        "brokerUnsafeSsl",
-        "triggerAuthentication",
-        "queueName",
-        "topicName",
-        "subscriptionName",
-        "useRegex",
-        "operation",
-        "messageCount",
-        "activationMessageCount",
-        "cloud",
-        "endpointSuffix",
-        "identityId",
-        "identityTenantId",
-        "transport",
-        "serviceAccountName",
-    ]);
+    let tables = Sources::tables().map(|(_, table)| table).chain([&PARAMETERS]);
+    let keys: Vec<_> =
+        tables.flat_map(|table| table.parameters).map(|parameter| parameter.key).collect();
+    let known = prop::sample::select(keys);
     let known = (known, any::<bool>())
         .prop_map(|(key, env)| if env { format!("{key}FromEnv") } else { key.to_owned() });
     prop_oneof![6 => known, 1 => any::<String>(), 1 => "\\PC{0,300}"]

@@ -642,15 +642,13 @@ mod tests {
     use crate::kafka::judges::Judges;
     use crate::kafka::{Kafka, Options};
     use crate::ledger::Ledger;
-    use crate::metadata::Reader;
     use crate::selection::Selection;
-    use crate::source::Source as _;
+    use crate::source;
 
     /// A trigger that nothing but its place is said of.
     pub(super) fn trigger() -> KafkaTrigger {
         let rows = [("bootstrapServers", "127.0.0.1:9"), ("consumerGroup", "g"), ("topic", "t")];
-        let rows = test_basics::metadata(&rows);
-        Kafka::read(&mut Reader::new(&rows), Selection::default()).expect("a trigger")
+        source::decode::<Kafka>(&rows, Selection::default()).expect("a trigger")
     }
 
     #[test]

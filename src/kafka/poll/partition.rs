@@ -303,9 +303,8 @@ mod tests {
 
     use super::*;
     use crate::kafka::Kafka;
-    use crate::metadata::Reader;
     use crate::selection::{EventTypes, Selection};
-    use crate::source::Source as _;
+    use crate::source;
 
     const START: Offset = 10;
     const END: Offset = 40;
@@ -513,10 +512,9 @@ mod tests {
                 ("offsetResetPolicy", policy),
                 ("scaleToZeroOnInvalidOffset", to_zero),
             ];
-            let rows = test_basics::metadata(&rows);
             let types = types.map(|types| EventTypes::parse(types).expect("a type"));
             let selection = Selection { types, ..Selection::default() };
-            let trigger = Kafka::read(&mut Reader::new(&rows), selection);
+            let trigger = source::decode::<Kafka>(&rows, selection);
             let rules = Rules::of(&trigger.expect("a trigger"));
             assert_eq!(rules.without_offset, expected, "{policy}, {to_zero}");
         }

@@ -3,6 +3,8 @@
 //! A source's folder implements [`Source`] for what holds its connections, [`Wanted`] for what it decodes a
 //! trigger to, and [`Measure`] for a trigger that is followed. [`sources`](crate::sources) names it.
 
+mod parameters;
+
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -13,8 +15,12 @@ use tokio::time::Instant;
 use crate::backlog::{Measured, Purpose, Scope};
 use crate::failure::Failure;
 use crate::ledger::Account;
-use crate::metadata::{Keys, Reader, quoted};
+#[cfg(test)]
+use crate::metadata;
+use crate::metadata::{Reader, Table, quoted};
 use crate::selection::{Selection, Sight};
+
+pub use self::parameters::TABLE as PARAMETERS;
 
 /// Bytes of the longest metric name: what Kubernetes takes as the name of anything.
 const METRIC_NAME_BYTES: usize = 253;
@@ -27,8 +33,8 @@ pub trait Source: Send + Sync + 'static {
     /// Keys of which one at least tells that this source is meant, where `source` is not given.
     const TOLD_BY: &'static [&'static str];
 
-    /// What a user is told about keys that it does not have.
-    const KEYS: Keys;
+    /// Its parameters, beside [`PARAMETERS`].
+    const TABLE: &'static Table;
 
     /// What a filter can ask of a message beyond what it can of every message.
     const FILTER_VARIABLES: &'static [&'static str];
@@ -147,6 +153,15 @@ impl Scaling {
         let metric_name = metric_name(reader, &default_name);
         Self { metric_name, target, activation, count_limit }
     }
+}
+
+/// What the rows of a whole trigger decode to, but for its selection.
+#[cfg(test)]
+pub(crate) fn decode<'a, S: Source>(
+    rows: impl IntoIterator<Item = &'a (&'a str, &'a str)>,
+    selection: Selection,
+) -> Result<S::Trigger, metadata::Invalid> {
+    metadata::tests::decode(&[&PARAMETERS, S::TABLE], rows, |reader| S::read(reader, selection))
 }
 
 /// The metric's name: the user's, or else `default`, in the form KEDA gives its own.
