@@ -129,6 +129,10 @@ impl Message for KafkaMessage<'_> {
         self.decoded(self.value(name)?)
     }
 
+    fn header_count(&self) -> usize {
+        usize::try_from(self.record.headers.count()).unwrap_or(usize::MAX)
+    }
+
     /// A name whose last value is null has none, and so has one whose last value says nothing.
     fn each_header(&self, each: &mut dyn FnMut(&str, &[u8])) {
         let mut absent = HashSet::new();

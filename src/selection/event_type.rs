@@ -16,8 +16,8 @@ use thiserror::Error;
 use super::body::{BodyPath, BodyPathError, Found, Step};
 use super::framing::{Framed, Schema};
 use super::json::Json;
-use super::judge::Record;
 use super::reason::Reason;
+use super::record::Record;
 use crate::metadata::quoted;
 
 /// What stands in regular expressions and in SQL's patterns, and hardly in types.

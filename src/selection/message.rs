@@ -21,6 +21,9 @@ pub trait Message: Sync {
     /// [`header`](Message::header) gives no value for.
     fn each_header(&self, each: &mut dyn FnMut(&str, &[u8]));
 
+    /// How many headers there are, at most: a look-up of one may pass over as many.
+    fn header_count(&self) -> usize;
+
     /// The CloudEvents attribute `type`, where the source's binding of binary mode keeps it.
     fn cloud_event_type(&self) -> Option<Cow<'_, [u8]>>;
 
@@ -126,6 +129,10 @@ pub(super) mod tests {
             for (name, value) in &self.headers {
                 each(name, value);
             }
+        }
+
+        fn header_count(&self) -> usize {
+            self.headers.len()
         }
 
         fn cloud_event_type(&self) -> Option<Cow<'_, [u8]>> {

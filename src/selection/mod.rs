@@ -18,6 +18,7 @@ mod judge;
 mod message;
 mod part;
 mod reason;
+mod record;
 mod sight;
 
 pub use body::BodyPath;

@@ -45,7 +45,7 @@ pub enum Reason {
     NoTime,
     /// It has no value for a variable that its source has.
     NoVariable,
-    /// The filter looks up too much of it.
+    /// The filter costs too much to evaluate.
     TooMuch,
     /// The filter fails: types that do not go together, an index that is not there.
     FilterFails,
@@ -76,7 +76,7 @@ impl fmt::Display for Reason {
             Reason::NoList => "at the path is no list",
             Reason::NoTime => "it has no time within the years 1 to 9999",
             Reason::NoVariable => "it has no value for a variable of the filter",
-            Reason::TooMuch => "the filter looks up more than 2 MiB of it",
+            Reason::TooMuch => "the filter costs too much to evaluate for it",
             Reason::FilterFails => "the filter fails: types that do not fit, or a missing element",
             Reason::NoBoolean => "the filter gives neither true nor false",
         })

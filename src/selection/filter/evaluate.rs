@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cel::common::types::{
     CelBool, CelDouble, CelDuration, CelInt, CelList, CelMap, CelMapKey, CelNull, CelOptional,
@@ -15,36 +14,24 @@ use cel::context::VariableResolver;
 use cel::{Context, Value};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 
-use super::compile::{Lookup, Program};
+use super::meter::{BUILT, HEADER, METER, Meter, entry};
+use super::program::{Lookup, Program};
 use crate::selection::body::{BodyPath, Found};
 use crate::selection::event_type::utf8;
 use crate::selection::json::{Json, Kind};
-use crate::selection::judge::Record;
 use crate::selection::message::Variable;
 use crate::selection::reason::Reason;
-
-/// What one evaluation may look up, in bytes, those passed over on the way included, and the same ones
-/// twice counted twice.
-///
-/// This bounds what an evaluation can cost, in time and in memory: to some tens of milliseconds. So each
-/// byte counts for as many as there are parts in the filter's largest loop, all of which may be evaluated
-/// for it, or as often as the filter goes over it otherwise.
-pub(super) const MAX_LOOKED_UP: usize = 2 << 20;
-
-/// What each byte of a list or an object counts for at least, and each element of a list that the filter
-/// itself spells out: it is built in full, and small values take many times their text.
-pub(super) const BUILT: usize = 16;
+use crate::selection::record::Record;
 
 /// How deep lists and objects that are built may stand in each other: building them recurses.
 const MAX_NESTING: usize = 128;
 
-/// What a filter asks of one message, and how much it has been told.
+/// What a filter asks of one message.
 struct Asked<'a, 'm> {
     program: &'a Program,
     record: &'a Record<'m>,
     event_type: &'a str,
-    /// What was looked up so far. Atomic only because the interpreter wants a resolver that is shared.
-    looked_up: AtomicUsize,
+    meter: Meter,
     /// Why the first look-up failed that did.
     reason: OnceLock<Reason>,
 }
@@ -58,22 +45,40 @@ pub(super) fn holds(
     record: &Record<'_>,
     event_type: &str,
 ) -> Result<bool, Reason> {
-    let looked_up = AtomicUsize::new(program.spelt_out);
-    let asked = Asked { program, record, event_type, looked_up, reason: OnceLock::new() };
+    metered(program, record, event_type).0
+}
+
+/// Whether the program holds, and what that cost.
+pub(super) fn metered(
+    program: &Program,
+    record: &Record<'_>,
+    event_type: &str,
+) -> (Result<bool, Reason>, usize) {
+    let meter = Meter::default();
+    let asked = Asked { program, record, event_type, meter, reason: OnceLock::new() };
     let functions: &Context<'_, '_> = &program.functions;
     let mut scope = functions.new_inner_scope();
     scope.set_variable_resolver(&asked);
-    let verdict = Value::resolve_val(&program.expression, &scope)
-        .map_err(|_| asked.reason.get().copied().unwrap_or(Reason::FilterFails))?;
-    let verdict = verdict.downcast_ref::<CelBool>().ok_or(Reason::NoBoolean)?;
-    Ok(*verdict.inner())
+    let verdict = Value::resolve_val(&program.expression, &scope);
+    let verdict = if asked.meter.is_exceeded() {
+        // Whatever came out: `||` and loops go on after an error.
+        Err(Reason::TooMuch)
+    } else {
+        verdict.map_err(|_| asked.reason.get().copied().unwrap_or(Reason::FilterFails)).and_then(
+            |value| value.downcast_ref::<CelBool>().map(|b| *b.inner()).ok_or(Reason::NoBoolean),
+        )
+    };
+    (verdict, asked.meter.spent())
 }
 
 impl VariableResolver for Asked<'_, '_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        if variable == METER {
+            return Some(CowVal::Borrowed(&self.meter));
+        }
         let index: usize = variable.strip_prefix('@')?.parse().ok()?;
-        let (lookup, passes) = self.program.lookups.get(index)?;
-        let answer = self.answer(lookup, self.program.loop_size.max(*passes));
+        let lookup = self.program.lookups.get(index)?;
+        let answer = self.answer(lookup);
         if answer.is_none() {
             self.reason.get_or_init(|| self.why(lookup));
         }
@@ -82,41 +87,44 @@ impl VariableResolver for Asked<'_, '_> {
 }
 
 impl<'a, 'm> Asked<'a, 'm> {
-    /// The answer, each byte of which costs this much.
-    fn answer(&self, lookup: &Lookup, cost: usize) -> Option<Box<dyn Val + 'a>> {
+    fn answer(&self, lookup: &Lookup) -> Option<Box<dyn Val + 'a>> {
         // A loop goes on after a failure, in case a later element decides; it must find nothing more.
-        self.spend(0)?;
+        self.meter.spend(0)?;
         let message = self.record.message;
         match lookup {
-            Lookup::EventType => self.text(self.event_type.into(), cost),
-            Lookup::Subject => self.text(message.subject().unwrap_or_default(), cost),
+            Lookup::EventType => self.text(self.event_type.into()),
+            Lookup::Subject => {
+                let subject = message.subject().unwrap_or_default();
+                self.pass_headers()?;
+                self.text(subject)
+            }
             Lookup::Key => {
                 let key = std::str::from_utf8(message.key().unwrap_or_default()).ok()?;
-                self.text(key.into(), cost)
+                self.text(key.into())
             }
             Lookup::Time => time(DateTime::from_timestamp_millis(message.time()?)?),
             Lookup::Size => Some(Box::new(CelInt::from(i64::try_from(message.size()).ok()?))),
-            Lookup::Headers => self.headers(cost),
-            Lookup::Header(name) => self.text(utf8(message.header(name)?)?, cost),
-            Lookup::HasHeader(name) => boolean(message.header(name).and_then(utf8).is_some()),
-            Lookup::Body(path) => self.json(self.find(path)?.value()?, cost),
+            Lookup::Headers => self.headers(),
+            Lookup::Header(name) => self.text(self.header(name)??),
+            Lookup::HasHeader(name) => boolean(self.header(name)?.is_some()),
+            Lookup::Body(path) => self.json(self.find(path)?.value()?),
             Lookup::HasBody(path) => match self.find(path)? {
                 Found::Value(_) => boolean(true),
                 Found::Absent => boolean(false),
                 Found::Nowhere => None,
             },
             Lookup::OptionalBody(path) => Some(Box::new(match self.find(path)? {
-                Found::Value(json) => CelOptional::of(self.json(json, cost)?),
+                Found::Value(json) => CelOptional::of(self.json(json)?),
                 Found::Absent => CelOptional::none(),
                 Found::Nowhere => return None,
             })),
-            Lookup::Source(name) => self.variable(message.source_variable(name)?, cost),
+            Lookup::Source(name) => self.variable(message.source_variable(name)?),
         }
     }
 
     /// Why a look-up had no answer.
     fn why(&self, lookup: &Lookup) -> Reason {
-        if self.spend(0).is_none() {
+        if self.meter.is_exceeded() {
             return Reason::TooMuch;
         }
         match lookup {
@@ -131,26 +139,38 @@ impl<'a, 'm> Asked<'a, 'm> {
         }
     }
 
-    fn text(&self, text: Cow<'a, str>, cost: usize) -> Option<Box<dyn Val + 'a>> {
-        self.spend(text.len().saturating_mul(cost))?;
+    /// Pays for going over the headers.
+    fn pass_headers(&self) -> Option<()> {
+        self.meter.spend(self.record.message.header_count().saturating_mul(HEADER))
+    }
+
+    /// The text of a header, if it has one; `None` where that costs too much.
+    fn header(&self, name: &str) -> Option<Option<Cow<'a, str>>> {
+        let text = self.record.message.header(name).and_then(utf8);
+        self.pass_headers()?;
+        Some(text)
+    }
+
+    fn text(&self, text: Cow<'a, str>) -> Option<Box<dyn Val + 'a>> {
+        self.meter.spend(text.len())?;
         Some(Box::new(CelString::from(text)))
     }
 
-    fn variable(&self, variable: Variable<'a>, cost: usize) -> Option<Box<dyn Val + 'a>> {
+    fn variable(&self, variable: Variable<'a>) -> Option<Box<dyn Val + 'a>> {
         Some(match variable {
             Variable::Null => Box::new(CelNull),
             Variable::Boolean(answer) => Box::new(CelBool::from(answer)),
             Variable::Integer(number) => Box::new(CelInt::from(number)),
             Variable::Unsigned(number) => Box::new(CelUInt::from(number)),
             Variable::Double(number) => Box::new(CelDouble::from(number)),
-            Variable::Text(text) => return self.text(text, cost),
+            Variable::Text(text) => return self.text(text),
             Variable::Time(at) => return time(at),
             Variable::Duration(span) => Box::new(CelDuration::from(within_cel(span))),
             Variable::Map(entries) => {
                 let mut map: HashMap<CelMapKey<'a>, Box<dyn Val + 'a>> = HashMap::new();
                 for (name, value) in entries {
-                    self.spend((name.len() + BUILT).saturating_mul(cost))?;
-                    map.insert(name.to_owned().into(), self.variable(value, cost)?);
+                    self.meter.spend(entry(name.len()))?;
+                    map.insert(name.to_owned().into(), self.variable(value)?);
                 }
                 Box::new(CelMap::from(map))
             }
@@ -159,22 +179,23 @@ impl<'a, 'm> Asked<'a, 'm> {
 
     fn find(&self, path: &BodyPath) -> Option<Found<'a>> {
         let (found, passed) = self.record.body.find_counting(path);
-        self.spend(passed)?;
+        self.meter.spend(passed)?;
         Some(found)
     }
 
-    fn json(&self, json: Json<'a>, cost: usize) -> Option<Box<dyn Val + 'a>> {
-        let least = if matches!(json.kind()?, Kind::List | Kind::Object) { BUILT } else { 1 };
-        self.spend(json.text().len().saturating_mul(cost.max(least)))?;
+    fn json(&self, json: Json<'a>) -> Option<Box<dyn Val + 'a>> {
+        let built = if matches!(json.kind()?, Kind::List | Kind::Object) { BUILT } else { 1 };
+        self.meter.spend(json.text().len().saturating_mul(built))?;
         value(json, 0)
     }
 
     /// All headers whose last value is text; any other is as good as absent.
-    fn headers(&self, cost: usize) -> Option<Box<dyn Val + 'a>> {
+    fn headers(&self) -> Option<Box<dyn Val + 'a>> {
         let mut headers: HashMap<CelMapKey<'a>, Box<dyn Val + 'a>> = HashMap::new();
-        let mut bytes = 0;
         self.record.message.each_header(&mut |name, value| {
-            bytes += name.len() + value.len();
+            if self.meter.spend(entry(name.len()).saturating_add(value.len())).is_none() {
+                return;
+            }
             let name = CelMapKey::from(name.to_owned());
             match std::str::from_utf8(value) {
                 Ok(value) => {
@@ -183,14 +204,8 @@ impl<'a, 'm> Asked<'a, 'm> {
                 Err(_) => drop(headers.remove(&name)),
             }
         });
-        self.spend(bytes.saturating_mul(cost.max(BUILT)))?;
+        self.pass_headers()?;
         Some(Box::new(CelMap::from(headers)))
-    }
-
-    /// Counts what was looked up; `None` once it is too much.
-    fn spend(&self, bytes: usize) -> Option<()> {
-        let before = self.looked_up.fetch_add(bytes, Ordering::Relaxed);
-        (before.saturating_add(bytes) <= MAX_LOOKED_UP).then_some(())
     }
 }
 
@@ -252,3 +267,6 @@ fn number<'m>(text: &str) -> Option<Box<dyn Val + 'm>> {
     }
     Some(Box::new(CelDouble::from(text.parse::<f64>().ok()?)))
 }
+
+#[cfg(test)]
+mod tests;

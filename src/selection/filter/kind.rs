@@ -8,7 +8,7 @@ use std::fmt;
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue, operators};
 
-use super::compile::Lookup;
+use super::program::Lookup;
 
 /// A kind of value. Numbers are one kind, because they compare with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(super) enum Nonsense {
 
 /// What the parts of a tree give, whose names are the look-ups that they stand for.
 pub(super) struct Kinds<'w> {
-    pub(super) lookups: &'w [(Lookup, usize)],
+    pub(super) lookups: &'w [Lookup],
 }
 
 impl fmt::Display for Kind {
@@ -89,7 +89,7 @@ impl Kinds<'_> {
     }
 
     /// What a part gives; `None` where only a message tells.
-    fn of(&self, node: &IdedExpr) -> Option<Kind> {
+    pub(super) fn of(&self, node: &IdedExpr) -> Option<Kind> {
         match &node.expr {
             Expr::Literal(literal) => Some(match literal {
                 LiteralValue::Boolean(_) => Kind::Boolean,
@@ -112,8 +112,7 @@ impl Kinds<'_> {
     fn of_name(&self, name: &str) -> Option<Kind> {
         // Any other name is of a loop.
         let index: usize = name.strip_prefix('@')?.parse().ok()?;
-        let (lookup, _) = self.lookups.get(index)?;
-        match lookup {
+        match self.lookups.get(index)? {
             Lookup::EventType | Lookup::Subject | Lookup::Key | Lookup::Header(_) => {
                 Some(Kind::Text)
             }

@@ -9,20 +9,29 @@
 //! instead, and a header that is not UTF-8 is as good as absent. JSON numbers without fraction or exponent
 //! are ints.
 //!
-//! Filters are written by tenants, and messages by anyone, so every cost has a bound: the length of a
-//! filter, its depth, how much one evaluation may look up. A loop (`all`, `exists`, `exists_one`, `map`,
-//! `filter`) may not stand in another or work on the result of another, since their costs multiply.
-//! `matches` takes its pattern as a literal, compiled with the filter.
+//! Filters are written by tenants, and messages by anyone, so every cost has a bound. A filter has a
+//! greatest length and depth. What an evaluation costs is counted while it goes on ([`meter`]); out of
+//! its budget, the message is indeterminate. `matches` takes its pattern as a literal, compiled with the
+//! filter.
+//!
+//! Imports go one way: `error`, `meant`, `meter`, `program` ← `kind`, `library`, `pattern` ← `payments`
+//! ← `compile` ← `evaluate` ← `compiled`.
 //!
 //! # References
 //! - Common Expression Language, language definition, with optional syntax (`body.?a.orValue(0)`):
 //!   <https://github.com/google/cel-spec/blob/master/doc/langdef.md>
 
 mod compile;
+mod compiled;
+mod error;
 mod evaluate;
 mod kind;
+mod library;
 mod meant;
+mod meter;
+mod pattern;
+mod payments;
 mod program;
 
-pub use compile::{FilterError, Place};
-pub use program::Filter;
+pub use compiled::Filter;
+pub use error::{FilterError, Place};

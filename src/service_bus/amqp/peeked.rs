@@ -252,6 +252,12 @@ impl<'a> Message for Peeked<'a> {
         });
     }
 
+    fn header_count(&self) -> usize {
+        let mut count = 0;
+        self.each_property(|_, _| count += 1);
+        count
+    }
+
     fn cloud_event_type(&self) -> Option<Cow<'_, [u8]>> {
         self.header("cloudEvents:type").or_else(|| self.header("cloudEvents_type"))
     }
