@@ -1,7 +1,7 @@
-//! What stands before a body's own bytes, and what a body is that is no JSON.
+//! What may stand before a body's own bytes, and what a body is that is not JSON.
 //!
-//! Serializers that use a schema registry put the schema's id before the body. JSON never begins with one of their
-//! first bytes, so the id is told from the body without knowing who wrote it:
+//! Serializers that use a schema registry put the schema's id before the body. JSON never begins
+//! with one of their first bytes, so the id is told from the body without knowing who wrote it:
 //!
 //! | bytes | whose | id |
 //! |---|---|---|
@@ -21,7 +21,7 @@ use std::borrow::Cow;
 
 use super::reason::Reason;
 
-/// How far into a body it is looked for what .NET's serializer begins with.
+/// How far into a body to look for what .NET's serializer begins with.
 const BEGINNING: usize = 256;
 
 /// A body, and the id of the schema that stood before it.
@@ -92,7 +92,7 @@ impl<'m> Framed<'m> {
         }
     }
 
-    /// Why this body, which could not be read as JSON, cannot.
+    /// Why this body cannot be read as JSON.
     pub(super) fn reason(&self) -> Reason {
         let beginning = &self.body[..self.body.len().min(BEGINNING)];
         let holds = |text: &[u8]| beginning.windows(text.len()).any(|window| window == text);

@@ -1,14 +1,14 @@
 //! Finding values in JSON text without parsing the rest.
 //!
-//! A value is its text. What is passed over on the way to one is read only for its strings and brackets,
-//! so that errors in it can go unnoticed; a value that is used is checked itself. Of a name given twice
-//! the first counts.
+//! A value is its text. What is passed over on the way to it is read only for strings and brackets,
+//! so that errors there can go unnoticed. A value that is used is checked. Where a name is given
+//! twice, the first counts.
 //!
-//! This is written out because the safe look-ups of the crates at hand check all they pass over, at three
-//! times the time, and call themselves for each bracket without a bound: a message is anyone's, and a
-//! megabyte of `[` would overflow the stack. Nothing here calls itself.
+//! This is our own because the safe look-ups of existing crates check all that they pass over,
+//! which takes three times as long, and recurse for each bracket without a bound. Anyone can write
+//! a message, and a megabyte of `[` would overflow the stack. Nothing here recurses.
 //!
-//! `NaN`, `Infinity` and `-Infinity` are numbers: Python and Java write them, and their readers take them.
+//! `NaN`, `Infinity` and `-Infinity` are numbers: Python and Java write and read them.
 //!
 //! # References
 //! - RFC 8259: JSON; section 8.1: a reader may pass over a byte order mark
@@ -22,7 +22,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Json<'m>(&'m str);
 
-/// What a value is, by how it begins.
+/// What a value is, judged by its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Null,
@@ -33,7 +33,8 @@ pub(super) enum Kind {
     Object,
 }
 
-/// The members of an object, in the order of the text. `None` among them: from here on it is no JSON.
+/// The members of an object, in the order of the text. `None` among them: from here on it is no
+/// JSON.
 #[derive(Debug, Clone)]
 pub(super) struct Members<'m>(Items<'m>);
 
@@ -58,7 +59,7 @@ struct Cursor<'m> {
 }
 
 impl<'m> Json<'m> {
-    /// The value that a text holds, be there a byte order mark before it or not: .NET writes one.
+    /// The value that a text holds, with or without a byte order mark before it: .NET writes one.
     pub(super) fn of(text: &'m str) -> Self {
         Json(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).trim_ascii())
     }
@@ -258,7 +259,7 @@ impl<'m> Cursor<'m> {
 
     /// Passes over what a number, a boolean or null consists of.
     fn skip_word(&mut self) {
-        // Two capitals more than JSON has, for NaN and Infinity.
+        // `I` and `N` are for Infinity and NaN; JSON has neither.
         while let Some(b'0'..=b'9' | b'a'..=b'z' | b'-' | b'+' | b'.' | b'E' | b'I' | b'N') =
             self.peek()
         {
@@ -291,8 +292,8 @@ fn is_number(text: &str) -> bool {
     after_number(text).is_some_and(str::is_empty)
 }
 
-/// Marks the top bit of each byte that is `wanted`; marks below the first such byte are none, marks
-/// above it may be wrong.
+/// Marks the top bit of each byte that is `wanted`. Nothing is marked below the first such byte;
+/// marks above it may be wrong.
 fn marks(bytes: [u8; 8], wanted: u8) -> u64 {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     let differences = u64::from_le_bytes(bytes) ^ (ONES * u64::from(wanted));

@@ -1,8 +1,8 @@
 //! Which parts a message belongs to: each message is judged once for all parts wanted of one topic.
 //!
-//! Parts that keep the event type in the same place share one reading of it, one hash look-up for all
-//! whole types, and one for each length that their prefixes have. A filter is evaluated only if the
-//! types beside it match.
+//! Parts that keep the event type in the same place share one reading of it, one hash look-up for
+//! all whole types, and one for each length that their prefixes have. A filter is evaluated only if
+//! the types beside it match.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use super::record::Record;
 use super::sight::{Latest, Position, Sight};
 use crate::lock::lock;
 
-/// The place that the caller keeps what a part selects; the number is the caller's own.
+/// Where the caller keeps what a part selects. The caller gives the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(pub u32);
 
@@ -26,20 +26,20 @@ pub struct Judge {
     /// The slots of the parts that every message belongs to.
     all: Vec<Slot>,
     groups: Vec<Group>,
-    /// What was seen of late, by [`view`].
+    /// What the latest messages were, by [`view`].
     seen: HashMap<Part, Seen>,
 }
 
-/// Shared with the judges that come after.
+/// Shared with the judges that replace this one.
 type Seen = Arc<Mutex<Latest>>;
 
-/// What was found of one message. A buffer that is used again.
+/// What was found for one message. The buffer is used again for the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdicts {
-    /// The slots of the parts that the message belongs to, in no order.
+    /// The slots of the parts that the message belongs to, in no particular order.
     pub selected: Vec<Slot>,
-    /// The slots of the parts of which it cannot be told, and why: the message lacks the type or the field asked
-    /// for, or is not of the form expected. It does not count for them.
+    /// The slots of the parts for which the message is indeterminate, and why: it lacks the type or
+    /// the field asked for, or is not of the form expected. It does not count for them.
     pub indeterminate: Vec<(Slot, Reason)>,
 }
 
@@ -51,7 +51,7 @@ struct Group {
     prefixes: HashMap<Box<[u8]>, Vec<Slot>>,
     /// The lengths in bytes that the prefixes have, each once.
     prefix_lengths: Vec<usize>,
-    /// The slots of all names and prefixes, of which a message without a type tells nothing.
+    /// The slots of all names and prefixes. A message without a type is indeterminate for them.
     typed: Vec<Slot>,
     filtered: Vec<Filtered>,
     /// Whether any filter asks for the event type, or has types beside it.
@@ -60,7 +60,7 @@ struct Group {
     seen: Option<Seen>,
 }
 
-/// A filter and the types that must match besides, of which one may be missing.
+/// A filter and types, of which both must match; one of the two may be absent.
 #[derive(Debug)]
 struct Filtered {
     slot: Slot,
@@ -70,13 +70,13 @@ struct Filtered {
 }
 
 impl Judge {
-    /// A judge for these parts. Parts that share a slot are judged each on their own, so a message in
-    /// two of them gets the slot twice.
+    /// A judge for these parts. Parts that share a slot are judged each on their own, so a message
+    /// in two of them gets the slot twice.
     pub fn new(parts: impl IntoIterator<Item = (Slot, Part)>) -> Self {
         Judge::default().for_others(parts)
     }
 
-    /// A judge for other parts, which knows what was seen for those that stay.
+    /// A judge for other parts. It keeps what was seen for those that stay.
     pub fn for_others(&self, parts: impl IntoIterator<Item = (Slot, Part)>) -> Self {
         let mut judge = Judge::default();
         for (slot, part) in parts {
@@ -105,7 +105,7 @@ impl Judge {
         judge
     }
 
-    /// What was seen of the latest messages for a part: of those that are meant, and were judged with a
+    /// What the latest messages were for a part: those that `is_meant` and that were judged with a
     /// position. `None` for a part that every message belongs to.
     pub fn sight(&self, part: &Part, is_meant: impl Fn(Position) -> bool) -> Option<Sight> {
         Some(lock(self.seen.get(&view(part)?)?).sight(is_meant))
@@ -116,8 +116,8 @@ impl Judge {
         self.seen.values().for_each(|seen| lock(seen).retain(&is_meant));
     }
 
-    /// Judges one message for all parts; what `verdicts` held before is dropped. With its position it is
-    /// noted besides, for [`Judge::sight`].
+    /// Judges one message for all parts; what `verdicts` held before is dropped. A message with a
+    /// position is also noted for [`Judge::sight`].
     pub fn judge(
         &self,
         message: &impl Message,
@@ -146,7 +146,8 @@ impl Judge {
     }
 }
 
-/// Under which part it is kept what was seen for one: for types, under any type in the same place.
+/// The part under which is kept what was seen for this one. All types in one place share the prefix
+/// that any type has.
 fn view(part: &Part) -> Option<Part> {
     match part {
         Part::All => None,
@@ -235,7 +236,7 @@ impl Group {
     }
 }
 
-/// The first type of a message, by which it is noted.
+/// The first type of a message, which it is noted under.
 fn first<'t>(types: &'t Result<Types<'_>, Reason>) -> Result<&'t str, Reason> {
     let types = types.as_ref().map_err(|reason| *reason)?;
     Ok(types.as_slice().first().map_or("", |event_type| event_type))
@@ -268,239 +269,4 @@ impl Filtered {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::selection::message::tests::Sample;
-    use crate::selection::part::Selection;
-
-    /// A selection as a trigger writes it; an empty text is an absent key.
-    fn selection(types: &str, from: &str, filter: &str) -> Selection {
-        Selection {
-            types: (!types.is_empty())
-                .then(|| EventTypes::parse(types).expect("the list is well formed")),
-            from: match from {
-                "" => EventTypeFrom::CloudEvents,
-                from => EventTypeFrom::parse(from).expect("the place is well formed"),
-            },
-            filter: (!filter.is_empty()).then(|| {
-                Filter::compile(filter, &["topic", "partition"]).expect("the filter is well formed")
-            }),
-        }
-    }
-
-    /// The numbers of the selections that a message counts for, and of those it is indeterminate for.
-    fn judge(selections: &[Selection], message: &Sample) -> (Vec<u32>, BTreeSet<u32>) {
-        let parts = selections.iter().zip(0..).flat_map(|(selection, number)| {
-            selection.parts().into_iter().map(move |part| (Slot(number), part))
-        });
-        let mut verdicts =
-            Verdicts { selected: vec![Slot(99)], indeterminate: vec![(Slot(99), Reason::NoKey)] };
-        Judge::new(parts).judge(message, None, &mut verdicts);
-        let mut selected: Vec<u32> = verdicts.selected.iter().map(|slot| slot.0).collect();
-        selected.sort_unstable();
-        (selected, verdicts.indeterminate.iter().map(|(slot, _)| slot.0).collect())
-    }
-
-    #[test]
-    fn each_selection_gets_its_verdict() {
-        let selections = [
-            selection("", "", ""),
-            selection("made,sent", "", ""),
-            selection("ma*", "", ""),
-            selection("*", "", ""),
-            selection("made", "key", ""),
-            selection("made", "body:type", ""),
-            selection("", "", "body.amount > 100"),
-            selection("made", "", "body.amount > 100"),
-            selection("sent", "", "body.nothing"),
-            selection("", "key", "eventType == ''"),
-        ];
-        let made =
-            Sample::default().header("ce_type", "made").body(r#"{"type":"made","amount":101}"#);
-        assert_eq!(judge(&selections, &made), (vec![0, 1, 2, 3, 5, 6, 7, 9], BTreeSet::from([4])));
-        let lost = Sample::default().key("made").body("{");
-        assert_eq!(judge(&selections, &lost), (vec![0, 4], BTreeSet::from([1, 2, 3, 5, 6, 7, 8])));
-    }
-
-    #[test]
-    fn a_filter_beside_types_is_not_asked_about_other_types() {
-        let selections = [selection("made", "", "body.amount > 100")];
-        let sent = Sample::default().header("ce_type", "sent").body("no JSON");
-        assert_eq!(judge(&selections, &sent), (vec![], BTreeSet::new()));
-    }
-
-    #[test]
-    fn a_message_with_several_types_counts_once_where_one_matches() {
-        let selections = [
-            selection("a,b", "body:types[*]", ""),
-            selection("b.*,*", "header:types[;]", ""),
-            selection("c", "body:types[*]", ""),
-            selection("b", "body:types[*]", "eventType == 'a'"),
-        ];
-        let both = Sample::default().header("types", "b.1;b.2").body(r#"{"types":["a","b"]}"#);
-        assert_eq!(judge(&selections, &both), (vec![0, 1, 3], BTreeSet::new()));
-        let none = Sample::default().header("types", "").body(r#"{"types":[]}"#);
-        assert_eq!(judge(&selections, &none), (vec![], BTreeSet::new()));
-        let lost = Sample::default().body(r#"{"types":"a"}"#);
-        assert_eq!(judge(&selections, &lost), (vec![], BTreeSet::from([0, 1, 2, 3])));
-    }
-
-    #[test]
-    fn why_it_cannot_be_told_is_said() {
-        let rows = [
-            ("a", "", "", Sample::default(), Reason::NoEventType),
-            ("a", "header:x", "", Sample::default(), Reason::NoHeader),
-            ("a", "header:x", "", Sample::default().header("x", b"\xff"), Reason::HeaderNoText),
-            ("a", "key", "", Sample::default(), Reason::NoKey),
-            ("a", "key", "", Sample::default().key(b"\xff"), Reason::KeyNoText),
-            ("a", "subject", "", Sample::default(), Reason::NoSubject),
-            ("a", "schema:id", "", Sample::default().body("{}"), Reason::NoSchema),
-            ("a", "body:t", "", Sample::default(), Reason::NoBody),
-            ("a", "body:t", "", Sample::default().body(""), Reason::EmptyBody),
-            ("a", "body:t", "", Sample::default().body("made"), Reason::NoJson),
-            ("a", "body:t", "", Sample::default().body(r#"{"a":1"#), Reason::NoJson),
-            ("a", "body:t", "", Sample::default().body(b"\x1f\x8b\x08"), Reason::Compressed),
-            ("a", "body:t", "", Sample::default().body(b"\0\0\0\0\x2a\x06abc"), Reason::Binary),
-            ("a", "body:t", "", Sample::default().body("{}"), Reason::NoField),
-            ("a", "body:t.u", "", Sample::default().body(r#"{"t":1}"#), Reason::NoField),
-            ("a", "body:t", "", Sample::default().body(r#"{"t":null}"#), Reason::NoScalar),
-            ("a", "body:t[*]", "", Sample::default().body(r#"{"t":1}"#), Reason::NoList),
-            ("", "", "body.t == 1", Sample::default(), Reason::NoBody),
-            ("", "", "body.t == 1", Sample::default().body("<a/>"), Reason::Xml),
-            ("", "", "body.t == 1", Sample::default().body("{}"), Reason::NoField),
-            ("", "", "headers.x == ''", Sample::default(), Reason::NoHeader),
-            ("", "", "key == ''", Sample::default().key(b"\xff"), Reason::KeyNoText),
-            ("", "", "time > time", Sample::default(), Reason::NoTime),
-            ("", "", "body.t", Sample::default().body(r#"{"t":1}"#), Reason::NoBoolean),
-            ("", "", "1 / size > 0", Sample::default(), Reason::FilterFails),
-            (
-                "",
-                "",
-                "size(body) > 0",
-                Sample::default().body(format!("[{}1]", "1,".repeat(200_000))),
-                Reason::TooMuch,
-            ),
-        ];
-        for (types, from, filter, message, expected) in rows {
-            let parts = selection(types, from, filter).parts();
-            let mut verdicts = Verdicts::default();
-            let judge = Judge::new(parts.into_iter().map(|part| (Slot(0), part)));
-            judge.judge(&message, None, &mut verdicts);
-            let told: Vec<Reason> =
-                verdicts.indeterminate.iter().map(|(_, reason)| *reason).collect();
-            assert_eq!(told, [expected], "{types} {from} {filter}: {message:?}");
-        }
-    }
-
-    #[test]
-    fn what_was_seen_is_told_for_each_part_and_outlives_its_judge() {
-        let parts = |selections: &[Selection]| -> Vec<(Slot, Part)> {
-            selections.iter().flat_map(Selection::parts).map(|part| (Slot(0), part)).collect()
-        };
-        let (by_header, by_filter) = (selection("other", "", ""), selection("", "", "body.n > 1"));
-        let by_both = selection("made", "", "body.n > 1");
-        let judge = Judge::new(parts(&[by_header.clone(), by_filter.clone(), by_both.clone()]));
-        let mut verdicts = Verdicts::default();
-        let messages = [
-            Sample::default().header("ce_type", "made").body(r#"{"n":1}"#),
-            Sample::default().header("ce_type", "made").body("{}"),
-            Sample::default().body(r#"{"n":1}"#),
-        ];
-        for (number, message) in (0..).zip(&messages) {
-            judge.judge(message, Some(Position { partition: 0, number }), &mut verdicts);
-        }
-        judge.judge(&messages[0], None, &mut verdicts);
-        let judge = judge.for_others(parts(&[selection("*", "", ""), by_filter.clone(), by_both]));
-        let told = |selection: &Selection| {
-            let sight = judge.sight(&selection.parts()[0], |_| true)?;
-            Some(sight.to_string())
-        };
-        let untyped = "1 that cannot be judged (it has no event type where CloudEvents keeps it)";
-        let no_field = "1 that cannot be judged (the body has nothing at the path)";
-        assert_eq!(told(&by_header), Some(format!(r#"2 "made", {untyped}"#)));
-        assert_eq!(told(&by_filter), Some(format!("2 for which the filter is false, {no_field}")));
-        let both = selection("made", "", "body.n > 1");
-        assert_eq!(told(&both), Some(format!(r#"1 "made", {untyped}, {no_field}"#)));
-        assert_eq!(told(&selection("", "", "")), None);
-        assert_eq!(told(&selection("", "", "size > 1")), None, "nobody has wanted it");
-        judge.forget(|at| at.number > 1);
-        assert_eq!(told(&by_header), Some(untyped.to_owned()));
-    }
-
-    fn any_message() -> impl Strategy<Value = Sample> {
-        let bytes = || {
-            prop_oneof![
-                proptest::collection::vec(any::<u8>(), 0..40),
-                "[{\\[\"a:,1\\]}]{0,30}".prop_map(String::into_bytes),
-                (r#"[ab.]{0,3}"#, any::<i64>()).prop_map(|(text, number)| format!(
-                    r#"{{"type":"{text}","n":{number},"l":[{number}]}}"#
-                )
-                .into_bytes()),
-            ]
-        };
-        let name =
-            prop_oneof![Just("ce_type".to_owned()), Just("content-type".to_owned()), ".{0,5}"];
-        let value = prop_oneof![
-            bytes(),
-            Just(b"application/cloudevents+json".to_vec()),
-            "[ab.]{0,3}".prop_map(String::into_bytes)
-        ];
-        (
-            proptest::option::of(bytes()),
-            proptest::option::of(".{0,8}"),
-            proptest::collection::vec((name, value), 0..4),
-            proptest::option::of(bytes()),
-            proptest::option::of(any::<i64>()),
-        )
-            .prop_map(|(key, subject, headers, body, time)| Sample {
-                key,
-                subject,
-                headers,
-                body,
-                time,
-                plain_event_type: None,
-            })
-    }
-
-    proptest! {
-        #[test]
-        fn any_message_is_judged(message in any_message()) {
-            let selections = [
-                selection("a,b.*", "", ""),
-                selection("*", "body:l[0]", ""),
-                selection("a", "key", "true"),
-                selection("", "", "body.type == 'a' && body.n > 0"),
-                selection("", "", "size(body) > 1 || headers.exists(h, h == 'x')"),
-                selection("", "", "has(body.n) ? body.l.all(x, x > 0) : subject == key"),
-                selection("", "", "time > timestamp('2020-01-01T00:00:00Z') || time + duration('2000000h') > time"),
-                selection("", "", "body == headers || size == partition"),
-            ];
-            judge(&selections, &message);
-        }
-
-        #[test]
-        fn a_selection_counts_a_message_once_and_only_if_an_entry_matches(
-            lists in proptest::collection::vec(proptest::collection::vec("[ab.]{1,3}\\*?|\\*", 1..5), 1..4),
-            event_type in proptest::option::of("[ab.]{0,4}"),
-        ) {
-            let selections: Vec<_> = lists.iter().map(|list| selection(&list.join(","), "header:t", "")).collect();
-            let message = match &event_type {
-                Some(event_type) => Sample::default().header("t", event_type),
-                None => Sample::default(),
-            };
-            let matched = |list: &Vec<String>| list.iter().any(|entry| {
-                event_type.as_ref().is_some_and(|event_type| match entry.strip_suffix('*') {
-                    Some(prefix) => event_type.starts_with(prefix),
-                    None => event_type == entry,
-                })
-            });
-            let expected = lists.iter().zip(0..).filter(|(list, _)| matched(list)).map(|(_, number)| number).collect();
-            let indeterminate = if event_type.is_none() { (0..).take(lists.len()).collect() } else { BTreeSet::new() };
-            prop_assert_eq!(judge(&selections, &message), (expected, indeterminate));
-        }
-    }
-}
+mod tests;

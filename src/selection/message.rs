@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// One view of a message, that every source gives.
+/// A message as every source shows it.
 ///
-/// Nothing is parsed or decoded before it is asked for, and a selection asks for no more than it needs.
+/// Nothing is parsed or decoded until it is asked for, and a selection asks only for what it needs.
 pub trait Message: Sync {
     /// The key as bytes; `None` where the message has none.
     fn key(&self) -> Option<&[u8]>;
@@ -17,8 +17,8 @@ pub trait Message: Sync {
     /// The value of the last header called `name`, case and all.
     fn header(&self, name: &str) -> Option<Cow<'_, [u8]>>;
 
-    /// Shows `each` every header, name and value, in the message's own order, but none of a name that
-    /// [`header`](Message::header) gives no value for.
+    /// Calls `each` with the name and value of every header, in the message's order. Headers are
+    /// left out whose name [`header`](Message::header) gives no value for.
     fn each_header(&self, each: &mut dyn FnMut(&str, &[u8]));
 
     /// How many headers there are, at most: a look-up of one may pass over as many.
@@ -30,23 +30,25 @@ pub trait Message: Sync {
     /// The media type of the body.
     fn content_type(&self) -> Option<Cow<'_, [u8]>>;
 
-    /// What stands for the event type of a message that is no CloudEvent; `None` where nothing does.
+    /// What serves as the event type of a message that is no CloudEvent; `None` where nothing does.
     fn plain_event_type(&self) -> Option<&str>;
 
     /// The body; `None` for a message without one, such as a tombstone.
     fn body(&self) -> Option<&[u8]>;
 
-    /// When the message was made or taken in, in milliseconds since 1970; `None` where it does not say.
+    /// When the message was produced or accepted, in milliseconds since 1970; `None` where it does
+    /// not say.
     fn time(&self) -> Option<i64>;
 
     /// The size of the body in bytes.
     fn size(&self) -> usize;
 
-    /// The value of a variable that this source alone has; `None` where the message has no such value.
+    /// The value of a variable that only this source has; `None` where the message has no such
+    /// value.
     fn source_variable(&self, name: &str) -> Option<Variable<'_>>;
 }
 
-/// The value of a variable that one source alone has, by the name of its type in a filter.
+/// The value of a variable that only one source has, by its type in a filter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Variable<'a> {
     /// `null`.

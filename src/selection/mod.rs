@@ -1,9 +1,12 @@
 //! Which messages count: event types and filters, compiled once and judged for each message.
 //!
-//! A [`Selection`] is what one trigger asks for. It splits into disjoint [`Part`]s, each of which gets
-//! an index of its own, so that triggers with overlapping lists share them and the backlog of a
-//! selection is the sum over its parts. A [`Judge`] holds all parts wanted of one topic or queue and
-//! judges a [`Message`] once for all of them. Nothing here does I/O or knows a source.
+//! A [`Selection`] is what one trigger asks for. It splits into disjoint [`Part`]s, each of which
+//! gets an index of its own, so that triggers with overlapping lists share them and the backlog of
+//! a selection is the sum over its parts. A [`Judge`] holds all parts wanted of one topic or queue
+//! and judges a [`Message`] once for all of them. Nothing here does I/O or knows a source.
+//!
+//! Imports go one way: `reason` ← `framing`, `json`, `message` ← `body` ← `record` ← `event_type` ←
+//! `filter` ← `part`, `sight` ← `judge`.
 //!
 //! # References
 //! - CloudEvents, Kafka protocol binding 1.0.2: where a message keeps its type by default

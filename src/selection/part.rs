@@ -18,7 +18,7 @@ pub struct Selection {
     pub filter: Option<Filter>,
 }
 
-/// One thing selected, that gets an index of its own.
+/// One thing selected. It gets an index of its own.
 ///
 /// Equal parts select the same messages, whichever selection they come from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,7 +48,7 @@ pub enum Part {
         /// What must hold besides.
         filter: Filter,
     },
-    /// The messages that have one of these types at least, where one can have several.
+    /// The messages that have at least one of these types, where a message can have several.
     AnyOf {
         /// Where a message keeps its event types.
         from: EventTypeFrom,
@@ -81,13 +81,13 @@ impl fmt::Display for Part {
 }
 
 impl Selection {
-    /// Whether every message counts, so that nothing of it need be looked at.
+    /// Whether every message counts, so that none need be looked at.
     pub fn is_all(&self) -> bool {
         self.types.is_none() && self.filter.is_none()
     }
 
-    /// What its types may have been meant as, where they can also be something else than types: for a user who
-    /// sees that nothing matches.
+    /// What its types may have been meant as, where they read like something else than types. It is
+    /// shown to a user when nothing matches.
     pub fn hint(&self) -> Option<String> {
         self.types.as_ref().and_then(EventTypes::hint)
     }

@@ -1,8 +1,8 @@
-//! Why it cannot be told of a message whether it matches.
+//! Why a message is indeterminate: it cannot be told whether it matches.
 
 use std::fmt;
 
-/// What a message lacks that a selection asks for, or what of it cannot be read.
+/// What a message lacks that a selection asks for, or what cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     /// It has no event type where CloudEvents keeps it, nor what its source has for one.
@@ -37,9 +37,9 @@ pub enum Reason {
     NoJson,
     /// The body has nothing at the path.
     NoField,
-    /// At the path is null, a list or an object.
+    /// The path leads to null, a list or an object.
     NoScalar,
-    /// At the path is no list.
+    /// The path leads to something that is not a list.
     NoList,
     /// It has no time, or one outside the years 1 to 9999.
     NoTime,

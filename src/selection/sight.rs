@@ -1,8 +1,8 @@
-//! What the latest messages were, so that it can be told why none of them matches.
+//! What the latest messages were, to explain why none of them matches.
 //!
-//! A [`Judge`](super::Judge) notes, for each place of the event type and for each filter, the types of some of the
-//! messages that it judges, and why others could not be judged. So many are kept, and so many types told
-//! apart, that it takes 4 KiB at most; of bodies nothing is kept.
+//! A [`Judge`](super::Judge) notes the types of some of the messages that it judges, and why others
+//! could not be judged: once for each place of the event type and for each filter. The number of
+//! messages and of types is bounded, so that this takes 4 KiB at most. Nothing of a body is kept.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -13,13 +13,13 @@ use crate::metadata::quoted;
 /// How many messages are remembered.
 const MESSAGES: usize = 128;
 
-/// How many types and reasons are told apart; what else there is counts as others.
+/// How many types and reasons are told apart; the rest counts as others.
 const KINDS: usize = 16;
 
 /// Bytes that are kept of a type.
 const TYPE_BYTES: usize = 64;
 
-/// How many types are told.
+/// How many types are listed.
 const TOLD: usize = 10;
 
 /// Where a message lies.
@@ -53,12 +53,13 @@ enum Kind {
 #[derive(Debug, Default)]
 pub(super) struct Latest {
     messages: VecDeque<(Position, Option<u8>)>,
-    /// By number, each with how many of the messages are of it.
+    /// By number, each with how many of the messages it has.
     kinds: Vec<(Kind, u32)>,
 }
 
 impl Latest {
-    /// Takes one more, with its type where that matters, or why it cannot be judged; lets go of the earliest.
+    /// Adds one message, with its type where that matters, or why it cannot be judged. The earliest
+    /// is dropped.
     pub(super) fn note(&mut self, at: Position, found: Result<Option<&str>, Reason>) {
         let kind = match found {
             Ok(event_type) => event_type.map_or(Kind::Untyped, Kind::of_type),
@@ -137,7 +138,8 @@ impl Sight {
     }
 }
 
-/// How many of which types, the most first, and how many could not be judged, by reason: part of a sentence.
+/// How many messages of which types, the most frequent first, and how many could not be judged, by
+/// reason. It is part of a sentence.
 impl fmt::Display for Sight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mut types, mut reasons) = (Vec::new(), Vec::new());

@@ -1,7 +1,7 @@
 //! From the text of a filter to an expression whose names are look-ups.
 //!
-//! The parser gives a tree; one walk over it finds what is asked of a message, puts a name of our own
-//! in place of each such part (`@0`, `@1`, …), and refuses what is undeclared.
+//! The parser gives a tree. One walk over it finds what is asked of a message, replaces each such
+//! part by a name of our own (`@0`, `@1`, …), and refuses what is undeclared.
 
 use std::sync::Arc;
 
@@ -34,7 +34,8 @@ struct Walk {
     patterns: Vec<usize>,
     /// The names that each loop around declares: its variable, and what it gathers.
     loops: Vec<[String; 2]>,
-    /// Whether the part at hand is compared with the type of a value, so that a type's name makes sense.
+    /// Whether the part at hand is compared with the type of a value, so that a type's name makes
+    /// sense.
     takes_types: bool,
 }
 
@@ -105,7 +106,7 @@ impl Walk {
         }
     }
 
-    /// A name that is no look-up: a variable of the loop, or a type.
+    /// A name that is no look-up: a loop's variable, or a type.
     fn visit_name(&mut self, name: &str, id: u64) -> Result<(), FilterError> {
         if self.is_of_loop(name) || (self.takes_types && is_type(name)) {
             return Ok(());
@@ -120,7 +121,7 @@ impl Walk {
         Err(FilterError::UndeclaredVariable { name: clipped(name), place, known })
     }
 
-    /// Refuses what could never be meant, once names are look-ups.
+    /// Refuses what cannot be meant, once names are look-ups.
     fn refuse_nonsense(&self, expression: &IdedExpr) -> Result<(), FilterError> {
         match (Kinds { lookups: &self.lookups }).nonsense(expression) {
             None => Ok(()),
@@ -179,7 +180,8 @@ impl Walk {
         Ok(())
     }
 
-    /// Puts a function made for the pattern in place of `matches`, which would compile it each time.
+    /// Puts a function made for the pattern in place of `matches`, which would compile it each
+    /// time.
     fn compile_pattern(&mut self, call: &mut CallExpr, id: u64) -> Result<(), FilterError> {
         let place = self.place(id);
         if call.target.is_none() && call.args.len() == 2 {
@@ -277,8 +279,8 @@ impl Walk {
         }
     }
 
-    /// The variable that a part of the tree leads from, and the fields and elements that it leads along,
-    /// if all of those are known beforehand.
+    /// The variable that a part of the tree leads from, and the fields and elements that it leads
+    /// along, if all of those are known beforehand.
     fn path<'e>(&self, mut expr: &'e Expr) -> Option<(&'e str, Vec<Step>)> {
         let mut path = Vec::new();
         loop {
@@ -302,7 +304,7 @@ impl Walk {
                 }
                 Expr::Ident(name) => {
                     path.reverse();
-                    // A leading dot says: not the loop's variable, the message's.
+                    // A leading dot means the message's variable, not the loop's.
                     return (!self.is_of_loop(name)).then(|| (name.trim_start_matches('.'), path));
                 }
                 _ => return None,
@@ -333,7 +335,7 @@ impl Walk {
     }
 }
 
-/// Whether a type's name makes sense in what is called so: beside the type of a value.
+/// Whether this call may have a type's name as an argument: beside the type of a value.
 fn compares_types(call: &CallExpr) -> bool {
     let gives_type =
         |part: &IdedExpr| matches!(&part.expr, Expr::Call(call) if call.func_name == "type");
@@ -341,8 +343,8 @@ fn compares_types(call: &CallExpr) -> bool {
         && call.args.iter().any(gives_type)
 }
 
-/// What another language has in the text, or else the first of the parser's complaints, on one line and
-/// without the tokens it would have liked.
+/// What the text has from another language, or else the parser's first complaint, on one line and
+/// without the tokens that it expected.
 fn syntax_error(text: &str, errors: &ParseErrors) -> FilterError {
     let Some(first) = errors.errors.first() else {
         return FilterError::Syntax {

@@ -10,7 +10,8 @@ use super::{compile, evaluate};
 use crate::selection::reason::Reason;
 use crate::selection::record::Record;
 
-/// A CEL expression that says which messages count. Cheap to clone; equal to any other of the same text.
+/// A CEL expression that says which messages count. Cheap to clone; equal to any other of the same
+/// text.
 #[derive(Clone)]
 pub struct Filter(Arc<Compiled>);
 
@@ -20,12 +21,13 @@ struct Compiled {
 }
 
 impl Filter {
-    /// Compiles `text`, in which `source_variables` can be used besides those that every message has:
-    /// `eventType`, `subject`, `key`, `headers`, `body`, `time` and `size`.
+    /// Compiles `text`, in which `source_variables` can be used besides those that every message
+    /// has: `eventType`, `subject`, `key`, `headers`, `body`, `time` and `size`.
     ///
     /// # Errors
-    /// For a text that is no CEL, names a variable or a function that there is not, or goes beyond the
-    /// bounds that keep an evaluation cheap; and where the text alone shows that no boolean comes out.
+    /// For a text that is no CEL, names a variable or a function that there is not, or goes beyond
+    /// the bounds that keep an evaluation cheap; and where the text alone shows that no boolean
+    /// comes out.
     pub fn compile(
         text: &str,
         source_variables: &'static [&'static str],

@@ -4,13 +4,15 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// The longest filter, in bytes: far more than anyone writes by hand, and parsed within milliseconds.
+/// The longest filter, in bytes: far more than anyone writes by hand, and parsed within
+/// milliseconds.
 pub(super) const MAX_LENGTH: usize = 4096;
 
 /// How many brackets, and branches of `?:`, may nest. The parser recurses for each.
 pub(super) const MAX_NESTING: u16 = 32;
 
-/// How deep the tree may be, in which `a + b + c` is three levels. The evaluation recurses for each.
+/// How deep the tree may be, in which `a + b + c` is three levels. The evaluation recurses for
+/// each.
 pub(super) const MAX_DEPTH: usize = 64;
 
 /// Why a text is not a filter.

@@ -23,7 +23,7 @@ use crate::selection::message::Variable;
 use crate::selection::reason::Reason;
 use crate::selection::record::Record;
 
-/// How deep lists and objects that are built may stand in each other: building them recurses.
+/// How deep lists and objects that are built may nest: building them recurses.
 const MAX_NESTING: usize = 128;
 
 /// What a filter asks of one message.
@@ -88,7 +88,8 @@ impl VariableResolver for Asked<'_, '_> {
 
 impl<'a, 'm> Asked<'a, 'm> {
     fn answer(&self, lookup: &Lookup) -> Option<Box<dyn Val + 'a>> {
-        // A loop goes on after a failure, in case a later element decides; it must find nothing more.
+        // A loop goes on after an error, in case a later element decides. Once the budget is
+        // exceeded it must find nothing more.
         self.meter.spend(0)?;
         let message = self.record.message;
         match lookup {
@@ -221,7 +222,8 @@ fn time<'m>(time: DateTime<Utc>) -> Option<Box<dyn Val + 'm>> {
         .then(|| Box::new(CelTimestamp::from(time.fixed_offset())) as _)
 }
 
-/// The span nearest to this one that CEL has: it counts them in nanoseconds. What never ends is the longest.
+/// The nearest span that CEL has, which counts in nanoseconds. A span that never ends is the
+/// longest.
 fn within_cel(span: TimeDelta) -> TimeDelta {
     let bound = if span < TimeDelta::zero() { i64::MIN } else { i64::MAX };
     TimeDelta::nanoseconds(span.num_nanoseconds().unwrap_or(bound))

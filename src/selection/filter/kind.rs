@@ -1,8 +1,8 @@
 //! What kind of value a part of a filter gives, as far as its text alone tells.
 //!
 //! A filter that gives no boolean counts nothing, and so does a comparison of a text with a number:
-//! whoever writes one sees Jobs that never start. Where the text alone shows it, it is refused. What
-//! a body holds is not known before there is a message, so `body.urgent` passes.
+//! Jobs would never start. Where the text alone shows this, the filter is refused.
+//! What a body holds is unknown until there is a message, so `body.urgent` passes.
 
 use std::fmt;
 
@@ -168,7 +168,7 @@ impl Kinds<'_> {
         })
     }
 
-    /// Of `all` and its like a boolean or a number, of `map` and `filter` the list that they gather.
+    /// `all` and its like give a boolean, `map` and `filter` the list that they gather.
     fn of_loop(&self, parts: &ComprehensionExpr) -> Option<Kind> {
         match &parts.result.expr {
             Expr::Ident(name) if *name == parts.accu_var => self.of(&parts.accu_init),

@@ -1,5 +1,5 @@
-//! What was meant by a text that is no CEL: the words of SQL, of other languages and of JSONPath
-//! that users bring along, and what CEL has for them.
+//! What was meant by a text that is not CEL: words of SQL, JSONPath and other languages that users
+//! bring along, and what CEL has instead.
 
 /// Something that CEL does not have, and what to write instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ const SIGNS: &[(&str, &str)] = &[
     ("$", "body, as in body.amount"),
 ];
 
-/// Signs of CEL of which another sign of this table is a part.
+/// Signs of CEL that contain a sign of the next table.
 const SIGNS_OF_CEL: &[&str] = &["==", "!=", "<=", ">=", "&&", "||"];
 
 /// Signs that are parts of CEL's own.
@@ -96,7 +96,7 @@ pub(super) fn hyphenated(text: &str, at: usize) -> Option<String> {
     let (parent, name) = path.rsplit_once('.')?;
     let known = ["headers", "body", "properties"];
     let is_known = known.contains(&parent.split('.').next().unwrap_or_default());
-    // What a `-` stands beside is a number, or there are blanks around it, where it is meant.
+    // A `-` that is meant stands beside a number, or has blanks around it.
     let is_name = name.contains('-') && !parent.contains('-') && !name.starts_with('-');
     (is_known && is_name).then(|| format!("{parent}['{name}']"))
 }

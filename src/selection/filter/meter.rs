@@ -1,18 +1,20 @@
 //! What an evaluation costs, counted while it goes on.
 //!
-//! Filters are written by tenants and messages by anyone, so an evaluation may cost [`BUDGET`] and no
-//! more. One [`Meter`] counts, and everything that can grow pays there before it is done:
+//! Filters are written by tenants and messages by anyone, so an evaluation may cost [`BUDGET`] and
+//! no more. One [`Meter`] counts, and everything that can grow pays there before it is done:
 //!
 //! - A look-up pays for what it passes over and gives, each time it is asked.
-//! - An operation pays for the values that it is given. It makes no more than a few times as much, and
-//!   what it makes is paid for by the operation that takes it. So memory is bounded with time.
-//! - A loop pays for its elements times the parts of its body before it begins. A loop within it pays
-//!   each time it is reached.
+//! - An operation pays for the values that it is given. It makes no more than a few times as much,
+//!   and what it makes is paid for by the operation that takes it. So memory is bounded with time.
+//! - A loop pays for its elements times the parts of its body before it begins. A loop within it
+//!   pays each time it is reached.
 //!
-//! [`insert`](super::payments::insert) puts calls that pay into the expression, around each value that has to be paid for.
+//! [`insert`](super::payments::insert) puts calls that pay into the expression, around each value
+//! that has to be paid for.
 //!
-//! `||`, `&&`, `all` and `exists` go on after an error, so an evaluation that is out of its budget can
-//! end in `true` or `false`. Whoever evaluates asks [`Meter::is_exceeded`] in the end, whatever came out.
+//! `||`, `&&`, `all` and `exists` go on after an error, so an evaluation that is out of its budget
+//! can end in `true` or `false`. Whoever evaluates asks [`Meter::is_exceeded`] in the end, whatever
+//! came out.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -24,20 +26,20 @@ use cel::common::types::{
 use cel::common::value::{CowVal, StaticVal, Val};
 use cel::{DeclarationError, Env, ExecutionError};
 
-/// What one evaluation may cost. A byte of a text that is gone over once costs 1; the worst filter over
-/// the worst message then takes some tens of milliseconds and of megabytes.
+/// What one evaluation may cost, where going over one byte of a text costs 1. The worst filter over
+/// the worst message then ends within some tenths of a second, and holds some tens of megabytes.
 pub(super) const BUDGET: usize = 4 << 20;
 
-/// What each byte of a list or an object in a body costs when it is built, and each element of a list
-/// besides its value: a value takes many times the bytes of its text.
+/// What each byte of a list or an object in a body costs when it is built, and each element of a
+/// list besides its value: a value takes many times the bytes of its text.
 pub(super) const BUILT: usize = 16;
 
-/// What a name and its value in a map cost that is built of such.
+/// What an entry of a map costs when the map is built.
 pub(super) fn entry(size: usize) -> usize {
     size.saturating_add(2 * BUILT)
 }
 
-/// What each header costs that a look-up passes over.
+/// What each header costs that a look-up may pass over.
 pub(super) const HEADER: usize = 2;
 
 /// What each part of a loop's body costs for each element.
@@ -46,8 +48,8 @@ const PART: usize = 4;
 /// The name that the meter goes by in an expression.
 pub(super) const METER: &str = "@meter";
 
-/// The functions that pay; no filter can spell their names. Each is called with the meter, a number and
-/// a value, which it gives back.
+/// The functions that pay; no filter can spell their names. Each is called with the meter, a number
+/// and a value, which it gives back.
 pub(super) const USED: &str = "@used";
 pub(super) const LOOPED: &str = "@looped";
 pub(super) const OPENED: &str = "@opened";
@@ -72,7 +74,7 @@ impl Meter {
     pub(super) fn spend(&self, cost: usize) -> Option<()> {
         #[cfg(test)]
         PAYMENTS.set(PAYMENTS.get() + 1);
-        // No sum of such costs overflows.
+        // Bounded, so that no sum overflows.
         let cost = cost.min(BUDGET + 1);
         let before = self.0.fetch_add(cost, Ordering::Relaxed);
         (before.saturating_add(cost) <= BUDGET).then_some(())
@@ -82,7 +84,7 @@ impl Meter {
         self.spent() > BUDGET
     }
 
-    /// All that was paid or would have had to be.
+    /// What was paid so far, with what exceeded the budget.
     pub(super) fn spent(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -118,18 +120,18 @@ pub(super) fn declare(library: &mut Env) -> Result<(), DeclarationError> {
     library.add_overload(SOUGHT, SOUGHT, vec![DYN_TYPE, DYN_TYPE, DYN_TYPE], sought)
 }
 
-/// Pays for a value that is gone over so often.
+/// Pays for going over a value a number of times.
 fn used<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     paid(arguments, |value, times| cost(value).saturating_mul(times))
 }
 
-/// Pays for a loop over a value whose body has so many parts.
+/// Pays for a loop over a value; the number is that of the parts of its body.
 fn looped<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     paid(arguments, |value, parts| elements(value).saturating_mul(parts).saturating_mul(PART))
 }
 
-/// Pays for a value whose field is taken: of an optional one that copies the field, of any other
-/// nothing.
+/// Pays for taking a field of a value: that copies the field of an optional, and costs nothing
+/// else.
 fn opened<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     paid(arguments, |value, _| match value.downcast_ref::<CelOptional<'_>>() {
         Some(optional) => cost(optional),
@@ -147,7 +149,8 @@ fn paid<'b, 'v>(
     Ok(value)
 }
 
-/// Seeks a value in a list or a map. Each element of a list may copy the value, if it fails to compare.
+/// Seeks a value in a list or a map. Each element of a list may copy the value, if it fails to
+/// compare.
 fn sought<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let [meter, value, container] = three(arguments)?;
     let elements = match container.downcast_ref::<CelList<'_>>() {
@@ -166,7 +169,8 @@ fn three<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<[CowVal<'b, 'v>; 3], 
     arguments.try_into().map_err(error)
 }
 
-/// Pays, unless the budget is exceeded by now: to tell a price goes over the value, too.
+/// Pays. Once the budget is exceeded not even the price is reckoned, since that goes over the
+/// value.
 fn pay(meter: &CowVal<'_, '_>, price: impl FnOnce() -> usize) -> Result<(), ExecutionError> {
     let meter = meter.downcast_ref::<Meter>().filter(|meter| !meter.is_exceeded());
     let paid = meter.and_then(|meter| meter.spend(price()));

@@ -5,22 +5,22 @@ use regex::Regex;
 use super::error::clipped;
 use crate::re2;
 
-/// How large a filter's patterns may be together once compiled, in bytes; `.{1,100}` fits. At worst,
-/// each byte of a text takes a time that grows with the size of the pattern.
+/// How large a filter's patterns may be together once compiled, in bytes; `.{1,100}` fits. At
+/// worst, each byte of a text takes a time that grows with the size of the pattern.
 pub(super) const MAX_SIZE: usize = 256 << 10;
 
 /// The least size that is told apart, in bytes.
 pub(super) const LEAST_SIZE: usize = 256;
 
-/// A pattern and how large it is once compiled, as a power of two: the regex crate only says whether it
-/// is larger than a limit.
+/// A pattern and how large it is once compiled, as a power of two: the regex crate only says
+/// whether it is larger than a limit.
 pub(super) fn compile(pattern: &str) -> Result<(Regex, usize), String> {
     let not_one = |reason: &str| format!("is not a regular expression: {}", clipped(reason));
     let spelt = re2::translated(pattern).map_err(|error| not_one(&error.to_string()))?;
     let mut limit = LEAST_SIZE;
     loop {
-        // What is kept of past texts is for each thread, and of use only as far as it goes beyond the
-        // pattern.
+        // The cache of past texts exists once per thread, and is only of use if it is larger than
+        // the pattern.
         let kept = limit.saturating_mul(4).max(MAX_SIZE);
         let compiled = spelt.compiled(|builder| {
             builder.size_limit(limit).dfa_size_limit(kept);

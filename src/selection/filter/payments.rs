@@ -10,14 +10,14 @@ use super::meter::{BUILT, LOOPED, METER, OPENED, SOUGHT, USED};
 use super::pattern;
 use super::program::Lookup;
 
-/// What a function of the extension for strings costs for each byte: it takes characters apart.
+/// What a function that takes a text's characters apart costs for each byte.
 const CHARACTERS: usize = 4;
 
-/// How much of a compiled pattern goes over a text, at worst, in the time that a byte of cost stands for.
+/// How many bytes of a compiled pattern cost 1 for each byte of a text, at worst.
 const PATTERN: usize = 128;
 
-/// Puts calls that pay into an expression whose names are look-ups; `patterns` are the compiled sizes of
-/// its patterns, in the order of their functions.
+/// Puts calls that pay into an expression whose names are look-ups; `patterns` are the compiled
+/// sizes of its patterns, in the order of their functions.
 pub(super) fn insert(
     expression: &mut IdedExpr,
     lookups: &[Lookup],
@@ -38,7 +38,7 @@ struct Insertion<'w> {
 }
 
 impl Insertion<'_> {
-    /// Gives the number of parts that evaluating `node` once evaluates, those of loops' bodies aside.
+    /// Gives how many parts are evaluated with `node`, without those in the bodies of loops.
     fn visit(&mut self, node: &mut IdedExpr) -> usize {
         let parts = match &mut node.expr {
             Expr::Literal(LiteralValue::String(text)) => text.inner().len() / BUILT,
@@ -78,13 +78,14 @@ impl Insertion<'_> {
             (operators::INDEX | operators::OPT_INDEX | operators::OPT_SELECT, [of, at]) => {
                 self.visit_opened(of) + self.visit_used(at, 1)
             }
-            // What a loop gathers is appended to in place, as long as it is spelt so.
+            // The interpreter appends in place to what a loop gathers, as long as the step reads
+            // like this.
             (operators::ADD, [gathered, item]) if is_gathered(gathered) => {
                 self.visit(gathered) + self.visit(item)
             }
-            // What the filter spells out bounds these, and is counted as parts. No other comparison is
-            // bounded so: one that fails copies both sides into its error, and a number fails to compare
-            // with what stands to its right.
+            // These cost no more than what the filter spells out, which is counted as parts. That
+            // holds for no other comparison: `<` copies both sides into its error, and so does `==`
+            // with a number on its left.
             (operators::EQUALS | operators::NOT_EQUALS, [left, right])
                 if !self.has_optionals && is_plain(right) =>
             {
@@ -124,7 +125,7 @@ impl Insertion<'_> {
         around
     }
 
-    /// A value that an operation goes over so often.
+    /// A value that an operation goes over a number of times.
     fn visit_used(&mut self, node: &mut IdedExpr, times: usize) -> usize {
         let is_paid = self.is_small(node) || times == 1 && self.is_paid(node);
         let parts = self.visit(node);
@@ -150,7 +151,7 @@ impl Insertion<'_> {
             "split" => BUILT,
             "charAt" | "lowerAscii" | "upperAscii" | "substring" | "trim" => CHARACTERS,
             name => match pattern::index(name) {
-                // The text was looked up besides.
+                // The text was paid for once when it was looked up.
                 Some(index) => {
                     let size = self.patterns.get(index).copied().unwrap_or(usize::MAX);
                     (size / PATTERN).saturating_sub(1).max(1)
@@ -167,8 +168,8 @@ impl Insertion<'_> {
         self.kinds.of(node).is_some_and(|kind| small.contains(&kind))
     }
 
-    /// Whether a value is paid for elsewhere: a part of the filter itself, a look-up, or what a loop
-    /// gathers.
+    /// Whether a value is paid for elsewhere: a part of the filter itself, a look-up, or what a
+    /// loop gathers.
     fn is_paid(&self, node: &IdedExpr) -> bool {
         is_constant(node) || matches!(&node.expr, Expr::Ident(name) if name.starts_with('@'))
     }
@@ -183,7 +184,7 @@ impl Insertion<'_> {
     }
 }
 
-/// Whether this is what a loop of the parser's gathers, or counts.
+/// Whether this is what a loop gathers or counts, as the parser names it.
 fn is_gathered(node: &IdedExpr) -> bool {
     matches!(&node.expr, Expr::Ident(name) if name == "@result")
 }

@@ -7,8 +7,8 @@ use crate::selection::body::BodyPath;
 
 /// A compiled filter.
 pub(super) struct Program {
-    /// Its names are `@` and the index of a look-up, [`METER`](super::meter::METER), and variables of
-    /// loops.
+    /// Its names are `@` and the index of a look-up, [`METER`](super::meter::METER), and variables
+    /// of loops.
     pub(super) expression: IdedExpr,
     pub(super) lookups: Vec<Lookup>,
     /// The functions: the standard library, and one for each pattern.

@@ -1,7 +1,7 @@
 //! The worst filter over the worst message: a search for what an evaluation can be made to do.
 //!
-//! What is counted here is not the meter's prices: the bytes that are allocated, the bytes that are held
-//! at once, and how often anything is looked up or paid for.
+//! What is counted here is not the meter's prices: the bytes that are allocated, the bytes that are
+//! held at once, and how often anything is looked up or paid for.
 
 use allocation_counter::measure;
 use fastrand::Rng;
@@ -12,7 +12,8 @@ use super::super::meter::{BUDGET, PAYMENTS};
 use super::*;
 use crate::selection::message::tests::Sample;
 
-/// What an evaluation may allocate, whether it is freed at once or not, and what it may hold at once.
+/// What an evaluation may allocate, whether it is freed at once or not, and what it may hold at
+/// once.
 const MAX_ALLOCATED: u64 = 192 << 20;
 const MAX_HELD: u64 = 48 << 20;
 
