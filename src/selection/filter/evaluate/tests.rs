@@ -201,7 +201,7 @@ fn work(text: &str, messages: &[Sample]) -> Option<Vec<Work>> {
 }
 
 /// Looks for the filter that does most by `measure`, by changing choices for better ones.
-fn worst(seed: u64, rounds: usize, measure: fn(&Work) -> u128) -> (String, Work) {
+fn worst(seed: u64, rounds: usize, measure: Measure) -> (String, Work) {
     let messages = messages();
     let mut rng = Rng::with_seed(seed);
     let mut best: Option<(Vec<u8>, String, Work)> = None;
@@ -231,7 +231,9 @@ fn worst(seed: u64, rounds: usize, measure: fn(&Work) -> u128) -> (String, Work)
 }
 
 /// What is looked for.
-const MEASURES: [(&str, fn(&Work) -> u128); 4] = [
+type Measure = fn(&Work) -> u128;
+
+const MEASURES: [(&str, Measure); 4] = [
     ("bytes allocated", |work| work.allocated.into()),
     ("bytes held", |work| work.held.into()),
     ("payments", |work| work.payments as u128),
