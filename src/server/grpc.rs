@@ -20,9 +20,6 @@ use super::polls;
 use super::tls::{self, Tls};
 use crate::scaler::{ExternalScalerServer, Scaler, proto};
 
-/// The service that KEDA calls.
-pub(super) type Service = ExternalScalerServer<Scaler>;
-
 /// Calls under way, and calls cancelled before they were looked at, on one connection.
 const MAX_STREAMS: u32 = 100_000;
 
@@ -46,8 +43,8 @@ fn routes(scaler: &Arc<Scaler>, phases: Phases) -> Routes {
     };
     let readable = "the build wrote the descriptors";
     let count = middleware::from_fn_with_state(Arc::clone(scaler), polls::count);
-    let service = Service::from_arc(Arc::clone(scaler)).max_decoding_message_size(MAX_REQUEST);
-    let scaler = Routes::new(service);
+    let service = ExternalScalerServer::from_arc(Arc::clone(scaler));
+    let scaler = Routes::new(service.max_decoding_message_size(MAX_REQUEST));
     Routes::from(scaler.into_axum_router().route_layer(count))
         .add_service(HealthServer::new(Serving(phases)))
         .add_service(reflection().build_v1().expect(readable))

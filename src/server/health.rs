@@ -11,14 +11,13 @@ use std::pin::Pin;
 
 use futures_util::stream;
 use tokio_stream::Stream;
-use tonic::server::NamedService as _;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::grpc::Service;
 use super::phase::{Phase, Phases};
+use crate::scaler::proto::external_scaler_server::SERVICE_NAME;
 
 /// Answers `grpc.health.v1`.
 pub(super) struct Serving(pub(super) Phases);
@@ -70,11 +69,10 @@ fn changes(
 fn asked(request: &HealthCheckRequest) -> Result<Serves, Status> {
     match request.service.as_str() {
         "" => Ok(Phase::is_alive),
-        Service::NAME => Ok(Phase::is_ready),
+        SERVICE_NAME => Ok(Phase::is_ready),
         _ => Err(Status::not_found(format!(
             "no such service; there is {:?} for all of it and {:?}",
-            "",
-            Service::NAME
+            "", SERVICE_NAME
         ))),
     }
 }
