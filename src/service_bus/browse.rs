@@ -32,7 +32,7 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Weak};
 
 use self::watched::{Match, Watched, beginning, partition};
-use super::amqp::{Peeked, Place, State};
+use super::amqp::{Ask, Peeked, Place, State};
 use super::trigger::CountBy;
 use crate::backlog::Backlog;
 use crate::selection::{Judge, Part, Position, Reason, Sight, Slot, Verdicts};
@@ -61,13 +61,6 @@ pub(super) struct Want {
     pub(super) by: CountBy,
     /// Counting stops here; above 0.
     pub(super) limit: u64,
-}
-
-/// A peek: `count` messages or fewer, from this sequence number on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ask {
-    pub(super) from: u64,
-    pub(super) count: u32,
 }
 
 /// One look at what is known already.

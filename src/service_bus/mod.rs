@@ -1,6 +1,6 @@
 //! The Azure Service Bus source: how many selected messages wait in a queue or subscription.
 //!
-//! - `trigger`, `connection_string`, `access`, `entity`: what a trigger says
+//! - `source`: what the scaler holds · `trigger`, `connection_string`, `access`, `entity`: what a trigger says
 //! - `follower`: the way of a poll · `namespaces`: all that is connected to, each once · `gate`: quiet for
 //!   a namespace that asks for it
 //! - `counts`, `atom`, `sas`: what the management endpoint counts
@@ -23,8 +23,9 @@ mod namespaces;
 mod parameters;
 mod peek;
 mod sas;
+mod source;
 pub mod trigger;
 
 pub use error::Error;
-pub use namespaces::{Options, ServiceBus};
+pub use source::{Options, ServiceBus};
 pub use trigger::ServiceBusTrigger;

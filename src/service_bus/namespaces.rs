@@ -4,41 +4,26 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::Semaphore;
 
 use super::access::Site;
 use super::amqp::Line;
 use super::counts::Counts;
 use super::entity::Entity;
-use super::follower::Follower;
 use super::gate::Gate;
 use super::peek::{self, Peeker};
 use super::trigger::{ServiceBusTrigger, Transport};
 use crate::coalescer::Tasks;
 use crate::identity::{HostError, Hosts, Identities};
-use crate::ledger::Account;
 use crate::lock::lock;
-use crate::metadata::{Reader, Table};
-use crate::selection::Selection;
-use crate::source::{Measure, Scaling, ScalingKeys, Source};
 use crate::web::Web;
-
-/// The Service Bus source. Nothing connects before a trigger is measured.
-pub struct ServiceBus(Arc<Namespaces>);
-
-/// What the operator says of this source.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How long a namespace may take to answer: the time a measurement has.
-    pub request_timeout: Duration,
-    /// The hosts that may have our tokens.
-    pub hosts: Hosts,
-}
 
 /// The namespaces that some follower holds.
 pub(super) struct Namespaces {
-    options: Options,
+    /// How long a namespace may take to answer.
+    patience: Duration,
+    /// The hosts that may have our tokens.
+    hosts: Hosts,
     web: Web,
     identities: Arc<Identities>,
     known: Mutex<HashMap<(Site, Transport), Weak<Namespace>>>,
@@ -56,80 +41,23 @@ pub(super) struct Namespace {
     peekers: Mutex<HashMap<Entity, Weak<Peeker>>>,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options { request_timeout: Duration::from_secs(10), hosts: Hosts::default() }
-    }
-}
-
-impl ServiceBus {
-    /// The source, without any namespace yet.
-    pub fn new(options: Options, web: Web, identities: Arc<Identities>) -> ServiceBus {
-        ServiceBus(Arc::new(Namespaces { options, web, identities, known: Mutex::default() }))
-    }
-
-    async fn end(&self) {
-        let namespaces: Vec<_> =
-            lock(&self.0.known).drain().map(|(_, namespace)| namespace).collect();
-        for namespace in namespaces.iter().filter_map(Weak::upgrade) {
-            namespace.end().await;
-        }
-    }
-}
-
-impl Source for ServiceBus {
-    const NAME: &'static str = "azure-servicebus";
-    const TOLD_BY: &'static [&'static str] = &["queueName", "topicName"];
-    const TABLE: &'static Table = &super::parameters::TABLE;
-    const FILTER_VARIABLES: &'static [&'static str] = &[
-        "sessionId",
-        "messageId",
-        "correlationId",
-        "contentType",
-        "to",
-        "replyTo",
-        "partitionKey",
-        "timeToLive",
-        "deliveryCount",
-        "sequenceNumber",
-        "properties",
-    ];
-    const SCALING: ScalingKeys = ScalingKeys {
-        target: "messageCount",
-        default_target: 5,
-        activation: "activationMessageCount",
-    };
-
-    type Trigger = ServiceBusTrigger;
-
-    fn metric_name(reader: &mut Reader<'_>) -> String {
-        ServiceBusTrigger::metric_name(reader)
-    }
-
-    fn decode(
-        reader: &mut Reader<'_>,
-        scaling: Scaling,
-        selection: Selection,
-    ) -> Option<ServiceBusTrigger> {
-        ServiceBusTrigger::decode(reader, scaling, selection)
-    }
-
-    fn follow(&self, trigger: &Arc<ServiceBusTrigger>, _account: &Account) -> Box<dyn Measure> {
-        Box::new(Follower::new(trigger, &self.0))
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, ()> {
-        self.end().boxed()
-    }
-}
-
 impl Namespaces {
+    /// No namespace yet.
+    pub(super) fn new(
+        patience: Duration,
+        hosts: Hosts,
+        web: Web,
+        identities: Arc<Identities>,
+    ) -> Namespaces {
+        Namespaces { patience, hosts, web, identities, known: Mutex::default() }
+    }
+
     /// The namespace that a trigger names.
     ///
     /// # Errors
     /// A token of ours may not go there.
     pub(super) fn get(&self, trigger: &ServiceBusTrigger) -> Result<Arc<Namespace>, HostError> {
-        let site = trigger.access.trust(&self.options.hosts)?;
+        let site = trigger.access.trust(&self.hosts)?;
         let mut known = lock(&self.known);
         let key = (site, trigger.transport);
         if let Some(namespace) = known.get(&key).and_then(Weak::upgrade) {
@@ -141,9 +69,18 @@ impl Namespaces {
         Ok(namespace)
     }
 
+    /// Ends every connection and task of all namespaces, and waits for it.
+    pub(super) async fn end(&self) {
+        let namespaces: Vec<_> =
+            lock(&self.known).drain().map(|(_, namespace)| namespace).collect();
+        for namespace in namespaces.iter().filter_map(Weak::upgrade) {
+            namespace.end().await;
+        }
+    }
+
     fn open(&self, site: Site, transport: Transport) -> Namespace {
         let (web, identities, tasks) = (&self.web, &self.identities, Tasks::default());
-        let (gate, patience) = (Arc::new(Gate::default()), self.options.request_timeout);
+        let (gate, patience) = (Arc::new(Gate::default()), self.patience);
         let identities = || Arc::clone(identities);
         let counts = Counts::new(site.clone(), web, identities(), Arc::clone(&gate), tasks.clone());
         // Before a call's own deadline, so that it can say what was waited for.

@@ -18,8 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
-use super::amqp::{Connection, Fault, Line, Link, Reply};
-use super::browse::{self, Ask, Browse, Checked, Want};
+use super::amqp::{Ask, Connection, Fault, Line, Link, Reply};
+use super::browse::{self, Browse, Checked, Want};
 use super::entity::Entity;
 use super::error::{Error, Right};
 use super::gate::{Gate, QUIET, Quiet};

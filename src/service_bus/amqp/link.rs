@@ -22,7 +22,6 @@ use super::fault::Fault;
 use super::peeked::Peeked;
 use super::raw::Raw;
 use crate::amqp::{self, Values};
-use crate::service_bus::browse::Ask;
 use crate::service_bus::error::steady;
 
 /// Bytes of the longest reply. Service Bus gives some 256 KB, or one message that is longer.
@@ -47,6 +46,13 @@ pub(in crate::service_bus) struct Link {
     /// Keeps the claim alive.
     _claim: Arc<()>,
     connection: Arc<Connection>,
+}
+
+/// A peek: `count` messages or fewer, from this sequence number on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::service_bus) struct Ask {
+    pub(in crate::service_bus) from: u64,
+    pub(in crate::service_bus) count: u32,
 }
 
 /// What came in one reply, read where it lies: to take it apart would cost more than to judge it.
