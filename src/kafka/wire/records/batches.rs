@@ -8,16 +8,14 @@
 
 use std::ops::ControlFlow;
 
-use super::cursor::Cursor;
-use super::decompress::{Codec, Scratch};
+use super::codec::Codec;
+use super::cursor::{Cursor, PREFIX_BYTES};
+use super::decompress::Scratch;
 use super::error::BatchError;
 use super::legacy::{self, LegacyBatch};
-use super::record::Record;
+use super::record::{Record, timestamp};
 use super::walk::{Frame, drive};
 use crate::kafka::names::Offset;
-
-/// Offset and length, which every format begins with; the length counts from there on.
-pub(super) const PREFIX_BYTES: usize = 12;
 
 /// Bytes from the length up to the first record.
 const HEADER_BYTES: usize = 49;
@@ -312,9 +310,4 @@ impl<'a> Batch<'a> {
             content: Content::Legacy(batch),
         })
     }
-}
-
-/// A time, where −1 is none.
-pub(super) fn timestamp(millis: i64) -> Option<i64> {
-    (millis != -1).then_some(millis)
 }

@@ -2,6 +2,9 @@
 //!
 //! `None` says that the bytes end before the number does, or that it has more bits than it may.
 
+/// Offset and length, which every format begins with; the length counts from there on.
+pub(super) const PREFIX_BYTES: usize = 12;
+
 /// The most bytes of a number of 32 bits.
 pub(super) const VARINT_BYTES: usize = 5;
 

@@ -17,10 +17,12 @@ use std::sync::Arc;
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
+use super::codec::Codec;
 use super::error::BatchError;
 use super::lz4::Lz4;
 use super::snappy::Snappy;
-use crate::ledger::{Charge, Payers, Use};
+use super::window::Window;
+use crate::ledger::Payers;
 
 /// Bytes that may come out of a batch.
 pub const MAX_BATCH: usize = 256 * 1024 * 1024;
@@ -38,22 +40,6 @@ const PER_BYTE: usize = 1_100;
 /// Bytes that are decompressed at a time, where the codec has no blocks of its own.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Bytes of the buffer that are kept between batches.
-pub(super) const KEPT_BYTES: usize = 4 * 1024 * 1024;
-
-/// How records are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Codec {
-    /// gzip.
-    Gzip,
-    /// Snappy, raw or in the frame of the Java library.
-    Snappy,
-    /// The frame format of LZ4.
-    Lz4,
-    /// zstd.
-    Zstd,
-}
-
 /// The memory that decompressing takes. Keep it between batches.
 ///
 /// It takes at most twice the longest record and 64 KiB, or one block of the codec: 4 MiB for LZ4,
@@ -63,19 +49,6 @@ pub enum Codec {
 pub struct Scratch {
     window: Window,
     zstd: Option<Box<FrameDecoder>>,
-}
-
-/// Decompressed bytes that are not read yet.
-#[derive(Default)]
-pub(super) struct Window {
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// Bytes that may still come.
-    allowed: usize,
-    /// Who pays for the buffer where it is large; without any it costs nothing.
-    payers: Option<Arc<Payers>>,
-    charge: Option<Charge>,
 }
 
 /// The rest of a compressed batch.
@@ -112,110 +85,29 @@ impl Codec {
             codec => Err(BatchError::UnknownCodec { codec, magic }),
         }
     }
-
-    /// The error for compressed bytes that are not what they should be.
-    pub(super) fn fault(self, what: &'static str) -> BatchError {
-        BatchError::Compressed { codec: self, what }
-    }
-}
-
-impl fmt::Display for Codec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Gzip => "gzip",
-            Self::Snappy => "snappy",
-            Self::Lz4 => "lz4",
-            Self::Zstd => "zstd",
-        })
-    }
 }
 
 impl Scratch {
     /// Has these pay for what the next batches take.
     pub(in crate::kafka) fn charge_to(&mut self, payers: &Arc<Payers>) {
-        self.window.payers = Some(Arc::clone(payers));
+        self.window.charge_to(payers);
     }
 
     /// Gives back what a large batch took.
     pub(super) fn shrink(&mut self) {
-        if self.window.buffer.len() > KEPT_BYTES {
-            self.window = Window { payers: self.window.payers.take(), ..Window::default() };
-        }
+        self.window.shrink();
     }
 
     /// Bytes of the buffer.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
-        self.window.buffer.capacity()
+        self.window.held()
     }
 }
 
 impl fmt::Debug for Scratch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[scratch of {} bytes]", self.window.buffer.len())
-    }
-}
-
-impl Window {
-    /// What is not read yet.
-    #[inline]
-    pub(super) fn filled(&self) -> &[u8] {
-        self.buffer.get(self.start..self.end).unwrap_or_default()
-    }
-
-    /// Passes over what was read.
-    #[inline]
-    pub(super) fn consume(&mut self, bytes: usize) {
-        self.start = self.start.saturating_add(bytes).min(self.end);
-    }
-
-    /// Room for as many bytes after what is filled.
-    ///
-    /// # Errors
-    /// Nobody has the memory.
-    pub(super) fn room(&mut self, bytes: usize) -> Result<&mut [u8], BatchError> {
-        if self.buffer.len().saturating_sub(self.end) < bytes {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end = self.end.saturating_sub(self.start);
-            self.start = 0;
-            let needed = self.end.saturating_add(bytes);
-            if needed > self.buffer.len() {
-                // A record that grows by pieces is copied a few times and not once for each.
-                let grown = needed.max(self.end.saturating_mul(2));
-                self.charge_for(grown)?;
-                self.buffer.resize(grown, 0);
-            }
-        }
-        let end = self.end.saturating_add(bytes);
-        Ok(self.buffer.get_mut(self.end..end).unwrap_or_default())
-    }
-
-    fn charge_for(&mut self, bytes: usize) -> Result<(), BatchError> {
-        let Some(payers) = self.payers.as_ref().filter(|_| bytes > KEPT_BYTES) else {
-            return Ok(());
-        };
-        if self.charge.as_mut().is_some_and(|charge| charge.resize(bytes).is_ok()) {
-            return Ok(());
-        }
-        // Nobody pays any more where nobody reads for anyone: that ends with what is judged now.
-        self.charge = payers.charge(Use::Reading, bytes).transpose().map_err(BatchError::Memory)?;
-        Ok(())
-    }
-
-    /// Bytes of the room are filled.
-    pub(super) fn fill(&mut self, bytes: usize) {
-        self.end = self.end.saturating_add(bytes).min(self.buffer.len());
-        // What may come ends below what an `usize` can hold, so one more than allowed is told.
-        self.allowed = self.allowed.wrapping_sub(bytes);
-    }
-
-    /// Bytes that may still come.
-    pub(super) fn allowed(&self) -> usize {
-        self.allowed
-    }
-
-    fn begin(&mut self, allowed: usize) {
-        (self.start, self.end, self.allowed) = (0, 0, allowed);
+        write!(f, "[scratch of {} bytes]", self.window.held())
     }
 }
 

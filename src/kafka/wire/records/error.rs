@@ -2,7 +2,7 @@
 //!
 //! An error has numbers and names of ours alone, nothing that a broker wrote.
 
-use super::decompress::Codec;
+use super::codec::Codec;
 use crate::ledger::Exhausted;
 
 /// Why bytes are no record batches.
@@ -130,4 +130,11 @@ pub enum BatchError {
     /// A control record that does not say what it is.
     #[error("a control record has a key that says nothing")]
     Control,
+}
+
+impl Codec {
+    /// The error for compressed bytes that are not what they should be.
+    pub(super) fn fault(self, what: &'static str) -> BatchError {
+        BatchError::Compressed { codec: self, what }
+    }
 }

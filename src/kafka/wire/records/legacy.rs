@@ -10,11 +10,11 @@
 
 use std::ops::ControlFlow;
 
-use super::batches::{PREFIX_BYTES, timestamp};
-use super::cursor::Cursor;
-use super::decompress::{Codec, Scratch};
+use super::codec::Codec;
+use super::cursor::{Cursor, PREFIX_BYTES};
+use super::decompress::Scratch;
 use super::error::BatchError;
-use super::record::{Headers, MAX_RECORD, Record};
+use super::record::{Headers, MAX_RECORD, Record, timestamp};
 use super::walk::{Step, Steps, drive};
 use crate::kafka::names::Offset;
 

@@ -8,9 +8,10 @@
 //! - [LZ4 frame format](https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md)
 //! - KIP-57
 
+use super::codec::Codec;
 use super::cursor::Cursor;
-use super::decompress::{Codec, Window};
 use super::error::BatchError;
+use super::window::Window;
 
 const MAGIC: u32 = 0x184d_2204;
 

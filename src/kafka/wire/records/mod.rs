@@ -4,7 +4,8 @@
 //! - `walk`: the records of one batch, one after the other
 //! - `record`: one record and its headers
 //! - `legacy`: the message sets of magic 0 and 1, which Kafka kept before 0.11
-//! - `decompress`, `lz4`, `snappy`: compressed records, a piece at a time
+//! - `codec`, `decompress`, `lz4`, `snappy`: compressed records, a piece at a time · `window`: where the
+//!   pieces wait
 //! - `aborted`: records of transactions that were aborted
 //! - `cursor`, `error`: what all of these read with, and what can be wrong
 //!
@@ -30,6 +31,7 @@
 
 mod aborted;
 mod batches;
+mod codec;
 mod cursor;
 mod decompress;
 mod error;
@@ -40,9 +42,11 @@ mod snappy;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod window;
 
 pub use aborted::{Aborted, Marker};
 pub use batches::{Batch, Batches, Heads, HeadsError};
-pub use decompress::{Codec, MAX_BATCH, MAX_WINDOW, Scratch};
+pub use codec::Codec;
+pub use decompress::{MAX_BATCH, MAX_WINDOW, Scratch};
 pub use error::BatchError;
 pub use record::{Headers, MAX_RECORD, Record};

@@ -160,3 +160,8 @@ fn bytes<'a>(from: &mut Cursor<'a>, what: &'static str) -> Result<Option<&'a [u8
         Err(_) => Err(BatchError::Negative { what, value: length.into() }),
     }
 }
+
+/// A time, where −1 is none.
+pub(super) fn timestamp(millis: i64) -> Option<i64> {
+    (millis != -1).then_some(millis)
+}

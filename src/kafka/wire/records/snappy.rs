@@ -8,9 +8,10 @@
 //! - [Snappy format](https://github.com/google/snappy/blob/main/format_description.txt)
 //! - `SnappyOutputStream` of xerial/snappy-java
 
+use super::codec::Codec;
 use super::cursor::Cursor;
-use super::decompress::{Codec, Window};
 use super::error::BatchError;
+use super::window::Window;
 
 /// What the frame of Java's library begins with; two numbers of its version follow.
 const MAGIC: &[u8] = b"\x82SNAPPY\0";

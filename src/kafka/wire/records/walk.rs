@@ -5,11 +5,11 @@
 
 use std::ops::ControlFlow;
 
-use super::batches::timestamp;
+use super::codec::Codec;
 use super::cursor::{Cursor, VARINT_BYTES};
-use super::decompress::{Codec, Scratch, Stream};
+use super::decompress::{Scratch, Stream};
 use super::error::BatchError;
-use super::record::{MAX_RECORD, Parts, Record};
+use super::record::{MAX_RECORD, Parts, Record, timestamp};
 use crate::kafka::names::Offset;
 
 /// Reads one record after the other, in one of Kafka's formats.

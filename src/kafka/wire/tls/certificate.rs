@@ -8,7 +8,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use rustls::pki_types::UnixTime;
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use x509_cert::certificate::{CertificateInner, Raw, Version};
 use x509_cert::der::asn1::UintRef;
 use x509_cert::der::oid::ObjectIdentifier;
@@ -117,4 +118,11 @@ fn inner(der: &[u8]) -> Option<Vec<u8>> {
     let mut reader = SliceReader::new(der).ok()?;
     let header = x509_cert::der::Header::decode(&mut reader).ok()?;
     reader.read_slice(header.length()).ok().map(<[u8]>::to_vec)
+}
+
+/// What the library makes of a certificate that is trusted.
+pub(super) fn trust_anchor(der: &CertificateDer<'_>) -> Option<TrustAnchor<'static>> {
+    let mut store = RootCertStore::empty();
+    store.add(der.clone().into_owned()).ok()?;
+    store.roots.pop()
 }

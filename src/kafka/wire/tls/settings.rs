@@ -31,8 +31,7 @@ use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::{Decode as _, Reader as _, SliceReader};
 use zeroize::Zeroizing;
 
-use super::certificate::Facts;
-use super::verify::trust_anchor;
+use super::certificate::{Facts, trust_anchor};
 use crate::kafka::wire::pem::{self, Block, Kind, Label, PemError};
 
 /// Keys on an elliptic curve.

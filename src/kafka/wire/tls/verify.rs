@@ -31,7 +31,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore};
 use tracing::warn;
 
-use super::certificate::{Facts, Validity};
+use super::certificate::{Facts, Validity, trust_anchor};
 use super::fault::TlsFault;
 use super::settings::{Authorities, TlsSettings};
 
@@ -247,13 +247,6 @@ impl Anchor {
 fn weak_key(facts: &Facts) -> Option<TlsFault> {
     let bits = facts.rsa_bits.filter(|bits| *bits < MIN_RSA_BITS)?;
     Some(TlsFault::WeakKey { bits })
-}
-
-/// What the library makes of a certificate that is trusted.
-pub(super) fn trust_anchor(der: &CertificateDer<'_>) -> Option<TrustAnchor<'static>> {
-    let mut store = RootCertStore::empty();
-    store.add(der.clone().into_owned()).ok()?;
-    store.roots.pop()
 }
 
 /// The system's authorities. Few enough to be read on whatever thread comes first.

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::super::decompress::{KEPT_BYTES, Stream};
+use super::super::decompress::Stream;
+use super::super::window::KEPT_BYTES;
 use super::*;
 
 /// What reading any of these may keep: a record of the samples is short.
