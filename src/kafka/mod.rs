@@ -2,7 +2,8 @@
 //!
 //! - `source`: what the scaler holds · `trigger`, `security`, `sasl`, `names`: what a trigger says
 //! - `poll`: the way of a poll, and its arithmetic
-//! - `broker`: what is asked of a cluster, through a client of our own, `wire`
+//! - `clusters`: all clusters, each once · `cluster`: what polls ask of one, and what is tailed on it
+//! - `broker`: what brokers are asked, through a client of our own, `wire`
 //! - `tail`: a topic as it has been read · `index`: what was found, `record`: what a selection sees of it
 //!   · `reader`, `judges`: what fetches records, and where they are judged · `by_partition`: a map
 //! - `baseline`: a yardstick for benchmarks · `fault`, `error`: what can go wrong
@@ -13,6 +14,8 @@
 pub mod baseline;
 mod broker;
 mod by_partition;
+mod cluster;
+mod clusters;
 mod error;
 mod fault;
 pub mod index;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 
-use super::broker::{Clusters, Logins};
+use super::broker::Logins;
+use super::clusters::Clusters;
 use super::poll::TriggerPoller;
 use super::trigger::KafkaTrigger;
 use crate::ledger::Account;

@@ -65,7 +65,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(900);
 pub(in crate::kafka) type CommittedOffsets = HashMap<Topic, ByPartition<Option<Offset>>>;
 
 /// The groups of a cluster.
-pub(super) struct Groups {
+pub(in crate::kafka) struct Groups {
     coordinators: Arc<Mutex<Coordinators>>,
     finding: Arc<Coalescer<BTreeSet<Group>, Found>>,
     fetching: OfBrokers<Wanted, Fetched>,
@@ -74,7 +74,7 @@ pub(super) struct Groups {
 
 /// What is asked of a cluster, and how long.
 #[derive(Clone)]
-pub(super) struct Asking {
+pub(in crate::kafka) struct Asking {
     connections: Arc<Connections>,
     topics: Arc<Topics>,
     coordinators: Arc<Mutex<Coordinators>>,
@@ -119,13 +119,13 @@ type Fetched = Arc<HashMap<Group, Result<Arc<CommittedOffsets>, Fault>>>;
 type Described = Arc<HashMap<Group, Result<bool, Fault>>>;
 
 impl Groups {
-    pub(super) fn new() -> Groups {
+    pub(in crate::kafka) fn new() -> Groups {
         let (coordinators, fetching, describing) = <_>::default();
         Groups { coordinators, finding: Coalescer::new(), fetching, describing }
     }
 
     /// What it takes to ask.
-    pub(super) fn asking(
+    pub(in crate::kafka) fn asking(
         &self,
         connections: &Arc<Connections>,
         topics: &Arc<Topics>,
@@ -140,7 +140,7 @@ impl Groups {
     ///
     /// # Errors
     /// [`Fault`], after which a coordinator is looked up anew where it may have moved.
-    pub(super) async fn committed(
+    pub(in crate::kafka) async fn committed(
         &self,
         asking: &Asking,
         tasks: &Tasks,
@@ -202,7 +202,7 @@ impl Groups {
     ///
     /// # Errors
     /// [`Fault`], after which a coordinator is looked up anew where it may have moved.
-    pub(super) async fn is_share_group(
+    pub(in crate::kafka) async fn is_share_group(
         &self,
         asking: &Asking,
         tasks: &Tasks,

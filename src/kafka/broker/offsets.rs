@@ -41,13 +41,13 @@ pub(in crate::kafka) struct OffsetRange {
 }
 
 /// The range of each partition of each topic, or why that is not known for all of a topic.
-pub(super) type OfTopics = HashMap<Topic, Result<Vec<OffsetRange>, Fault>>;
+pub(in crate::kafka) type OfTopics = HashMap<Topic, Result<Vec<OffsetRange>, Fault>>;
 
 /// An offset for each partition of each topic, or why there is none for all of a topic.
 type Listed = HashMap<Topic, Result<Vec<Option<Offset>>, Fault>>;
 
 /// Log start and end offset of each partition, or what keeps those of a topic from being known.
-pub(super) async fn ranges(
+pub(in crate::kafka) async fn ranges(
     connections: &Connections,
     topics: &HashMap<Topic, Arc<Description>>,
     end: End,
@@ -82,7 +82,7 @@ pub(super) async fn ranges(
 
 /// By partition the first offset whose record is of this time or later, in milliseconds since 1970;
 /// `None` where no record is.
-pub(super) async fn since(
+pub(in crate::kafka) async fn since(
     connections: &Connections,
     topic: &Topic,
     description: Arc<Description>,

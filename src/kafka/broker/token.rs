@@ -97,7 +97,7 @@ impl Credentials for sasl::Login {
 }
 
 /// What connections of a cluster log in with, where they do.
-pub(super) fn credentials(
+pub(in crate::kafka) fn credentials(
     config: &ClusterConfig,
     bearer: Option<&Arc<Bearer>>,
 ) -> Option<Arc<dyn Credentials>> {

@@ -68,8 +68,8 @@ pub(in crate::kafka) struct TopicShape {
 
 /// A topic as a broker describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Description {
-    pub(super) shape: TopicShape,
+pub(in crate::kafka) struct Description {
+    pub(in crate::kafka) shape: TopicShape,
     /// By partition: who leads it, or why that is not known.
     pub(super) leaders: Vec<Result<Leader, Fault>>,
 }
@@ -84,7 +84,7 @@ pub(in crate::kafka) struct Leader {
 
 impl Description {
     /// Whether a partition has a leader of a later election in the other one.
-    pub(super) fn is_superseded_by(&self, other: &Description) -> bool {
+    pub(in crate::kafka) fn is_superseded_by(&self, other: &Description) -> bool {
         let epoch = |leader: &Result<Leader, Fault>| leader.as_ref().ok()?.epoch;
         let mut each = self.leaders.iter().zip(&other.leaders);
         each.any(|(ours, theirs)| epoch(theirs) > epoch(ours))
@@ -101,11 +101,14 @@ pub(in crate::kafka) struct Topics {
 }
 
 /// Descriptions, or why there is none.
-pub(super) type Descriptions = HashMap<Topic, Result<Arc<Description>, Fault>>;
+pub(in crate::kafka) type Descriptions = HashMap<Topic, Result<Arc<Description>, Fault>>;
 
 impl Topics {
     /// What these topics last looked like, of those whose offsets could be had then.
-    pub(super) fn known(&self, topics: &BTreeSet<Topic>) -> HashMap<Topic, Arc<Description>> {
+    pub(in crate::kafka) fn known(
+        &self,
+        topics: &BTreeSet<Topic>,
+    ) -> HashMap<Topic, Arc<Description>> {
         let known = lock(&self.known);
         let of_each = topics.iter().filter_map(|topic| known.get_key_value(topic));
         of_each.map(|(topic, description)| (topic.clone(), Arc::clone(description))).collect()
@@ -154,7 +157,7 @@ impl Topics {
     }
 
     /// Keeps what a topic looks like, or forgets it.
-    pub(super) fn keep(&self, topic: &Topic, description: Option<&Arc<Description>>) {
+    pub(in crate::kafka) fn keep(&self, topic: &Topic, description: Option<&Arc<Description>>) {
         let mut known = lock(&self.known);
         match description {
             Some(description) if known.get(topic) == Some(description) => {}
@@ -175,7 +178,7 @@ impl Topics {
     ///
     /// # Errors
     /// No broker answers by the deadline. A topic that does not exist is a fault of its own.
-    pub(super) async fn describe(
+    pub(in crate::kafka) async fn describe(
         &self,
         connections: &Connections,
         topics: &BTreeSet<Topic>,
@@ -210,7 +213,7 @@ impl Topics {
 
     /// Which of these topics are compacted, as any broker says. Where we may not know, none is taken to
     /// be; without an answer what was known before stands for as long.
-    pub(super) async fn compacted(
+    pub(in crate::kafka) async fn compacted(
         &self,
         connections: &Connections,
         topics: &BTreeSet<Topic>,

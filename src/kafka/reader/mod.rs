@@ -6,9 +6,6 @@
 //! read as a desired state, one entry a partition, so that nothing queues up. A reader that has had
 //! nothing to read for a while ends, and its connections with it.
 //!
-//! A [`Reading`] that is dropped before it is over, for whatever reason, says so to its tail, and the
-//! next poll has the partition read anew.
-//!
 //! - `work`: the task · `turns`: what a broker leads, and in which order that is fetched · `session`: what it remembers
 //!   of that
 
@@ -23,32 +20,13 @@ use tokio::sync::Notify;
 
 use self::work::Work;
 pub(super) use self::work::{FETCH_BYTES, PARTITION_BYTES};
-use super::broker::{Connections, Lane, TopicId, Topics};
+use super::broker::{Connections, Lane, Topics};
 use super::judges::Judges;
-use super::names::{Offset, Partition, Topic};
-use super::tail::{Epoch, Judging, SelectorVersion, TopicTail};
+use super::names::{Partition, Topic};
+use super::tail::Reading;
 use crate::coalescer::Tasks;
 use crate::ledger::Payers;
 use crate::lock::lock;
-use crate::selection::Judge;
-
-/// What a partition is read for: its topic's tail, and the epoch that the reading belongs to.
-#[derive(Clone)]
-pub(super) struct ReadTicket {
-    tail: Arc<TopicTail>,
-    partition: Partition,
-    epoch: Epoch,
-}
-
-/// Something to read. Its tail hears of it when it is dropped.
-pub(super) struct Reading {
-    ticket: ReadTicket,
-    /// Whose records: a topic that is made again has another id.
-    id: TopicId,
-    from: Offset,
-    /// For a backfill what it is judged with. Its tail knows where it ends.
-    backfill: Option<Arc<Judging>>,
-}
 
 /// Where readings are posted, and the task that reads them while there are any.
 pub(super) struct Reader {
@@ -81,84 +59,6 @@ enum Change {
 
 type Place = (Topic, Partition);
 
-impl ReadTicket {
-    pub(super) fn new(tail: Arc<TopicTail>, partition: Partition, epoch: Epoch) -> ReadTicket {
-        ReadTicket { tail, partition, epoch }
-    }
-
-    pub(super) fn partition(&self) -> Partition {
-        self.partition
-    }
-
-    pub(super) fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-}
-
-impl Reading {
-    /// Reading on from an offset, without end.
-    pub(super) fn following(ticket: ReadTicket, id: TopicId, from: Offset) -> Reading {
-        Reading { ticket, id, from, backfill: None }
-    }
-
-    /// Reading a stretch once.
-    pub(super) fn backfill(
-        ticket: ReadTicket,
-        id: TopicId,
-        from: Offset,
-        judge: Judge,
-        by_key: bool,
-    ) -> Reading {
-        let judging =
-            Judging { judge: Arc::new(judge), by_key, version: SelectorVersion::default() };
-        Reading { ticket, id, from, backfill: Some(Arc::new(judging)) }
-    }
-
-    /// Whether this is a stretch before the tail, for the reader of those.
-    pub(super) fn is_backfill(&self) -> bool {
-        self.backfill.is_some()
-    }
-
-    pub(super) fn tail(&self) -> &Arc<TopicTail> {
-        &self.ticket.tail
-    }
-
-    pub(super) fn ticket(&self) -> &ReadTicket {
-        &self.ticket
-    }
-
-    pub(super) fn topic(&self) -> &Topic {
-        self.ticket.tail.topic()
-    }
-
-    pub(super) fn partition(&self) -> Partition {
-        self.ticket.partition
-    }
-
-    /// What the next records are judged with.
-    pub(super) fn judging(&self) -> Arc<Judging> {
-        match &self.backfill {
-            Some(judging) => Arc::clone(judging),
-            None => Arc::new(self.ticket.tail.judging()),
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn from(&self) -> Offset {
-        self.from
-    }
-
-    fn place(&self) -> Place {
-        (self.ticket.tail.topic().clone(), self.ticket.partition)
-    }
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.ticket.tail.let_go(&self.ticket);
-    }
-}
-
 impl Reader {
     /// A reader that has yet to read anything: no connection, no task.
     pub(super) fn new(lane: Lane, parts: Parts, tasks: Tasks) -> Reader {
@@ -168,7 +68,8 @@ impl Reader {
     /// Has a partition read, in place of what it was read for before.
     pub(super) fn read(&self, reading: Reading) {
         let mut desk = lock(&self.desk);
-        let (place, mut change) = (reading.place(), Change::Read(reading));
+        let place = (reading.topic().clone(), reading.partition());
+        let mut change = Change::Read(reading);
         if let Some(desk) = &*desk {
             match desk.put(place.clone(), change) {
                 Ok(()) => return,
@@ -218,6 +119,7 @@ impl Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::tail::TopicTail;
 
     fn place(topic: &str, partition: Partition) -> Place {
         (Topic::from(topic), partition)

@@ -30,11 +30,12 @@ use tokio::time::{Instant, sleep_until};
 
 use super::session::{Question, Wanted};
 use super::turns::Broker;
-use super::{Change, Desk, Parts, Place, Reading};
+use super::{Change, Desk, Parts, Place};
 use crate::kafka::broker::{Lane, Leader};
 use crate::kafka::fault::{Fault, Kind};
 use crate::kafka::judges::{Outcome, Portion};
 use crate::kafka::names::{Offset, Partition, Topic};
+use crate::kafka::tail::Reading;
 use crate::kafka::wire::Endpoint;
 use crate::kafka::wire::records::{Aborted, Batches, Heads, HeadsError};
 use crate::kafka::wire::requests::{
@@ -302,10 +303,12 @@ impl Work {
             let Some(followed) = self.partitions.get(place) else { continue };
             let (topic, partition) = place;
             match self.parts.topics.leader(topic, *partition) {
-                Some((id, _)) if id != followed.reading.id && followed.other_ids > 1 => {
+                Some((id, _)) if id != followed.reading.id() && followed.other_ids > 1 => {
                     remade.push(place.clone());
                 }
-                Some((id, Some(leader))) if id == followed.reading.id && !followed.is_in_doubt => {
+                Some((id, Some(leader)))
+                    if id == followed.reading.id() && !followed.is_in_doubt =>
+                {
                     led.push((place.clone(), leader));
                 }
                 _ => drop(unknown.insert(topic.clone())),
@@ -342,7 +345,7 @@ impl Work {
             let Some(followed) = self.partitions.get_mut(place) else { continue };
             followed.is_in_doubt = false;
             let now = self.parts.topics.leader(&place.0, place.1);
-            if now.is_some_and(|(id, _)| id != followed.reading.id) {
+            if now.is_some_and(|(id, _)| id != followed.reading.id()) {
                 // One broker that lags is no proof.
                 followed.other_ids = followed.other_ids.saturating_add(1);
             }
@@ -714,7 +717,7 @@ impl Picked {
                 picked.starved.get_or_insert_with(|| place.clone());
                 continue;
             }
-            let id = followed.reading.id.given();
+            let id = followed.reading.id().given();
             if let Some(((topic, _), of_topic, _)) = picked.wanted.last()
                 && *topic == place.0
                 && *of_topic != id
@@ -755,7 +758,7 @@ impl Followed {
     fn new(number: u64, reading: Reading) -> Followed {
         Followed {
             number,
-            position: reading.from,
+            position: reading.from(),
             reading: Arc::new(reading),
             last_epoch: None,
             leader: None,

@@ -21,6 +21,7 @@
 //! lower bound they are read again from time to time, so that there is an answer again once there is room.
 //!
 //! - `selectors`: what is selected · `partition`: a partition, its states and what leads from one to the next
+//! - `reading`: what a tail has others read
 //!
 //! # References
 //! - KIP-98: under `read_committed` a partition ends at the last stable offset, and control records
@@ -28,6 +29,7 @@
 //! - KIP-516: a topic that is made again has another id
 
 mod partition;
+mod reading;
 mod selectors;
 
 use std::collections::{HashMap, HashSet};
@@ -39,6 +41,7 @@ use tokio::time::Instant;
 
 pub(super) use self::partition::Epoch;
 use self::partition::{Backfill, Break, Kept, PartitionTail, Stretch};
+pub(super) use self::reading::{ReadTicket, Reading};
 use self::selectors::Selectors;
 pub(super) use self::selectors::{Judging, Selector, SelectorVersion};
 use super::broker::TopicShape;
@@ -46,7 +49,6 @@ use super::by_partition::ByPartition;
 use super::fault::Fault;
 use super::index::{KeyHash, MAX_KEYS};
 use super::names::{Offset, Partition, Topic};
-use super::reader::{ReadTicket, Reading};
 use crate::ledger::Account;
 use crate::lock::lock;
 use crate::selection::{Reason, Sight, Slot};

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::broker::Logins;
+use super::broker::token::Bearer;
 use super::cluster::Cluster;
-use super::token::{Bearer, Logins};
-use crate::kafka::error::Error;
-use crate::kafka::judges::Judges;
-use crate::kafka::security::ClusterConfig;
-use crate::kafka::wire::Resolver;
+use super::error::Error;
+use super::judges::Judges;
+use super::security::ClusterConfig;
+use super::wire::Resolver;
 use crate::lock::lock;
 
 /// The clusters that somebody holds.
-pub(in crate::kafka) struct Clusters {
+pub(super) struct Clusters {
     /// How long a request to a broker may take.
     timeout: Duration,
     logins: Option<Logins>,
@@ -26,14 +27,14 @@ pub(in crate::kafka) struct Clusters {
 
 impl Clusters {
     /// No cluster yet; without `logins` there are none by token.
-    pub(in crate::kafka) fn new(timeout: Duration, logins: Option<Logins>) -> Clusters {
+    pub(super) fn new(timeout: Duration, logins: Option<Logins>) -> Clusters {
         let (resolver, judges) = (Arc::default(), Arc::default());
         Clusters { timeout, logins, resolver, judges, known: Mutex::default() }
     }
 
     /// The cluster of these settings: the one there is, if it is of use, or a new one, for whose token
     /// there is time until `deadline`.
-    pub(in crate::kafka) async fn get(
+    pub(super) async fn get(
         &self,
         config: &ClusterConfig,
         deadline: Instant,
@@ -54,7 +55,7 @@ impl Clusters {
     }
 
     /// Ends every connection and task of all clusters, and waits for it.
-    pub(in crate::kafka) async fn shutdown(&self) {
+    pub(super) async fn shutdown(&self) {
         let clusters: Vec<_> = self.lock().drain().map(|(_, cluster)| cluster).collect();
         for cluster in clusters.iter().filter_map(Weak::upgrade) {
             cluster.end();

@@ -16,23 +16,21 @@ use futures_util::future::{Either, join, select};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::connections::{Connections, Lane};
-use super::groups::{CommittedOffsets, Groups};
-use super::health::ConnectionHealth;
-use super::offsets::{self, End, OfTopics, OffsetRange};
-use super::token::{self, Bearer};
-use super::topics::{TopicShape, Topics};
+use super::broker::{
+    CommittedOffsets, ConnectionHealth, Connections, End, Groups, Lane, OffsetRange, TopicShape,
+    Topics, offsets, token,
+};
+use super::by_partition::ByPartition;
+use super::error::Error;
+use super::fault::{Fault, Kind};
+use super::judges::Judges;
+use super::names::{Group, Offset, Topic};
+use super::reader::{Parts, Reader};
+use super::security::ClusterConfig;
+use super::tail::{Reading, Selector, SubscriberId, TopicTail};
+use super::wire::tls::TlsClient;
+use super::wire::{Dialer, Network, Resolver};
 use crate::coalescer::{Coalescer, ENDED, Tasks};
-use crate::kafka::by_partition::ByPartition;
-use crate::kafka::error::Error;
-use crate::kafka::fault::{Fault, Kind};
-use crate::kafka::judges::Judges;
-use crate::kafka::names::{Group, Offset, Topic};
-use crate::kafka::reader::{Parts, Reader, Reading};
-use crate::kafka::security::ClusterConfig;
-use crate::kafka::tail::{Selector, SubscriberId, TopicTail};
-use crate::kafka::wire::tls::TlsClient;
-use crate::kafka::wire::{Dialer, Network, Resolver};
 use crate::ledger::{Account, Payers};
 use crate::lock::lock;
 
@@ -50,7 +48,7 @@ const MAX_KINDS: usize = 1_000;
 const UNCHANGED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A cluster with its connections.
-pub(in crate::kafka) struct Cluster {
+pub(super) struct Cluster {
     label: String,
     timeout: Duration,
     health: Arc<ConnectionHealth>,
@@ -71,13 +69,13 @@ pub(in crate::kafka) struct Cluster {
 
 /// What a topic's partitions hold.
 #[derive(Debug, Clone)]
-pub(in crate::kafka) struct TopicOffsets {
-    pub(in crate::kafka) shape: TopicShape,
-    pub(in crate::kafka) compacted: bool,
+pub(super) struct TopicOffsets {
+    pub(super) shape: TopicShape,
+    pub(super) compacted: bool,
     /// When it was asked.
-    pub(in crate::kafka) asked: Instant,
+    pub(super) asked: Instant,
     /// By partition.
-    pub(in crate::kafka) ranges: Vec<OffsetRange>,
+    pub(super) ranges: Vec<OffsetRange>,
 }
 
 /// Topics are asked about together; one that had no answer in time, or none that can be read, is asked
@@ -105,12 +103,12 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::Config`] where TLS cannot be had with these settings.
-    pub(in crate::kafka) fn new(
+    pub(super) fn new(
         config: &ClusterConfig,
         timeout: Duration,
         resolver: &Arc<Resolver>,
         judges: &Arc<Judges>,
-        bearer: Option<Arc<Bearer>>,
+        bearer: Option<Arc<token::Bearer>>,
     ) -> Result<Arc<Cluster>, Error> {
         let health = Arc::new(ConnectionHealth::new());
         let tasks = Tasks::default();
@@ -156,7 +154,7 @@ impl Cluster {
     }
 
     /// Whether this cluster has refused our login, so that the next call must make another.
-    pub(in crate::kafka) fn is_rejected(&self) -> bool {
+    pub(super) fn is_rejected(&self) -> bool {
         self.health.refusal().is_some()
     }
 
@@ -164,10 +162,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When it does not come by the deadline.
-    pub(in crate::kafka) async fn turn(
-        &self,
-        deadline: Instant,
-    ) -> Result<SemaphorePermit<'_>, Error> {
+    pub(super) async fn turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Error> {
         let turn = async { self.turns.acquire().await.ok() };
         self.before(deadline, || "a turn to ask".to_owned(), turn).await
     }
@@ -176,7 +171,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When it cannot be had by the deadline. Brokers in motion are asked again until then.
-    pub(in crate::kafka) async fn offsets(
+    pub(super) async fn offsets(
         self: &Arc<Self>,
         topic: &Topic,
         end: End,
@@ -223,7 +218,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When they cannot be had by the deadline.
-    pub(in crate::kafka) async fn since(
+    pub(super) async fn since(
         self: &Arc<Self>,
         topic: &Topic,
         time: i64,
@@ -250,7 +245,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When they cannot be had by the deadline. A group that does not exist is no error.
-    pub(in crate::kafka) async fn committed(
+    pub(super) async fn committed(
         &self,
         group: &Group,
         topics: &[Topic],
@@ -267,7 +262,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When there is no answer by the deadline.
-    pub(in crate::kafka) async fn is_share_group(
+    pub(super) async fn is_share_group(
         &self,
         group: &Group,
         deadline: Instant,
@@ -279,12 +274,12 @@ impl Cluster {
     }
 
     /// Those who pay for what this cluster holds: whoever is measured on it joins them.
-    pub(in crate::kafka) fn payers(&self) -> &Payers {
+    pub(super) fn payers(&self) -> &Payers {
         &self.payers
     }
 
     /// Follows a topic for one more trigger, which selects this on it and pays for what it finds.
-    pub(in crate::kafka) fn follow(
+    pub(super) fn follow(
         &self,
         topic: &Topic,
         selectors: &[Selector],
@@ -298,7 +293,7 @@ impl Cluster {
     }
 
     /// Ends what [`follow`](Cluster::follow) began; a topic that nobody follows is tailed no more.
-    pub(in crate::kafka) fn leave(&self, tail: &TopicTail, subscriber: SubscriberId) {
+    pub(super) fn leave(&self, tail: &TopicTail, subscriber: SubscriberId) {
         let mut tails = lock(&self.tails);
         if tail.leave(subscriber) {
             tails.remove(tail.topic());
@@ -310,7 +305,7 @@ impl Cluster {
     }
 
     /// Has partitions read.
-    pub(in crate::kafka) fn read(&self, readings: Vec<Reading>) {
+    pub(super) fn read(&self, readings: Vec<Reading>) {
         for reading in readings {
             let reader = if reading.is_backfill() { &self.backfill } else { &self.tailing };
             reader.read(reading);
@@ -318,19 +313,19 @@ impl Cluster {
     }
 
     /// Ends all that runs for this cluster, without waiting for it.
-    pub(in crate::kafka) fn end(&self) {
+    pub(super) fn end(&self) {
         self.tasks.end();
         self.tailing.end();
         self.backfill.end();
     }
 
     /// Waits until the tasks have ended.
-    pub(in crate::kafka) async fn tasks_ended(&self) {
+    pub(super) async fn tasks_ended(&self) {
         self.tasks.ended().await;
     }
 
     /// What a fault means to a user.
-    pub(in crate::kafka) fn error(&self, fault: &Fault, what: String) -> Error {
+    pub(super) fn error(&self, fault: &Fault, what: String) -> Error {
         let (cluster, reason) = (self.label.clone(), fault.reason.clone());
         match fault.kind {
             Kind::Refused => Error::Refused { cluster, reason },
@@ -463,7 +458,7 @@ impl Cluster {
                 return Arc::new(each.collect());
             }
         };
-        let changed = |ranges: Option<&OfTopics>| {
+        let changed = |ranges: Option<&offsets::OfTopics>| {
             let changed = described.iter().filter_map(|(topic, description)| {
                 let now = description.as_ref().ok()?;
                 let is_answered = ranges.is_some_and(|of| matches!(of.get(topic), Some(Ok(_))));
