@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use super::health::ConnectionHealth;
 use crate::coalescer::Tasks;
 use crate::kafka::fault::{Fault, Kind};
+use crate::kafka::pause::{FIRST_PAUSE, doubled};
 use crate::kafka::wire::requests::{Fetch, FetchReply};
 use crate::kafka::wire::{
     Connection, ConnectionError, Dialer, Endpoint, Received, Request, Traffic,
@@ -46,12 +47,6 @@ const ABSENT_FOR: Duration = Duration::from_secs(1);
 
 /// Brokers that are asked the same at a time.
 const BROKERS_AT_ONCE: usize = 4;
-
-/// The first pause before another attempt; it doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-
-/// The longest one.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Connections that one cluster may have opened at a time.
 const DIALS_AT_ONCE: usize = 32;
@@ -609,9 +604,8 @@ fn pause(failures: u32) -> Duration {
     let Some(doublings) = failures.checked_sub(2) else {
         return Duration::ZERO;
     };
-    let pause = FIRST_PAUSE.saturating_mul(1 << doublings.min(8)).min(LONGEST_PAUSE);
     // Between half of it and all of it, so that what failed together does not come back together.
-    pause.mul_f64(fastrand::f64().mul_add(0.5, 0.5))
+    doubled(FIRST_PAUSE, doublings).mul_f64(fastrand::f64().mul_add(0.5, 0.5))
 }
 
 /// The fault of the first broker in order, so that the same cause reads the same each time.

@@ -35,6 +35,7 @@ use crate::kafka::broker::{Lane, Leader};
 use crate::kafka::fault::{Fault, Kind};
 use crate::kafka::judges::{Outcome, Portion};
 use crate::kafka::names::{Offset, Partition, Topic};
+use crate::kafka::pause::{FIRST_PAUSE, LONGEST_PAUSE, doubled};
 use crate::kafka::tail::Reading;
 use crate::kafka::wire::Endpoint;
 use crate::kafka::wire::records::{Aborted, Batches, Heads, HeadsError};
@@ -79,12 +80,6 @@ const MAX_PARTITIONS: usize = 10_000;
 
 /// Portions that wait to be judged before nothing more is fetched.
 const MAX_PORTIONS: usize = 256;
-
-/// The first pause after a failure; it doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-
-/// The longest one.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What is said of records that nobody asked for.
 const NOT_ASKED: &str = "records from before it";
@@ -326,8 +321,7 @@ impl Work {
         // The next poll knows what is to be read of the new topic.
         remade.iter().for_each(|place| self.forget(place));
         if !unknown.is_empty() && self.looking_up.is_none() && self.look_up_at <= now {
-            let pause = FIRST_LOOK_UP.saturating_mul(1 << self.vain_look_ups.min(4));
-            self.look_up_at = now + pause.min(LONGEST_PAUSE);
+            self.look_up_at = now + doubled(FIRST_LOOK_UP, self.vain_look_ups);
             self.vain_look_ups = self.vain_look_ups.saturating_add(1);
             let Parts { connections, topics, .. } = self.parts.clone();
             let question = async move {
@@ -796,7 +790,6 @@ impl Followed {
     /// Puts off the next fetch.
     fn pause(&mut self) {
         self.failures = self.failures.saturating_add(1);
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(6)).min(LONGEST_PAUSE);
-        self.not_before = Instant::now() + pause;
+        self.not_before = Instant::now() + doubled(FIRST_PAUSE, self.failures);
     }
 }
