@@ -16,9 +16,10 @@ use futures_util::future::{Either, join, select};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use super::broker::offsets::{self, OfTopics};
 use super::broker::{
-    CommittedOffsets, ConnectionHealth, Connections, End, Groups, Lane, OffsetRange, TopicShape,
-    Topics, offsets, token,
+    CommittedOffsets, ConnectionHealth, Connections, Description, Descriptions, End, Groups, Lane,
+    OffsetRange, TopicShape, Topics, token,
 };
 use super::by_partition::ByPartition;
 use super::error::Error;
@@ -446,7 +447,7 @@ impl Cluster {
             Either::Left((first, of_known)) => (first, Either::Left(of_known)),
             Either::Right((ranges, first)) => (first.await, Either::Right(ranges)),
         };
-        let mut described = match described {
+        let described = match described {
             Ok(described) => described,
             Err(fault) => {
                 // It may be one topic alone of which something cannot be read.
@@ -458,30 +459,29 @@ impl Cluster {
                 return Arc::new(each.collect());
             }
         };
-        let changed = |ranges: Option<&offsets::OfTopics>| {
-            let changed = described.iter().filter_map(|(topic, description)| {
-                let now = description.as_ref().ok()?;
-                let is_answered = ranges.is_some_and(|of| matches!(of.get(topic), Some(Ok(_))));
-                let is_as_known = known.get(topic).is_some_and(|known| {
-                    // Answered, it does not matter that a partition's leader is not known now. But one
-                    // that was replaced while it stood still answers without an error until it hears
-                    // of that.
-                    known == now
-                        || is_answered && known.shape == now.shape && !known.is_superseded_by(now)
-                });
-                (!is_as_known).then(|| (topic.clone(), Arc::clone(now)))
-            });
-            changed.collect::<HashMap<_, _>>()
-        };
-        let mut ranges = match of_known {
+        let ranges = self.all_ranges(&known, &described, of_known, end, deadline).await;
+        Arc::new(self.add_up(topics, asked, described, &compacted, ranges))
+    }
+
+    /// The ranges of topics that are as they were known, for which it was asked already, and of the others.
+    async fn all_ranges(
+        &self,
+        known: &HashMap<Topic, Arc<Description>>,
+        described: &Descriptions,
+        of_known: Either<impl Future<Output = OfTopics>, OfTopics>,
+        end: End,
+        deadline: Instant,
+    ) -> OfTopics {
+        let connections = &*self.connections;
+        match of_known {
             Either::Right(mut ranges) => {
-                let changed = changed(Some(&ranges));
+                let changed = changed(known, described, Some(&ranges));
                 ranges.extend(offsets::ranges(connections, &changed, end, deadline).await);
                 ranges
             }
             // A leader that is gone may never answer, and its topics are led by others by now.
             Either::Left(of_known) => {
-                let changed = changed(None);
+                let changed = changed(known, described, None);
                 let until = match changed.is_empty() {
                     true => deadline,
                     false => deadline.min(Instant::now() + UNCHANGED_WITHIN),
@@ -495,8 +495,18 @@ impl Cluster {
                 ranges.extend(of_changed);
                 ranges
             }
-        };
+        }
+    }
 
+    /// What is known of each topic now, and what the next question about it is to be.
+    fn add_up(
+        &self,
+        topics: BTreeSet<Topic>,
+        asked: Instant,
+        mut described: Descriptions,
+        compacted: &BTreeSet<Topic>,
+        mut ranges: OfTopics,
+    ) -> HashMap<Topic, Result<Arc<TopicOffsets>, NoOffsets>> {
         let mut answer = HashMap::new();
         for topic in topics {
             let left_out = || Fault::left_out("a topic");
@@ -518,7 +528,7 @@ impl Cluster {
             };
             answer.insert(topic, offsets);
         }
-        Arc::new(answer)
+        answer
     }
 
     /// Whether a topic is asked about alone from now on.
@@ -536,6 +546,25 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Topics that are new, or other than they were known; `ranges` are what those known have answered.
+fn changed(
+    known: &HashMap<Topic, Arc<Description>>,
+    described: &Descriptions,
+    ranges: Option<&OfTopics>,
+) -> HashMap<Topic, Arc<Description>> {
+    let changed = described.iter().filter_map(|(topic, description)| {
+        let now = description.as_ref().ok()?;
+        let is_answered = ranges.is_some_and(|of| matches!(of.get(topic), Some(Ok(_))));
+        let is_as_known = known.get(topic).is_some_and(|known| {
+            // Answered, it does not matter that a partition's leader is not known now. But one that was
+            // replaced while it stood still answers without an error until it hears of that.
+            known == now || is_answered && known.shape == now.shape && !known.is_superseded_by(now)
+        });
+        (!is_as_known).then(|| (topic.clone(), Arc::clone(now)))
+    });
+    changed.collect()
 }
 
 #[cfg(test)]

@@ -19,4 +19,4 @@ pub(super) use groups::{CommittedOffsets, Groups};
 pub(super) use health::ConnectionHealth;
 pub(super) use offsets::{End, OffsetRange};
 pub use token::Logins;
-pub(super) use topics::{Leader, TopicId, TopicShape, Topics};
+pub(super) use topics::{Description, Descriptions, Leader, TopicId, TopicShape, Topics};

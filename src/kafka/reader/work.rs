@@ -369,15 +369,7 @@ impl Work {
             let size = sizes.get(endpoint).copied().unwrap_or(FETCH_BYTES);
             let max_bytes = size.min(u32::try_from(room).unwrap_or(u32::MAX)).max(LEAST_BYTES);
             let picked = Picked::of(broker, partitions, size, now, &mut due);
-            let Some((last, ..)) = picked.wanted.last() else { continue };
-            if picked.wanted.len() == MAX_PARTITIONS {
-                // The others come next.
-                broker.gave(last);
-            }
-            let question = match lane {
-                Lane::Tails if !picked.is_alone => broker.session.question(&picked.wanted),
-                _ => Question::without_session(&picked.wanted),
-            };
+            let Some(question) = picked.question(broker, *lane) else { continue };
             broker.starved = picked.starved;
             broker.asked = Some((now, picked.wait));
             let (connections, lane) = (Arc::clone(&parts.connections), *lane);
@@ -423,17 +415,8 @@ impl Work {
 
     fn fetched(&mut self, fetched: Fetched) {
         let Fetched { broker: endpoint, session, names, asked, answer } = fetched;
-        let mut sent = None;
-        if let Some(broker) = self.brokers.get_mut(&endpoint) {
-            sent = broker.asked.take();
-            if session != FetchSession::NONE {
-                let reply = answer.as_ref().ok().map(|(reply, _)| reply);
-                broker.session.answered(reply.filter(|reply| reply.error.is_none()));
-            }
-            if broker.leads.is_empty() {
-                self.brokers.remove(&endpoint);
-            }
-        }
+        let reply = answer.as_ref().ok().map(|(reply, _)| reply);
+        let sent = self.answered(&endpoint, session, reply);
         let is_alone = asked.len() == 1;
         // Not what has been replaced meanwhile, or set back.
         let mut asked: HashMap<Place, Asked> =
@@ -452,21 +435,55 @@ impl Work {
             None => Ok((reply, payload)),
         });
         self.note_size(&endpoint, answer.as_ref().err());
-        let (reply, payload) = match answer {
-            Ok(answer) => answer,
+        match answer {
+            Ok(answer) => {
+                let gave = self.take_all(&endpoint, session, &names, asked, answer);
+                if !gave
+                    && let Some(broker) = self.brokers.get_mut(&endpoint)
+                    && let Some((sent, wait)) = sent
+                {
+                    // One that answers at once without anything is not asked without a pause.
+                    broker.not_before = Some(sent + wait);
+                }
+            }
             // It may be one partition alone of which something cannot be read.
             Err(fault) if fault.kind == Kind::Foreign => {
                 let fault = Fault { kind: Kind::Unreadable, ..fault };
                 for place in asked.keys() {
                     self.single_out(place, is_alone.then_some(&fault));
                 }
-                return;
             }
-            Err(fault) => {
-                asked.keys().for_each(|place| self.fail(place, &fault));
-                return;
-            }
-        };
+            Err(fault) => asked.keys().for_each(|place| self.fail(place, &fault)),
+        }
+    }
+
+    /// Notes that a broker is not being asked any more. Gives when it was, and how long it might wait.
+    fn answered(
+        &mut self,
+        endpoint: &Endpoint,
+        session: FetchSession,
+        reply: Option<&FetchReply>,
+    ) -> Option<(Instant, Duration)> {
+        let broker = self.brokers.get_mut(endpoint)?;
+        let sent = broker.asked.take();
+        if session != FetchSession::NONE {
+            broker.session.answered(reply.filter(|reply| reply.error.is_none()));
+        }
+        if broker.leads.is_empty() {
+            self.brokers.remove(endpoint);
+        }
+        sent
+    }
+
+    /// Takes what a broker has of all partitions that it was asked for; whether any of that was records.
+    fn take_all(
+        &mut self,
+        endpoint: &Endpoint,
+        session: FetchSession,
+        names: &InSession,
+        mut asked: HashMap<Place, Asked>,
+        (reply, payload): (FetchReply, Bytes),
+    ) -> bool {
         let (mut gave, mut is_first) = (false, true);
         // A broker that has had enough of us answers without any (KIP-219).
         let is_throttled = reply.partitions.is_empty();
@@ -475,7 +492,7 @@ impl Work {
             let place = (topic.clone(), fetched.partition);
             let is_empty = fetched.records.is_empty();
             if asked.remove(&place).is_some() {
-                gave |= self.take(&endpoint, &place, fetched, &payload, is_first);
+                gave |= self.take(endpoint, &place, fetched, &payload, is_first);
             }
             is_first &= is_empty;
         }
@@ -487,13 +504,7 @@ impl Work {
                 self.fail(place, &Fault::left_out("a partition"));
             }
         }
-        if !gave
-            && let Some(broker) = self.brokers.get_mut(&endpoint)
-            && let Some((sent, wait)) = sent
-        {
-            // One that answers at once without anything is not asked without a pause.
-            broker.not_before = Some(sent + wait);
-        }
+        gave
     }
 
     /// Notes how much a broker can send in time.
@@ -731,6 +742,19 @@ impl Picked {
             }
         }
         picked
+    }
+
+    /// What a broker is asked for them; `None` where there are none.
+    fn question(&self, broker: &mut Broker, lane: Lane) -> Option<Question> {
+        let (last, ..) = self.wanted.last()?;
+        if self.wanted.len() == MAX_PARTITIONS {
+            // The others come next.
+            broker.gave(last);
+        }
+        Some(match lane {
+            Lane::Tails if !self.is_alone => broker.session.question(&self.wanted),
+            _ => Question::without_session(&self.wanted),
+        })
     }
 }
 
