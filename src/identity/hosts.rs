@@ -16,6 +16,7 @@ use std::sync::Arc;
 use url::Host;
 
 use super::cloud::Cloud;
+use crate::metadata::cut;
 
 /// What the operator allows besides Azure's own suffixes. The default: nothing.
 #[derive(Debug, Clone, Default)]
@@ -199,7 +200,7 @@ fn is_label(label: &str) -> bool {
 
 /// What a tenant wrote comes back in an error, so it is bounded.
 fn shortened(text: &str) -> String {
-    text.chars().take(100).collect()
+    cut(text, 100).to_owned()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::kubernetes::{Name, ServiceAccount};
-use crate::metadata::{Reader, quoted};
+use crate::metadata::{Reader, cut, quoted};
 
 /// The client and the tenant of an identity; what is absent is the service account's, or else the scaler's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -13,6 +13,9 @@ pub struct Who {
     /// Whose token is exchanged in place of the scaler's.
     pub(super) account: Option<ServiceAccount>,
 }
+
+/// Bytes of a value that an error shows.
+const SHOWN_BYTES: usize = 60;
 
 /// The keys that name an identity.
 const IDS: [&str; 2] = ["identityId", "identityTenantId"];
@@ -104,7 +107,7 @@ pub(super) fn id(
     if good {
         return Ok(Some(value.to_ascii_lowercase()));
     }
-    Err(WhoError { key, value: value.chars().take(60).collect(), what, fits })
+    Err(WhoError { key, value: cut(value, SHOWN_BYTES).to_owned(), what, fits })
 }
 
 #[cfg(test)]

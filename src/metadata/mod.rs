@@ -29,7 +29,7 @@ use secrecy::SecretString;
 
 pub use self::table::{ByHeart, Parameter, Table, Use};
 use self::text::SHOWN_BYTES;
-pub use self::text::{list, one_line, quoted};
+pub use self::text::{cut, list, one_line, quoted};
 use crate::secret::Secret;
 
 /// Ends a key whose value KEDA has taken from the environment of the workload.

@@ -3,6 +3,11 @@
 /// Bytes of a value or an unknown key that a complaint shows.
 pub(super) const SHOWN_BYTES: usize = 40;
 
+/// The beginning of a text, of at most so many bytes, cut between characters.
+pub fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
 /// The elements of a list by comma, blanks trimmed; what is empty is no element.
 pub fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|element| !element.is_empty())

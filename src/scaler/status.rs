@@ -122,7 +122,7 @@ pub(super) fn fit(text: &str) -> String {
         line.push_str(word);
     }
     if line.len() > MAX_BYTES {
-        line.truncate(line.floor_char_boundary(MAX_BYTES - CUT.len()));
+        line.truncate(metadata::cut(&line, MAX_BYTES - CUT.len()).len());
         line.push_str(CUT);
     }
     line

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 
 use super::reason::Reason;
-use crate::metadata::quoted;
+use crate::metadata::{cut, quoted};
 
 /// How many messages are remembered.
 const MESSAGES: usize = 128;
@@ -117,7 +117,7 @@ impl Latest {
 
 impl Kind {
     fn of_type(event_type: &str) -> Kind {
-        Kind::Type(event_type[..event_type.floor_char_boundary(TYPE_BYTES)].into())
+        Kind::Type(cut(event_type, TYPE_BYTES).into())
     }
 }
 

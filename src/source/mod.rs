@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::ledger::Account;
 #[cfg(test)]
 use crate::metadata;
-use crate::metadata::{Reader, Table, quoted};
+use crate::metadata::{Reader, Table, cut, quoted};
 use crate::selection::{Selection, Sight};
 
 pub use self::parameters::TABLE as PARAMETERS;
@@ -178,6 +178,6 @@ fn metric_name(reader: &mut Reader<'_>, default: &str) -> String {
         }
     });
     let name = name.unwrap_or(default);
-    let name = &name[..name.floor_char_boundary(METRIC_NAME_BYTES)];
-    name.replace(|c: char| matches!(c, '/' | '.' | ':' | '%' | '(' | ')') || c.is_control(), "-")
+    cut(name, METRIC_NAME_BYTES)
+        .replace(|c: char| matches!(c, '/' | '.' | ':' | '%' | '(' | ')') || c.is_control(), "-")
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::metadata::one_line;
+
 /// The longest filter, in bytes: far more than anyone writes by hand, and parsed within
 /// milliseconds.
 pub(super) const MAX_LENGTH: usize = 4096;
@@ -140,8 +142,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Text for a message: one line and not long.
+/// Text for a message.
 pub(super) fn clipped(text: &str) -> String {
-    let one_line = |character: char| if character.is_control() { ' ' } else { character };
-    text.chars().take(80).map(one_line).collect()
+    one_line(text, 80)
 }
