@@ -1,5 +1,6 @@
-//! What polls of idle topics take while others are flooded: a thousand topics on one cluster, of which records are written
-//! to 64 as fast as they are taken. What the writer and the broker take of the machine is told by the bare pair, asked beside.
+//! What polls of idle topics take while others are flooded: a thousand topics on one cluster, of
+//! which records are written to 64 as fast as they are taken. What the writer and the broker take
+//! of the machine is told by the bare pair, asked beside.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

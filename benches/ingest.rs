@@ -1,6 +1,6 @@
-//! Records a second that are read, judged and indexed, against a bare librdkafka consumer of the same
-//! configuration in the same process, in turn; against a fetch loop of our own that drops what it gets; and
-//! judging against walking over the same records.
+//! Records a second that are read, judged and indexed, against a bare librdkafka consumer of the
+//! same configuration in the same process, in turn; against a fetch loop of our own that drops what
+//! it gets; and judging against walking over the same records.
 //!
 //! Each round is a cold start: a new source, a topic with a backlog, and the time until the exact
 //! count is there.

@@ -1,5 +1,6 @@
-//! A poll with a selection, beside a poll without one by KEDA's own scaler of Kafka: both as KEDA's operator asks for a ScaledJob, by KEDA's
-//! own code, of the same topic and group and in the same process. It needs Go, and is left out without.
+//! A poll with a selection, beside a poll without one by KEDA's own scaler of Kafka: both as KEDA's
+//! operator asks for a ScaledJob, by KEDA's own code, of the same topic and group and in the same
+//! process. It needs Go, and is left out without.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -96,7 +97,8 @@ impl Drop for Operator {
     }
 }
 
-/// The program; what Go has built before takes it a second, and all of KEDA's scalers some minutes. `None` without Go.
+/// The program; what Go has built before takes it a second, and all of KEDA's scalers some minutes.
+/// `None` without Go.
 fn build() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("keda-poll");
     let mut go = Command::new("go");

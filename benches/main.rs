@@ -1,5 +1,5 @@
-//! The benchmarks: each prints a ratio to a yardstick that is measured beside it in the same run, so
-//! that a slow or busy machine slows both.
+//! The benchmarks: each prints a ratio to a yardstick that is measured beside it in the same run,
+//! so that a slow or busy machine slows both.
 //!
 //! `make bench` runs all, `make bench ARGS='-- poll rpc'` some. The last lines say of each figure
 //! whether its goal is met.

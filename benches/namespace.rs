@@ -1,7 +1,7 @@
 //! A Service Bus namespace in a process of its own, so that its work is not counted as ours.
 //!
-//! The process is this program again. It is told what to do line by line on its standard input, answers each
-//! with a line, and ends with the input.
+//! The process is this program again. It is told what to do line by line on its standard input,
+//! answers each with a line, and ends with the input.
 
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Lines, Write as _, stdin};
@@ -44,7 +44,8 @@ impl Namespace {
         Namespace { connection_string, child, orders, answers }
     }
 
-    /// Makes a queue, unless it is there, and sends it so many messages, of which one in 10,000 is wanted.
+    /// Makes a queue, unless it is there, and sends it so many messages, of which one in 10,000 is
+    /// wanted.
     pub(crate) fn fill(&mut self, queue: &str, messages: usize) {
         self.ask(&format!("fill {queue} {messages}"));
     }

@@ -1,8 +1,9 @@
-//! Messages a second that are peeked at and judged, on the first poll of a deep queue, against Microsoft's
-//! Python SDK and against links that do nothing with them, in turn and on the same namespace.
+//! Messages a second that are peeked at and judged, on the first poll of a deep queue, against
+//! Microsoft's Python SDK and against links that do nothing with them, in turn and on the same
+//! namespace.
 //!
-//! The service is called in this process; the namespace is a process of its own. Opening is not counted of
-//! the yardsticks, and of ours only the link: the connection is there.
+//! The service is called in this process; the namespace is a process of its own. Opening is not
+//! counted of the yardsticks, and of ours only the link: the connection is there.
 
 use azure_stand_ins::judges;
 use keda_sift::scaler::proto::ScaledObjectRef;

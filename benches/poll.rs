@@ -1,7 +1,7 @@
-//! What one poll takes on an idle machine, against the bare pair of broker calls that it needs, side
-//! by side in flight; from 1 to 1,000 partitions. The pair is asked by the scaler's own client on two
-//! connections, and by librdkafka on two handles; all four calls of a poll by the scaler's own on four. The service is called in this process: what gRPC adds
-//! is the `rpc` benchmark's.
+//! What one poll takes on an idle machine, against the bare pair of broker calls that it needs,
+//! side by side in flight; from 1 to 1,000 partitions. The pair is asked by the scaler's own client
+//! on two connections, and by librdkafka on two handles; all four calls of a poll by the scaler's
+//! own on four. The service is called in this process: what gRPC adds is the `rpc` benchmark's.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -139,7 +139,8 @@ async fn warm_up(triggers: &[ScaledObjectRef]) {
 /// What the scaler calls itself to brokers.
 const CLIENT: &str = "keda-sift";
 
-/// Threads of a server that is asked about 100 clusters, over those of one that is asked about none.
+/// Threads of a server that is asked about 100 clusters, over those of one that is asked about
+/// none.
 async fn threads(broker: &Broker) -> f64 {
     let server = Server::start();
     let scaler = connect(&server.1).await;

@@ -1,5 +1,6 @@
-//! What a poll of a queue takes that has been read, against one bare peek over an open link; and how many
-//! messages it peeks at. The service is called in this process; the namespace is a process of its own.
+//! What a poll of a queue takes that has been read, against one bare peek over an open link; and
+//! how many messages it peeks at. The service is called in this process; the namespace is a process
+//! of its own.
 
 use tokio::time::Instant;
 

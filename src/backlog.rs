@@ -23,8 +23,8 @@ pub enum Purpose {
     Activity,
 }
 
-/// How far a count need go, and from when on what came is the trigger's: as the object says that it is of. Nothing of either where no object is
-/// known.
+/// How far a count need go, and from when on what came is the trigger's: as the object says that it
+/// is of. Nothing of either where no object is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Scope {
     /// So many are enough, of a trigger that does not say itself where to stop.

@@ -1,5 +1,5 @@
-//! Why there is no number: the words of whoever could not give it, and a class that says how a caller is
-//! told.
+//! Why there is no number: the words of whoever could not give it, and a class that says how a
+//! caller is told.
 
 use std::error::Error;
 use std::fmt;

@@ -1,19 +1,20 @@
 //! Who holds how much of the memory that tenants can make grow.
 //!
-//! There is one [`Ledger`] for the process and an account for each namespace. What a trigger makes the
-//! process hold is charged before it is taken: large frames, records that are decompressed, matches, and
-//! what is kept of metadata. A charge that is refused is no disaster: readers wait, matches become a lower
-//! bound, a new trigger is an error.
+//! There is one [`Ledger`] for the process and an account for each namespace. What a trigger makes
+//! the process hold is charged before it is taken: large frames, records that are decompressed,
+//! matches, and what is kept of metadata. A charge that is refused is no disaster: readers wait,
+//! matches become a lower bound, a new trigger is an error.
 //!
-//! A namespace may hold as much as is then left free for the others. So one alone may hold a half of all,
-//! two that want everything a third each, and a newcomer always finds as much as each of them has. What
-//! passes comes before what stays: with records under way it may hold half as much as is left free, and it may
-//! keep a third of what others leave free of what they keep. So a namespace with more matches than it may keep
-//! can still read, and one that reads all that it may can still ask.
+//! A namespace may hold as much as is then left free for the others. So one alone may hold a half
+//! of all, two that want everything a third each, and a newcomer always finds as much as each of
+//! them has. What passes comes before what stays: with records under way it may hold half as much
+//! as is left free, and it may keep a third of what others leave free of what they keep. So a
+//! namespace with more matches than it may keep can still read, and one that reads all that it may
+//! can still ask.
 //!
 //! # References
-//! - A. Choudhury and E. Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998:
-//!   the rule
+//! - A. Choudhury and E. Hahne, "Dynamic queue length thresholds for shared-memory packet
+//!   switches", 1998: the rule
 
 use std::collections::HashMap;
 use std::fmt;
@@ -251,8 +252,8 @@ impl Payers {
         lock(&self.0).iter().any(|(payer, _)| payer.is(account))
     }
 
-    /// Takes so many bytes from the first who has room for them; `None` where nobody shares this any
-    /// more.
+    /// Takes so many bytes from the first who has room for them; `None` where nobody shares this
+    /// any more.
     ///
     /// # Errors
     /// [`Exhausted`] where nobody has.

@@ -1,7 +1,7 @@
 //! A KEDA external scaler that counts the messages that matter.
 //!
-//! The floors of the house, top down; calls run downwards only, and a lower floor knows nothing of a
-//! higher one:
+//! The floors of the house, top down; calls run downwards only, and a lower floor knows nothing of
+//! a higher one:
 //!
 //! | floor | answers |
 //! |---|---|

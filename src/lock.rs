@@ -1,4 +1,5 @@
-//! How a lock is taken: a holder that panicked left nothing half done, as each section only swaps values in.
+//! How a lock is taken: a holder that panicked left nothing half done, as each section only swaps
+//! values in.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

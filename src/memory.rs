@@ -1,5 +1,6 @@
-//! A source in memory, which tests steer: it measures what it is told to, when it is told to, and keeps what
-//! it was asked. Its triggers have `topic`, `password`, `threshold` and `activationThreshold`.
+//! A source in memory, which tests steer: it measures what it is told to, when it is told to, and
+//! keeps what it was asked. Its triggers have `topic`, `password`, `threshold` and
+//! `activationThreshold`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,5 @@
-//! A secret that can be compared, so that it can be part of what tells clusters, namespaces and clients
-//! apart: a changed secret is another one.
+//! A secret that can be compared, so that it can be part of what tells clusters, namespaces and
+//! clients apart: a changed secret is another one.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

@@ -1,5 +1,5 @@
-//! The sources that there are: the one place that names them all. Another one is a folder, a line here, and
-//! a line where it is started.
+//! The sources that there are: the one place that names them all. Another one is a folder, a line
+//! here, and a line where it is started.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -39,7 +39,8 @@ macro_rules! sources {
             )+
         }
 
-        /// All that triggers can be measured by. None connects to anything before a trigger needs it.
+        /// All that triggers can be measured by. None connects to anything before a trigger needs
+        /// it.
         pub struct Sources {
             $(
                 $(#[$only])*
@@ -82,7 +83,8 @@ macro_rules! sources {
         }
 
         impl Sources {
-            /// Begins to follow what a trigger counts; `account` pays for what that makes the process hold.
+            /// Begins to follow what a trigger counts; `account` pays for what that makes the
+            /// process hold.
             pub(crate) fn follow(&self, trigger: &Trigger, account: &Account) -> Box<dyn Measure> {
                 match trigger {
                     $(
@@ -130,8 +132,8 @@ impl Trigger {
         self.wanted().selection()
     }
 
-    /// How far a count must go where KEDA starts no more than `max_jobs` Jobs. `None` where it must go on to
-    /// the end, or to the trigger's own `countLimit`.
+    /// How far a count must go where KEDA starts no more than `max_jobs` Jobs. `None` where it must
+    /// go on to the end, or to the trigger's own `countLimit`.
     pub fn enough(&self, max_jobs: NonZeroU64) -> Option<NonZeroU64> {
         let scaling = self.scaling();
         if scaling.count_limit.is_some() || self.wanted().is_reckoned() {
@@ -142,7 +144,8 @@ impl Trigger {
         Some(max_jobs.saturating_mul(NonZeroU64::new(scaling.target)?).max(above))
     }
 
-    /// Whether a count that was told to go as far as `enough` has ended because it need not go further.
+    /// Whether a count that was told to go as far as `enough` has ended because it need not go
+    /// further.
     pub fn stops_at(&self, backlog: Backlog, enough: Option<NonZeroU64>) -> bool {
         let limit = self.scaling().count_limit.or(enough).or(self.wanted().default_limit());
         matches!(backlog, Backlog::AtLeast(bound) if limit.is_some_and(|limit| bound >= limit))

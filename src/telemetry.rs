@@ -1,10 +1,11 @@
 //! How logs are written, and what is counted.
 //!
-//! Logs are lines for people or JSON, to standard error. A level is ERROR only where an operator must act.
-//! What went wrong with one trigger is told to KEDA, not logged: who can mend it reads it there.
+//! Logs are lines for people or JSON, to standard error. A level is ERROR only where an operator
+//! must act. What went wrong with one trigger is told to KEDA, not logged: who can mend it reads it
+//! there.
 //!
-//! Metrics have the names below. None has a label that a trigger's author could fill: there is a series
-//! for each rpc, source and code, however many triggers there are.
+//! Metrics have the names below. None has a label that a trigger's author could fill: there is a
+//! series for each rpc, source and code, however many triggers there are.
 //!
 //! # References
 //! - <https://prometheus.io/docs/specs/om/open_metrics_spec/>
@@ -32,31 +33,35 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer as _, fmt};
 
-/// Calls of KEDA's that have ended, by `rpc` and gRPC `code`; on the page with `_total` behind it. A
-/// call whose caller went away has the code Canceled. A stream is one call.
+/// Calls of KEDA's that have ended, by `rpc` and gRPC `code`; on the page with `_total` behind it.
+/// A call whose caller went away has the code Canceled. A stream is one call.
 pub const POLLS: &str = "keda_sift_polls";
 
 /// How long those calls took, by `rpc`; on the page with `_seconds` behind it.
 pub const POLL_DURATION: &str = "keda_sift_poll_duration";
 
-/// Triggers that are kept, by `source`: kafka, azure-servicebus, or unreadable for those whose metadata
-/// is wrong.
+/// Triggers that are kept, by `source`: kafka, azure-servicebus, or unreadable for those whose
+/// metadata is wrong.
 pub const TRIGGERS: &str = "keda_sift_triggers";
 
-/// Of those, the ones that count 0 though other messages wait, and for which nothing has ever matched, by `source`.
+/// Of those, the ones that count 0 though other messages wait, and for which nothing has ever
+/// matched, by `source`.
 pub const UNMATCHED: &str = "keda_sift_unmatched_triggers";
 
-/// Triggers found by warm-up, by `state`, which is one of [`WARM_UP_STATES`]. There is none without warm-up.
+/// Triggers found by warm-up, by `state`, which is one of [`WARM_UP_STATES`]. There is none without
+/// warm-up.
 pub const WARM_UP: &str = "keda_sift_warm_up_triggers";
 
-/// Being measured; measured, with a count or without; and those whose metadata is not known before KEDA polls them.
+/// Being measured; measured, with a count or without; and those whose metadata is not known before
+/// KEDA polls them.
 pub const WARM_UP_STATES: [&str; 3] = ["waiting", "ready", "unknown"];
 
-/// Measurements that gave no count, by `source` and gRPC `code`; on the page with `_total` behind it.
+/// Measurements that gave no count, by `source` and gRPC `code`; on the page with `_total` behind
+/// it.
 pub const MEASUREMENT_FAILURES: &str = "keda_sift_measurement_failures";
 
-/// Memory that triggers make this hold, as far as it is counted, and how much of it there may be; on the page with
-/// `_bytes` behind it.
+/// Memory that triggers make this hold, as far as it is counted, and how much of it there may be;
+/// on the page with `_bytes` behind it.
 pub const MEMORY: [&str; 2] = ["keda_sift_memory_held", "keda_sift_memory_limit"];
 
 /// 1, with the `version` and the `commit` that runs; on the page with `_info` behind it.
@@ -161,7 +166,8 @@ pub fn init(filter: Targets, format: LogFormat) -> Result<(), TryInitError> {
 }
 
 impl Metrics {
-    /// Nothing is counted yet. What can be is there as 0, so that its first increase is seen as one.
+    /// Nothing is counted yet. What can be is there as 0, so that its first increase is seen as
+    /// one.
     pub fn new(sources: impl IntoIterator<Item = &'static str>) -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
@@ -274,7 +280,8 @@ impl Metrics {
 }
 
 impl PageFormat {
-    /// What an `Accept` header wants. OpenMetrics only where it is named: who names nothing may not know it.
+    /// What an `Accept` header wants. OpenMetrics only where it is named: who names nothing may not
+    /// know it.
     pub fn accepted(accept: &str) -> Self {
         let is_refused = |parameters: &str| {
             parameters

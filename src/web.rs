@@ -1,8 +1,8 @@
 //! How this program calls out by itself: which certificates it trusts, and an HTTP client that goes
 //! nowhere but where it was sent.
 //!
-//! Trusted are the system's authorities and those that the operator adds. Redirects are not followed: what
-//! is sent may be a token, and it must not go on to another host.
+//! Trusted are the system's authorities and those that the operator adds. Redirects are not
+//! followed: what is sent may be a token, and it must not go on to another host.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -55,8 +55,8 @@ impl Web {
     /// Reads the system's authorities, and the operator's. Connects to nothing.
     ///
     /// # Errors
-    /// The operator's authorities cannot be read. A system without any is not an error but logged: what
-    /// is reached without TLS, or by the operator's authorities, works even so.
+    /// The operator's authorities cannot be read. A system without any is not an error but logged:
+    /// what is reached without TLS, or by the operator's authorities, works even so.
     pub fn new(options: &Options) -> Result<Self, Error> {
         let tls = Arc::new(client_config(roots(options.ca.as_deref())?)?);
         let mut http = reqwest::Client::builder()
@@ -110,7 +110,8 @@ fn roots(ca: Option<&str>) -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-/// The provider is named, because a process-wide default would have to be set by whoever comes first.
+/// The provider is named, because a process-wide default would have to be set by whoever comes
+/// first.
 fn client_config(roots: RootCertStore) -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)

@@ -1,5 +1,5 @@
-//! What goes on in the topic: an embedded Kafka, producers, and consumer groups that commit now and then
-//! what they would have done.
+//! What goes on in the topic: an embedded Kafka, producers, and consumer groups that commit now and
+//! then what they would have done.
 
 use std::error::Error;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! The scaler at work on an embedded Kafka and a stand-in for Azure Service Bus, to look at.
 //!
-//! Everything is real but what is counted in: librdkafka's own mock cluster and the tests' namespace, both
-//! inside this process. Events of several types come at different rates, those who handle them work some off
-//! now and then, and each line of the table is asked over gRPC as KEDA asks.
+//! Everything is real but what is counted in: librdkafka's own mock cluster and the tests'
+//! namespace, both inside this process. Events of several types come at different rates, those who
+//! handle them work some off now and then, and each line of the table is asked over gRPC as KEDA
+//! asks.
 //!
 //! | file | answers |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! What goes on in the queue: a namespace as the tests have it, senders, and receivers that complete now
-//! and then what they handle.
+//! What goes on in the queue: a namespace as the tests have it, senders, and receivers that
+//! complete now and then what they handle.
 
 use azure_stand_ins::{Message, ServiceBus};
 

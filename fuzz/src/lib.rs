@@ -1,6 +1,7 @@
 //! The modules that decode what brokers send, without the rest of the program.
 //!
-//! They are taken in by their paths, so that nothing else of the program is built with what fuzzing adds.
+//! They are taken in by their paths, so that nothing else of the program is built with what fuzzing
+//! adds.
 
 #![allow(dead_code, reason = "the modules' other users are not here")]
 

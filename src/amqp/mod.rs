@@ -1,4 +1,5 @@
-//! AMQP 1.0 values, as Service Bus sends them and Event Hubs writes them into the headers of Kafka records.
+//! AMQP 1.0 values, as Service Bus sends them and Event Hubs writes them into the headers of Kafka
+//! records.
 //!
 //! - `values`: one value after another, read where it lies
 //! - `spelling`: a value as text, and as JSON

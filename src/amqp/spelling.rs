@@ -1,7 +1,8 @@
 //! An AMQP value as text, and as JSON: the one spelling of each, wherever it came from.
 //!
-//! Numbers and booleans are spelt as in JSON, times as in RFC 3339 with a `Z` and no more digits than they
-//! have, spans of time as CEL spells them (`90s`, `1.5s`), decimals with the digits they came with (`1.50`).
+//! Numbers and booleans are spelt as in JSON, times as in RFC 3339 with a `Z` and no more digits
+//! than they have, spans of time as CEL spells them (`90s`, `1.5s`), decimals with the digits they
+//! came with (`1.50`).
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -43,8 +44,8 @@ pub(crate) fn text(value: Value<'_>) -> Option<Cow<'_, [u8]>> {
     Some(spelt.into_bytes().into())
 }
 
-/// A number with a fraction, or that could have one, as a double. A float is what its shortest spelling says,
-/// so that 0.1 is 0.1 and not 0.10000000149011612.
+/// A number with a fraction, or that could have one, as a double. A float is what its shortest
+/// spelling says, so that 0.1 is 0.1 and not 0.10000000149011612.
 pub(crate) fn number(value: Value<'_>) -> Option<f64> {
     match value {
         Value::Double(number) => Some(number),
@@ -73,8 +74,8 @@ pub(crate) fn time_delta(value: Value<'_>) -> Option<TimeDelta> {
     TimeDelta::new(seconds, nanoseconds)
 }
 
-/// A value as JSON; `None` where something in it cannot be read, or it is too deep. Bytes that are no UTF-8
-/// are null. It takes at most ten times as many bytes as the value.
+/// A value as JSON; `None` where something in it cannot be read, or it is too deep. Bytes that are
+/// no UTF-8 are null. It takes at most ten times as many bytes as the value.
 pub(crate) fn json(value: Value<'_>) -> Option<String> {
     let mut json = String::new();
     write(value, &mut json, 0)?;

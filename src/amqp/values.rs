@@ -1,14 +1,14 @@
 //! AMQP 1.0 values as they lie in a message, read where they are and copied nowhere.
 //!
-//! A selection looks at one or two fields of a message, so nothing is decoded before it is asked for, and
-//! what is passed over costs a step whatever its size. Input comes from outside: what is cut short or of
-//! a type there is not gives `None`.
+//! A selection looks at one or two fields of a message, so nothing is decoded before it is asked
+//! for, and what is passed over costs a step whatever its size. Input comes from outside: what is
+//! cut short or of a type there is not gives `None`.
 //!
 //! # References
-//! - OASIS AMQP 1.0, part 1, section 1.2 (type encodings) and 1.6 (type definitions); decimals are encoded by
-//!   their binary integer (IEEE 754-2008, section 3.5.2)
-//! - "AMQP 1.0 in Azure Service Bus and Event Hubs protocol guide": .NET's types that AMQP has not, described
-//!   by `com.microsoft:…`
+//! - OASIS AMQP 1.0, part 1, section 1.2 (type encodings) and 1.6 (type definitions); decimals are
+//!   encoded by their binary integer (IEEE 754-2008, section 3.5.2)
+//! - "AMQP 1.0 in Azure Service Bus and Event Hubs protocol guide": .NET's types that AMQP has not,
+//!   described by `com.microsoft:…`
 
 /// The sections of a message by the names that may stand for their numbers.
 const SECTIONS: &[(&str, u64)] = &[
@@ -89,7 +89,8 @@ impl<'a> Values<'a> {
         self.0.is_empty()
     }
 
-    /// The next value; a described one without its descriptor, unless that makes another type of it.
+    /// The next value; a described one without its descriptor, unless that makes another type of
+    /// it.
     pub(crate) fn next(&mut self) -> Option<Value<'a>> {
         let mut descriptor = Value::Null;
         for _ in 0..MAX_DESCRIBED {
@@ -106,8 +107,8 @@ impl<'a> Values<'a> {
         self.next().filter(|_| self.is_empty())
     }
 
-    /// The next value, which must be described: by what, and the value. A name is taken for the number that it
-    /// stands for; 0 if that is not known.
+    /// The next value, which must be described: by what, and the value. A name is taken for the
+    /// number that it stands for; 0 if that is not known.
     pub(crate) fn next_described(&mut self) -> Option<(u64, Value<'a>)> {
         match self.byte()? {
             0x00 => match self.next_plain()? {
@@ -205,8 +206,8 @@ impl<'a> Values<'a> {
 }
 
 impl<'a> Array<'a> {
-    /// An array of as many values as `left` says. `None` where its type takes no bytes: so many could be in it
-    /// that no memory holds them, and no client writes one.
+    /// An array of as many values as `left` says. `None` where its type takes no bytes: so many
+    /// could be in it that no memory holds them, and no client writes one.
     fn value(left: u32, mut values: Values<'a>) -> Option<Value<'a>> {
         let mut code = values.byte()?;
         for _ in 0..MAX_DESCRIBED {
@@ -246,8 +247,8 @@ fn decimal128(bits: u128) -> Value<'static> {
     decimal(bits, 127, 14, 6_176)
 }
 
-/// A decimal whose top bit is `sign`, with an exponent of `width` bits after it, or behind two ones: then the
-/// number begins with the bits 100, which are left out.
+/// A decimal whose top bit is `sign`, with an exponent of `width` bits after it, or behind two
+/// ones: then the number begins with the bits 100, which are left out.
 fn decimal(bits: u128, sign: u32, width: u32, bias: i32) -> Value<'static> {
     let ones = |count: u32| (1_u128 << count) - 1;
     let is_large = bits >> (sign - 2) & 0b11 == 0b11;

@@ -14,29 +14,31 @@ use crate::wiring::{self, Options, Wired};
 #[derive(Debug, clap::Args)]
 pub(super) struct Connections {
     /// More hosts that may have tokens of an Azure identity, by the suffix of their names, such as
-    /// servicebus.cloudapi.de; Azure's own are allowed. A trigger says where its namespace is, and whoever
-    /// writes one must not have our token sent to a host of theirs.
+    /// servicebus.cloudapi.de; Azure's own are allowed. A trigger says where its namespace is, and
+    /// whoever writes one must not have our token sent to a host of theirs.
     #[arg(long, env = "SIFT_AZURE_ALLOW_SUFFIX", value_name = "SUFFIX", value_delimiter = ',')]
     azure_allow_suffix: Vec<String>,
 
     /// The only namespaces that may have tokens of an Azure identity, by host name, such as
-    /// orders.servicebus.windows.net. Without this any namespace of Azure's may, anyone's; list yours where triggers are
-    /// written by people whom you would not give the identity.
+    /// orders.servicebus.windows.net. Without this any namespace of Azure's may, anyone's; list
+    /// yours where triggers are written by people whom you would not give the identity.
     #[arg(long, env = "SIFT_AZURE_NAMESPACE", value_name = "HOST", value_delimiter = ',')]
     azure_namespace: Vec<String>,
 
-    /// A host that a trigger's oauthTokenEndpointUri may be at, such as login.example.com. Without this any https
-    /// host is, as what is sent there is the trigger's own secret; and outside of a Pod this machine without TLS.
+    /// A host that a trigger's oauthTokenEndpointUri may be at, such as login.example.com. Without
+    /// this any https host is, as what is sent there is the trigger's own secret; and outside of a
+    /// Pod this machine without TLS.
     #[arg(long, env = "SIFT_OAUTH_ALLOW_HOST", value_name = "HOST", value_delimiter = ',')]
     oauth_allow_host: Vec<String>,
 
-    /// A file of certificate authorities to trust besides the system's, as PEM: those of a private cloud, or of
-    /// a proxy that looks into TLS. Not for Kafka, where a trigger has ca.
+    /// A file of certificate authorities to trust besides the system's, as PEM: those of a private
+    /// cloud, or of a proxy that looks into TLS. Not for Kafka, where a trigger has ca.
     #[arg(long, env = "SIFT_AZURE_CA_FILE", value_name = "FILE")]
     azure_ca_file: Option<PathBuf>,
 
-    /// How to reach the Kubernetes API from outside of a cluster, such as ~/.kube/config. In a Pod with a service account
-    /// that is not needed; without either, triggers with serviceAccountName or triggerAuthentication are errors.
+    /// How to reach the Kubernetes API from outside of a cluster, such as ~/.kube/config. In a Pod
+    /// with a service account that is not needed; without either, triggers with serviceAccountName
+    /// or triggerAuthentication are errors.
     #[arg(long, env = "SIFT_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 }

@@ -1,5 +1,5 @@
-//! How a length of time is written on the command line: whole numbers and their units, as in `500ms`,
-//! `10s`, `15m`, `2h` and `1m30s`.
+//! How a length of time is written on the command line: whole numbers and their units, as in
+//! `500ms`, `10s`, `15m`, `2h` and `1m30s`.
 //!
 //! # References
 //! - Go's `time.ParseDuration` and `Duration.String`, as which Kubernetes shows `15m0s`

@@ -1,9 +1,10 @@
-//! How much memory triggers may take: as it is written on the command line, `128Mi`, and what it is without that.
+//! How much memory triggers may take: as it is written on the command line, `128Mi`, and what it is
+//! without that.
 //!
 //! # References
 //! - Kubernetes, "Resource units in Kubernetes": quantities of memory
-//! - cgroups(7): `memory.max` of version 2, `memory.limit_in_bytes` of version 1, where a very large number means
-//!   no limit
+//! - cgroups(7): `memory.max` of version 2, `memory.limit_in_bytes` of version 1, where a very
+//!   large number means no limit
 
 use std::fs;
 
@@ -53,8 +54,8 @@ pub(super) fn parse(text: &str) -> Result<usize, MemoryError> {
     if bytes < LEAST { Err(MemoryError::TooLittle) } else { Ok(bytes) }
 }
 
-/// What triggers may take where nothing is said: half of what the container may, which leaves the other half to
-/// the program and to what is not counted; 512 MiB without a container.
+/// What triggers may take where nothing is said: half of what the container may, which leaves the
+/// other half to the program and to what is not counted; 512 MiB without a container.
 pub(super) fn default_limit() -> usize {
     let of_container =
         FILES.into_iter().find_map(|file| of_cgroup(&fs::read_to_string(file).ok()?));

@@ -26,8 +26,8 @@ use crate::wiring::Wired;
 
 /// Answers KEDA over gRPC, until SIGTERM or Ctrl-C.
 ///
-/// Needs no settings: what to count is in the triggers of your ScaledJobs, with `scalerAddress` pointing
-/// here. Each option can be given as an environment variable instead.
+/// Needs no settings: what to count is in the triggers of your ScaledJobs, with `scalerAddress`
+/// pointing here. Each option can be given as an environment variable instead.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Example:
@@ -39,16 +39,18 @@ Ask how many messages of one type wait in a topic:
     \"bootstrapServers\":\"127.0.0.1:9092\",\"consumerGroup\":\"thumbnails\",\"topic\":\"uploads\",
     \"eventType\":\"image.uploaded\"}}}' 127.0.0.1:9090 externalscaler.ExternalScaler/GetMetrics")]
 pub(super) struct Args {
-    /// Where KEDA calls, over gRPC: a trigger's `scalerAddress`. Without TLS unless a certificate is given.
+    /// Where KEDA calls, over gRPC: a trigger's `scalerAddress`. Without TLS unless a certificate
+    /// is given.
     #[arg(long, env = "SIFT_GRPC_LISTEN", value_name = "ADDRESS", default_value = "[::]:9090")]
     grpc_listen: SocketAddr,
 
-    /// Where Kubernetes asks whether this is alive and ready, and Prometheus for metrics, over HTTP without
-    /// TLS: `/healthz`, `/readyz` and `/metrics`.
+    /// Where Kubernetes asks whether this is alive and ready, and Prometheus for metrics, over HTTP
+    /// without TLS: `/healthz`, `/readyz` and `/metrics`.
     #[arg(long, env = "SIFT_HTTP_LISTEN", value_name = "ADDRESS", default_value = "[::]:9091")]
     http_listen: SocketAddr,
 
-    /// The server's certificate for gRPC, followed by its intermediates, as PEM. Read again when it changes.
+    /// The server's certificate for gRPC, followed by its intermediates, as PEM. Read again when it
+    /// changes.
     #[arg(long, env = "SIFT_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file")]
     tls_cert_file: Option<PathBuf>,
 
@@ -56,34 +58,35 @@ pub(super) struct Args {
     #[arg(long, env = "SIFT_TLS_KEY_FILE", value_name = "FILE", requires = "tls_cert_file")]
     tls_key_file: Option<PathBuf>,
 
-    /// Certificate authorities as PEM: a client needs a certificate by one of them. Without this anyone may
-    /// call.
+    /// Certificate authorities as PEM: a client needs a certificate by one of them. Without this
+    /// anyone may call.
     #[arg(long, env = "SIFT_TLS_CLIENT_CA_FILE", value_name = "FILE", requires = "tls_cert_file")]
     tls_client_ca_file: Option<PathBuf>,
 
-    /// How long a call may wait for a count, such as 500ms or 10s. After that KEDA gets the lower bound
-    /// known by then, or an error.
+    /// How long a call may wait for a count, such as 500ms or 10s. After that KEDA gets the lower
+    /// bound known by then, or an error.
     #[arg(long, env = "SIFT_MEASURE_TIMEOUT", value_name = "TIME", default_value = "10s",
           value_parser = parse_positive)]
     measure_timeout: Duration,
 
-    /// How long to follow a trigger that KEDA no longer asks about, such as 15m. More than the longest
-    /// pollingInterval, or each poll begins anew.
+    /// How long to follow a trigger that KEDA no longer asks about, such as 15m. More than the
+    /// longest pollingInterval, or each poll begins anew.
     #[arg(long, env = "SIFT_FORGET_AFTER", value_name = "TIME", default_value = "15m",
           value_parser = parse_positive)]
     forget_after: Duration,
 
-    /// How much memory triggers may make this hold, such as 128Mi: records under way, matches, what is kept of
-    /// each. A namespace may take as much of it as it leaves to the others. Without this half of what the container
-    /// may take, or 512Mi.
+    /// How much memory triggers may make this hold, such as 128Mi: records under way, matches, what
+    /// is kept of each. A namespace may take as much of it as it leaves to the others. Without this
+    /// half of what the container may take, or 512Mi.
     #[arg(long, env = "SIFT_MEMORY_LIMIT", value_name = "SIZE", value_parser = memory::parse)]
     memory_limit: Option<usize>,
 
     #[command(flatten)]
     connections: Connections,
 
-    /// The names by which a trigger's scalerAddress means this server, such as keda-sift.keda-sift (service.namespace; any
-    /// port). With it, triggers of ScaledJobs and ScaledObjects are found and warmed before this is ready, and followed.
+    /// The names by which a trigger's scalerAddress means this server, such as keda-sift.keda-sift
+    /// (service.namespace; any port). With it, triggers of ScaledJobs and ScaledObjects are found
+    /// and warmed before this is ready, and followed.
     #[arg(long, env = "SIFT_SCALER_ADDRESS", value_name = "HOST", value_delimiter = ',')]
     scaler_address: Vec<String>,
 
@@ -97,19 +100,20 @@ pub(super) struct Args {
           value_parser = parse)]
     warm_timeout: Duration,
 
-    /// Whether the errors of a trigger are told as Events on its ScaledJob too; needs --scaler-address.
+    /// Whether the errors of a trigger are told as Events on its ScaledJob too; needs
+    /// --scaler-address.
     #[arg(long, env = "SIFT_EVENTS", value_name = "BOOLEAN", default_value_t = true,
           action = clap::ArgAction::Set)]
     events: bool,
 
-    /// How long connections are still taken after SIGTERM, while health says NOT_SERVING, such as 5s: a cluster
-    /// needs a moment to stop sending them here.
+    /// How long connections are still taken after SIGTERM, while health says NOT_SERVING, such as
+    /// 5s: a cluster needs a moment to stop sending them here.
     #[arg(long, env = "SIFT_DRAIN_DELAY", value_name = "TIME", default_value = "0s",
           value_parser = parse)]
     drain_delay: Duration,
 
-    /// How long calls under way may take to finish after that, such as 15s. Both together are less than the
-    /// Pod's terminationGracePeriodSeconds.
+    /// How long calls under way may take to finish after that, such as 15s. Both together are less
+    /// than the Pod's terminationGracePeriodSeconds.
     #[arg(long, env = "SIFT_GRACE_PERIOD", value_name = "TIME", default_value = "15s",
           value_parser = parse)]
     grace_period: Duration,
@@ -208,7 +212,8 @@ fn tls(args: &Args) -> Result<Option<Tls>, TlsError> {
     Tls::read(server::Files { cert, key, client_ca }).map(Some)
 }
 
-/// The objects to warm and follow, if it is said how they name us and there is an API server that knows them.
+/// The objects to warm and follow, if it is said how they name us and there is an API server that
+/// knows them.
 fn watch(args: &Args, kubernetes: &Kubernetes) -> Option<Changes> {
     if args.scaler_address.is_empty() {
         return None;

@@ -1,8 +1,9 @@
 //! A client's token from an OAuth endpoint of the user's choice, for its ID and secret.
 //!
-//! The secret is the trigger's own and goes where the trigger says, over https, or to this very machine. An operator can
-//! say which hosts these may be. As KEDA does, it is sent first as a Basic header, which every server must take, and
-//! where that is refused in the form, which some want instead.
+//! The secret is the trigger's own and goes where the trigger says, over https, or to this very
+//! machine. An operator can say which hosts these may be. As KEDA does, it is sent first as a Basic
+//! header, which every server must take, and where that is refused in the form, which some want
+//! instead.
 //!
 //! # References
 //! - RFC 6749, sections 2.3.1 and 4.4: client credentials
@@ -123,8 +124,8 @@ impl TokenEndpoints {
         Self { allowed, in_pod: false }
     }
 
-    /// The same in a Pod, where what listens without TLS are the scaler's own neighbours. They are not for tenants to call unless the
-    /// operator names them.
+    /// The same in a Pod, where what listens without TLS are the scaler's own neighbours. They are
+    /// not for tenants to call unless the operator names them.
     #[must_use]
     pub fn in_pod(self, in_pod: bool) -> Self {
         Self { in_pod, ..self }

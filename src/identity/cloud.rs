@@ -1,8 +1,8 @@
 //! In which of Azure's clouds a namespace is: its suffix, and who gives tokens there.
 //!
 //! # References
-//! - KEDA 2.20, `pkg/scalers/azure/azure_cloud_environment.go`, and go-autorest's `azure/environments.go` for the
-//!   names, which fit in any case
+//! - KEDA 2.20, `pkg/scalers/azure/azure_cloud_environment.go`, and go-autorest's
+//!   `azure/environments.go` for the names, which fit in any case
 
 /// A cloud, as a trigger's `cloud` and `endpointSuffix` name it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -34,7 +34,8 @@ impl Cloud {
     /// Azure's own, whose suffixes nobody need allow.
     pub(super) const AZURE: [Cloud; 3] = [Cloud::Public, Cloud::UsGovernment, Cloud::China];
 
-    /// What a trigger says. `endpoint_suffix` is for `Private` alone; elsewhere it is not looked at, as in KEDA.
+    /// What a trigger says. `endpoint_suffix` is for `Private` alone; elsewhere it is not looked
+    /// at, as in KEDA.
     ///
     /// # Errors
     /// The name is not known, or `Private` comes without a suffix.

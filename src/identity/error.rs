@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::failure::Class;
 use crate::kubernetes;
 
-/// Why there is no token. The same cause reads the same each time, and none tells an assertion or a token.
+/// Why there is no token. The same cause reads the same each time, and none tells an assertion or a
+/// token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The workload identity webhook has told the pod nothing.

@@ -1,17 +1,19 @@
 //! The one call to Entra: a service account's token for an access token.
 //!
-//! Each exchange has a credential of its own. azure_identity's keep a token until five minutes before its end and fetch
-//! the next one while the caller waits; here tokens are kept by `identities`, which fetches them ahead. For the same
-//! reason the service account's token is read anew each time: the kubelet rotates it, and `WorkloadIdentityCredential`
-//! would keep it for ten minutes. A Job's service account has its token asked of Kubernetes, and its identity in annotations,
-//! which are read each time too.
+//! Each exchange has a credential of its own. azure_identity's keep a token until five minutes
+//! before its end and fetch the next one while the caller waits; here tokens are kept by
+//! `identities`, which fetches them ahead. For the same reason the service account's token is read
+//! anew each time: the kubelet rotates it, and `WorkloadIdentityCredential` would keep it for ten
+//! minutes. A Job's service account has its token asked of Kubernetes, and its identity in
+//! annotations, which are read each time too.
 //!
-//! Retries are azure_core's, for what passes by itself: no connection, a cut one, HTTP 408 and 5xx. An answer that means
-//! something ends them at once: a refusal, throttling (whose wait may be longer than any call lasts), a redirect (which
-//! would take the assertion to another host).
+//! Retries are azure_core's, for what passes by itself: no connection, a cut one, HTTP 408 and 5xx.
+//! An answer that means something ends them at once: a refusal, throttling (whose wait may be
+//! longer than any call lasts), a redirect (which would take the assertion to another host).
 //!
 //! # References
-//! - Microsoft identity platform, "OAuth 2.0 client credentials flow", third case: a federated credential
+//! - Microsoft identity platform, "OAuth 2.0 client credentials flow", third case: a federated
+//!   credential
 //! - Microsoft Entra, "Authentication and authorization error codes" (AADSTS)
 
 use std::fmt;
@@ -53,7 +55,8 @@ const RETRIES: u32 = 3;
 /// Who it is that refuses or throttles.
 const ENTRA: &str = "entra";
 
-/// How long Entra is left alone where it throttles without saying for how long, and how long it can ask for.
+/// How long Entra is left alone where it throttles without saying for how long, and how long it can
+/// ask for.
 const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
 /// Far more than any service account's token.
@@ -104,7 +107,8 @@ impl Authority {
 }
 
 impl Login {
-    /// What a trigger says, and else its service account's annotations, and else the pod's environment.
+    /// What a trigger says, and else its service account's annotations, and else the pod's
+    /// environment.
     ///
     /// # Errors
     /// None of them says it, or the service account cannot be read.
@@ -227,8 +231,8 @@ impl Login {
         }
     }
 
-    /// The error of ours that azure_core has wrapped, or what its own means. Of an answer that could not be read nothing
-    /// is told: it may hold a token.
+    /// The error of ours that azure_core has wrapped, or what its own means. Of an answer that
+    /// could not be read nothing is told: it may hold a token.
     fn cause(&self, error: &azure_core::Error) -> Error {
         let mut last: &(dyn std::error::Error + 'static) = error;
         let mut kind = error.kind();

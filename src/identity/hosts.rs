@@ -1,13 +1,16 @@
-//! Which hosts may see a token: those under Azure's own suffixes, and under those that the operator allows.
+//! Which hosts may see a token: those under Azure's own suffixes, and under those that the operator
+//! allows.
 //!
-//! A trigger is written by a tenant. Without this its `namespace` or `endpointSuffix` could have our token sent to a
-//! host of the tenant's own. So a host that may see one is a type, made here alone, before anything is exchanged.
+//! A trigger is written by a tenant. Without this its `namespace` or `endpointSuffix` could have
+//! our token sent to a host of the tenant's own. So a host that may see one is a type, made here
+//! alone, before anything is exchanged.
 //!
-//! A host is only ever accepted in the one spelling that a URL parser gives back unchanged: lower case, labels of
-//! letters, digits and hyphens; no user, port, path, address or trailing dot.
+//! A host is only ever accepted in the one spelling that a URL parser gives back unchanged: lower
+//! case, labels of letters, digits and hyphens; no user, port, path, address or trailing dot.
 //!
 //! # References
-//! - Microsoft Learn, "Service Bus quotas" and "Microsoft.ServiceBus naming rules" for names of namespaces
+//! - Microsoft Learn, "Service Bus quotas" and "Microsoft.ServiceBus naming rules" for names of
+//!   namespaces
 //! - WHATWG URL Standard, host parsing
 
 use std::fmt;
@@ -83,7 +86,8 @@ impl Hosts {
     /// Azure's suffixes and these. A leading dot makes no difference.
     ///
     /// # Errors
-    /// One of them is not a suffix of at least two names: with one a whole top-level domain would be allowed.
+    /// One of them is not a suffix of at least two names: with one a whole top-level domain would
+    /// be allowed.
     pub fn new(allowed: &[String]) -> Result<Self, HostError> {
         let suffix = |given: &String| {
             let suffix = given.strip_prefix('.').unwrap_or(given).to_ascii_lowercase();
@@ -99,8 +103,8 @@ impl Hosts {
 
     /// Of these hosts only the listed ones, by their full names; an empty list changes nothing.
     ///
-    /// Whoever has an Azure subscription can have a host under Azure's suffix, and one of Azure Relay hands a
-    /// request on to its owner, token and all.
+    /// Whoever has an Azure subscription can have a host under Azure's suffix, and one of Azure
+    /// Relay hands a request on to its owner, token and all.
     #[must_use]
     pub fn listing(self, hosts: &[String]) -> Self {
         let listed = hosts.iter().map(|host| host.trim().to_ascii_lowercase()).collect();
@@ -138,7 +142,8 @@ impl Hosts {
         Ok(TrustedHost { cloud, name: name.into() })
     }
 
-    /// Azure's namespaces lie right under their suffix; what the operator allows may have more levels.
+    /// Azure's namespaces lie right under their suffix; what the operator allows may have more
+    /// levels.
     fn cloud_of(&self, name: &str) -> Option<Cloud> {
         let azure = Cloud::AZURE
             .into_iter()

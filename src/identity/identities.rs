@@ -1,11 +1,12 @@
 //! All tokens, each fetched once for everyone who asks, and ahead of its end.
 //!
-//! A call with a good token at hand gets it at once; from the last quarter of the token's life on, such a call also has
-//! the next one fetched. Calls without a good token wait for one exchange together. Exchanges are tasks of their own: a
-//! caller that goes away ends none, and [`Identities::shutdown`] ends them all.
+//! A call with a good token at hand gets it at once; from the last quarter of the token's life on,
+//! such a call also has the next one fetched. Calls without a good token wait for one exchange
+//! together. Exchanges are tasks of their own: a caller that goes away ends none, and
+//! [`Identities::shutdown`] ends them all.
 //!
-//! A refusal is told to those who wait for it, and then forgotten: what is mended at Entra works at the next call.
-//! Only throttling is remembered, for as long as Entra asks.
+//! A refusal is told to those who wait for it, and then forgotten: what is mended at Entra works at
+//! the next call. Only throttling is remembered, for as long as Entra asks.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -88,8 +89,8 @@ impl Identities {
         })
     }
 
-    /// A token with which `who` may do what `scope` says: at hand, or fetched by `deadline`. Dropping the future
-    /// ends nothing.
+    /// A token with which `who` may do what `scope` says: at hand, or fetched by `deadline`.
+    /// Dropping the future ends nothing.
     ///
     /// # Errors
     /// There is no identity, or Entra gives it no token, or none by then.
@@ -216,7 +217,8 @@ impl Held {
     }
 }
 
-/// Puts an answer in its place, and drops what has ended, so that identities of triggers long gone take no room.
+/// Puts an answer in its place, and drops what has ended, so that identities of triggers long gone
+/// take no room.
 fn settle(held: &mut HashMap<Key, Held>, key: &Key, answer: &Result<(Token, Lease), Error>) {
     let now = Instant::now();
     let entry = held.entry(key.clone()).or_default();

@@ -1,7 +1,7 @@
 //! How long a token serves: until when it is handed out, and from when on it is renewed meanwhile.
 //!
-//! Times are tokio's, so that a test can pause them. A token ends a little early, because it must still be good when it
-//! arrives and when it is looked at by a clock that goes ahead of ours.
+//! Times are tokio's, so that a test can pause them. A token ends a little early, because it must
+//! still be good when it arrives and when it is looked at by a clock that goes ahead of ours.
 
 use std::time::Duration;
 
@@ -32,7 +32,8 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// For a token that has `life` to go. The last quarter is for renewing, for shorter ones up to a half.
+    /// For a token that has `life` to go. The last quarter is for renewing, for shorter ones up to
+    /// a half.
     pub(super) fn new(now: Instant, life: Duration) -> Lease {
         let renewing = (life / 4).max(RENEWED_BEFORE.min(life / 2));
         let unused = NOT_USED_BEFORE.min(life / 10);

@@ -1,12 +1,16 @@
 //! Identity: tokens for what Azure guards, and the hosts that may see them.
 //!
-//! - `who`: as whom a trigger asks · `cloud`, `hosts`: where its namespace is, and whether a token may go there
-//! - `identities`: all tokens, each fetched once and ahead of its end · `lease`: when that is · `exchange`: the
-//!   one call to Entra · `options`: what the workload identity webhook tells the pod
-//! - `client_credentials`: tokens for a client of the user's own, from an OAuth endpoint of the user's choice
+//! - `who`: as whom a trigger asks · `cloud`, `hosts`: where its namespace is, and whether a token
+//!   may go there
+//! - `identities`: all tokens, each fetched once and ahead of its end · `lease`: when that is ·
+//!   `exchange`: the one call to Entra · `options`: what the workload identity webhook tells the
+//!   pod
+//! - `client_credentials`: tokens for a client of the user's own, from an OAuth endpoint of the
+//!   user's choice
 //! - `error`, `words`: what can go wrong
 //!
-//! A token of the scaler's is for one [`Who`] and one [`Scope`], and goes to a [`TrustedHost`] alone.
+//! A token of the scaler's is for one [`Who`] and one [`Scope`], and goes to a [`TrustedHost`]
+//! alone.
 
 mod client_credentials;
 mod cloud;

@@ -17,7 +17,8 @@ pub struct Options {
     pub client_id: Option<String>,
     /// `AZURE_TENANT_ID`
     pub tenant_id: Option<String>,
-    /// `AZURE_FEDERATED_TOKEN_FILE`: the service account's token, which the kubelet writes anew every hour or so.
+    /// `AZURE_FEDERATED_TOKEN_FILE`: the service account's token, which the kubelet writes anew
+    /// every hour or so.
     pub token_file: Option<PathBuf>,
     /// `AZURE_AUTHORITY_HOST`, an https URL; absent: that of the cloud the namespace is in.
     pub authority: Option<String>,

@@ -1,11 +1,13 @@
-//! As whom a trigger asks: the scaler itself, an identity that the trigger names, or that of a service account.
+//! As whom a trigger asks: the scaler itself, an identity that the trigger names, or that of a
+//! service account.
 
 use std::fmt;
 
 use crate::kubernetes::{Name, ServiceAccount};
 use crate::metadata::{Reader, cut, quoted};
 
-/// The client and the tenant of an identity; what is absent is the service account's, or else the scaler's own.
+/// The client and the tenant of an identity; what is absent is the service account's, or else the
+/// scaler's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Who {
     pub(super) client_id: Option<String>,
@@ -36,7 +38,8 @@ impl Who {
     /// A trigger's `identityId` and `identityTenantId`.
     ///
     /// # Errors
-    /// One of them holds what no ID has: both become part of a request to Entra, the tenant of its path.
+    /// One of them holds what no ID has: both become part of a request to Entra, the tenant of its
+    /// path.
     pub fn parse(identity_id: Option<&str>, tenant_id: Option<&str>) -> Result<Who, WhoError> {
         let client_id =
             id("identityId", identity_id, "-", "a client ID", "the identity's client ID, a GUID")?;
@@ -50,7 +53,8 @@ impl Who {
         Ok(Who { client_id, tenant_id, account: None })
     }
 
-    /// What a trigger's `identityId`, `identityTenantId` and `serviceAccountName` say; each is complained of on its own.
+    /// What a trigger's `identityId`, `identityTenantId` and `serviceAccountName` say; each is
+    /// complained of on its own.
     pub fn decode(reader: &mut Reader<'_>) -> Option<Who> {
         let [identity, tenant] = IDS.map(|key| reader.text(key).map(str::trim));
         if Who::parse(identity, None).is_err() {

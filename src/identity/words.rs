@@ -1,6 +1,7 @@
 //! What a token endpoint says when it gives no token, as far as a user should read it.
 //!
-//! The same cause must read the same each time, so Entra's trace and correlation IDs and its clock are cut off.
+//! The same cause must read the same each time, so Entra's trace and correlation IDs and its clock
+//! are cut off.
 
 use serde::Deserialize;
 

@@ -1,5 +1,6 @@
-//! Yardsticks of the benchmarks: the broker calls of a poll, bare (the two that no poll can do without, and all four that
-//! ours makes); a bare fetch loop; and records that are only walked over, or judged as well.
+//! Yardsticks of the benchmarks: the broker calls of a poll, bare (the two that no poll can do
+//! without, and all four that ours makes); a bare fetch loop; and records that are only walked
+//! over, or judged as well.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -29,8 +30,8 @@ const MEMORY: usize = 512 * 1024 * 1024;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// ListOffsets and OffsetFetch of one group on one topic, on a connection each, to a broker that leads
-/// all of the topic and coordinates the group.
+/// ListOffsets and OffsetFetch of one group on one topic, on a connection each, to a broker that
+/// leads all of the topic and coordinates the group.
 pub struct Pair {
     connections: Connections,
     broker: Endpoint,
@@ -89,8 +90,8 @@ impl Pair {
         committed.expect("the committed offsets");
     }
 
-    /// The pair, and beside it what tells that the topic is still the same, and where it begins, on a
-    /// connection each.
+    /// The pair, and beside it what tells that the topic is still the same, and where it begins, on
+    /// a connection each.
     ///
     /// # Panics
     /// Where any gets no answer.
@@ -120,8 +121,8 @@ impl FetchLoop {
         FetchLoop { connections, broker, topic: Topic::from(topic), partitions, tasks }
     }
 
-    /// Reads all partitions to their ends, as much at a time as a reader does; gives `each` what comes of
-    /// batches, and how many offsets there were.
+    /// Reads all partitions to their ends, as much at a time as a reader does; gives `each` what
+    /// comes of batches, and how many offsets there were.
     ///
     /// # Panics
     /// Where a fetch fails.

@@ -1,7 +1,8 @@
 //! Values by partition, in one stretch of memory.
 //!
 //! A topic's partitions are numbered from 0 without a gap, and mostly all of them are there. So a
-//! value is looked for at the place of its number first, and by halves only where some are left out.
+//! value is looked for at the place of its number first, and by halves only where some are left
+//! out.
 
 use std::fmt;
 

@@ -1,11 +1,12 @@
 //! One Kafka cluster, as one login sees it: what polls ask of it, and the topics tailed on it.
 //!
 //! All triggers with the same bootstrap servers and security settings share a `Cluster`, and so its
-//! connections. Calls that arrive together share requests, but a call is never answered by a request
-//! that was sent before it arrived; cancelling one never cancels a request that others share.
+//! connections. Calls that arrive together share requests, but a call is never answered by a
+//! request that was sent before it arrived; cancelling one never cancels a request that others
+//! share.
 //!
-//! A cluster that refuses our login is [rejected](Cluster::is_rejected): the next call makes a new one,
-//! so that a refusal is never remembered.
+//! A cluster that refuses our login is [rejected](Cluster::is_rejected): the next call makes a new
+//! one, so that a refusal is never remembered.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::pin::pin;
@@ -38,14 +39,15 @@ use crate::lock::lock;
 /// How soon a question is asked again that met brokers in motion.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// How many polls ask at a time; what a poll holds meanwhile is what a burst takes of memory. Far more
-/// than a broker answers at once, so that waiting for one's turn costs nothing.
+/// How many polls ask at a time; what a poll holds meanwhile is what a burst takes of memory. Far
+/// more than a broker answers at once, so that waiting for one's turn costs nothing.
 const ASKING_AT_ONCE: usize = 2_000;
 
 /// Kinds of requests for offsets that are kept before idle ones are dropped.
 const MAX_KINDS: usize = 1_000;
 
-/// How long the offsets of topics that stayed as they were are waited for beside those that changed.
+/// How long the offsets of topics that stayed as they were are waited for beside those that
+/// changed.
 const UNCHANGED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A cluster with its connections.
@@ -79,8 +81,8 @@ pub(super) struct TopicOffsets {
     pub(super) ranges: Vec<OffsetRange>,
 }
 
-/// Topics are asked about together; one that had no answer in time, or none that can be read, is asked
-/// about alone, so that it cannot hold up the others.
+/// Topics are asked about together; one that had no answer in time, or none that can be read, is
+/// asked about alone, so that it cannot hold up the others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct OffsetsKind {
     end: End,
@@ -201,7 +203,8 @@ impl Cluster {
             let answer = self.before(deadline, what, answer).await?;
             match answer.get(topic) {
                 Some(Ok(offsets)) => return Ok(Arc::clone(offsets)),
-                // One topic that has no answer, or none that can be read, leaves its companions without one.
+                // One topic that has no answer, or none that can be read, leaves its companions
+                // without one.
                 Some(Err(NoOffsets::Fault(fault)))
                     if matches!(fault.kind, Kind::Silent | Kind::Foreign) && !alone => {}
                 Some(Err(NoOffsets::Fault(fault))) => self.pause(deadline, fault, what).await?,
@@ -258,8 +261,9 @@ impl Cluster {
         self.ask_coordinator(deadline, what, ask).await
     }
 
-    /// Whether a group is a share group, as its coordinator says or has said lately. One of which that is
-    /// not to be had, because of rights or of the broker's version, is taken for another kind.
+    /// Whether a group is a share group, as its coordinator says or has said lately. One of which
+    /// that is not to be had, because of rights or of the broker's version, is taken for another
+    /// kind.
     ///
     /// # Errors
     /// When there is no answer by the deadline.
@@ -424,8 +428,8 @@ impl Cluster {
         Error::Unreachable { cluster: self.label.clone(), reason: ENDED.to_owned() }
     }
 
-    /// Asks what topics look like beside the offsets of those that are known; then for the offsets of
-    /// those that turn out to be new, or other than they were.
+    /// Asks what topics look like beside the offsets of those that are known; then for the offsets
+    /// of those that turn out to be new, or other than they were.
     async fn ask_offsets(&self, topics: BTreeSet<Topic>, end: End, alone: bool) -> OffsetsAnswer {
         // Together, so much time is left that each can be asked alone.
         let timeout = if alone { self.timeout } else { self.timeout / 3 };
@@ -463,7 +467,8 @@ impl Cluster {
         Arc::new(self.add_up(topics, asked, described, &compacted, ranges))
     }
 
-    /// The ranges of topics that are as they were known, for which it was asked already, and of the others.
+    /// The ranges of topics that are as they were known, for which it was asked already, and of the
+    /// others.
     async fn all_ranges(
         &self,
         known: &HashMap<Topic, Arc<Description>>,
@@ -558,8 +563,8 @@ fn changed(
         let now = description.as_ref().ok()?;
         let is_answered = ranges.is_some_and(|of| matches!(of.get(topic), Some(Ok(_))));
         let is_as_known = known.get(topic).is_some_and(|known| {
-            // Answered, it does not matter that a partition's leader is not known now. But one that was
-            // replaced while it stood still answers without an error until it hears of that.
+            // Answered, it does not matter that a partition's leader is not known now. But one that
+            // was replaced while it stood still answers without an error until it hears of that.
             known == now || is_answered && known.shape == now.shape && !known.is_superseded_by(now)
         });
         (!is_as_known).then(|| (topic.clone(), Arc::clone(now)))

@@ -32,8 +32,8 @@ impl Clusters {
         Clusters { timeout, logins, resolver, judges, known: Mutex::default() }
     }
 
-    /// The cluster of these settings: the one there is, if it is of use, or a new one, for whose token
-    /// there is time until `deadline`.
+    /// The cluster of these settings: the one there is, if it is of use, or a new one, for whose
+    /// token there is time until `deadline`.
     pub(super) async fn get(
         &self,
         config: &ClusterConfig,

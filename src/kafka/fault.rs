@@ -1,4 +1,5 @@
-//! What came in place of an answer: from a broker, from the way to it, or from us; and what to make of it.
+//! What came in place of an answer: from a broker, from the way to it, or from us; and what to make
+//! of it.
 
 use std::fmt::Display;
 
@@ -23,7 +24,8 @@ pub(super) struct Fault {
 pub(super) enum Kind {
     /// Leaders, coordinators or connections are in motion; asking again soon may give an answer.
     Passing,
-    /// Nobody takes connections there: nothing listens, or there is no such name. Another broker may.
+    /// Nobody takes connections there: nothing listens, or there is no such name. Another broker
+    /// may.
     Absent,
     /// The same of every broker that there is to ask.
     AllAbsent,

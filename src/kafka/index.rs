@@ -12,8 +12,8 @@
 //!        [ read by the backfill )   …   [ read by the tail )
 //! ```
 //!
-//! Of keys that are told apart the latest million is kept; and where memory is short, the earliest matches
-//! are let go of. A count that reaches further back than what is kept is a lower bound.
+//! Of keys that are told apart the latest million is kept; and where memory is short, the earliest
+//! matches are let go of. A count that reaches further back than what is kept is a lower bound.
 //!
 //! Offsets count records, all ends are exclusive, and nothing here does I/O.
 
@@ -55,7 +55,8 @@ pub struct Counted {
     pub count: u64,
     /// Whether every record from that offset on has been judged, as far as the tail has read.
     pub complete: bool,
-    /// Whether some of those that were found may have been let go of, so that this is a lower bound.
+    /// Whether some of those that were found may have been let go of, so that this is a lower
+    /// bound.
     pub are_more: bool,
 }
 
@@ -134,7 +135,8 @@ impl Matches {
         }
     }
 
-    /// How many matches (keys, where keys are told apart, as far as they are kept) lie at or after `offset`.
+    /// How many matches (keys, where keys are told apart, as far as they are kept) lie at or after
+    /// `offset`.
     pub fn count(&self, offset: Offset) -> Counted {
         let mut count = self.set.count(offset);
         if let Some(backfill) = &self.backfill {
@@ -151,7 +153,8 @@ impl Matches {
         Counted { count, complete: self.from <= offset, are_more }
     }
 
-    /// Adds to `keys` those kept that have a match at or after `offset`; true where there may be more.
+    /// Adds to `keys` those kept that have a match at or after `offset`; true where there may be
+    /// more.
     pub fn collect_keys(&self, offset: Offset, keys: &mut HashSet<KeyHash>) -> bool {
         let mut are_more = false;
         for set in self.sets() {
@@ -273,7 +276,8 @@ impl MatchSet {
         self.let_go = self.let_go.filter(|let_go| *let_go >= offset);
     }
 
-    /// Lets go of keys where there are too many; a quarter and more at a time, as it takes a look at all.
+    /// Lets go of keys where there are too many; a quarter and more at a time, as it takes a look
+    /// at all.
     fn keep_no_more_than_may_be(&mut self) {
         if let Found::Keys { last, most } = &self.found
             && last.len() > *most
@@ -282,8 +286,8 @@ impl MatchSet {
         }
     }
 
-    /// Lets go of so many of the earliest matches: the others count for every group that these count
-    /// for.
+    /// Lets go of so many of the earliest matches: the others count for every group that these
+    /// count for.
     fn let_go_of(&mut self, count: u64) {
         let Some(before) = count.checked_sub(1) else { return };
         let let_go = match &mut self.found {
@@ -309,7 +313,8 @@ impl MatchSet {
             Found::Offsets(offsets) => {
                 let of_one = |(_, bitmap): (u32, &RoaringBitmap)| {
                     let of = bitmap.statistics();
-                    // The bytes told of arrays are those of 32 bits a value, which has 16; of bitsets their bits.
+                    // The bytes told of arrays are those of 32 bits a value, which has 16; of
+                    // bitsets their bits.
                     let held = of.n_bytes_array_containers / 2
                         + of.n_bytes_run_containers
                         + u64::from(of.n_bitset_containers) * BITSET_BYTES;

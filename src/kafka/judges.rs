@@ -1,8 +1,9 @@
-//! Where records are judged: off the threads that answer polls, as many at a time as there are cores.
+//! Where records are judged: off the threads that answer polls, as many at a time as there are
+//! cores.
 //!
-//! Portions wait in the order in which they came, whosever they are. One that takes long gives up its
-//! turn, and waits for the next one with what is left of it, so that whatever a filter costs, and whatever
-//! a batch holds, others are judged meanwhile.
+//! Portions wait in the order in which they came, whosever they are. One that takes long gives up
+//! its turn, and waits for the next one with what is left of it, so that whatever a filter costs,
+//! and whatever a batch holds, others are judged meanwhile.
 //!
 //! A portion is judged batch by batch, where the records lie. What was found is handed in every few
 //! thousand records: a batch may hold more than memory should.
@@ -39,7 +40,8 @@ const LOOK_EVERY: usize = 16;
 const NOTED_OF_A_PORTION: usize = 16;
 const NOTED_EVERY: Offset = 256;
 
-/// How many records are judged before what was found is handed in, and it is asked whether more is wanted.
+/// How many records are judged before what was found is handed in, and it is asked whether more is
+/// wanted.
 const HAND_IN_EVERY: usize = 4_096;
 
 /// How many matches are found before that.
@@ -105,8 +107,8 @@ impl Default for Judges {
 }
 
 impl Judges {
-    /// Judges a portion once it is its turn, at the expense of those who read its cluster; `None` where
-    /// judging panics.
+    /// Judges a portion once it is its turn, at the expense of those who read its cluster; `None`
+    /// where judging panics.
     ///
     /// Dropping the future before its turn gives up the portion.
     pub(super) async fn judge(
@@ -267,8 +269,9 @@ impl Bench {
 }
 
 impl Walk<'_> {
-    /// Whether others have their turn now. A turn that begins within a batch has to get there first, past
-    /// what was judged before; it lasts as long as that took, so that judging is half of it at least.
+    /// Whether others have their turn now. A turn that begins within a batch has to get there
+    /// first, past what was judged before; it lasts as long as that took, so that judging is half
+    /// of it at least.
     fn is_turn_over(&mut self) -> bool {
         let now = Instant::now();
         let ends = self.turn_ends.get_or_insert_with(|| now + TURN.max(now - self.began));

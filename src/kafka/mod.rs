@@ -2,10 +2,12 @@
 //!
 //! - `source`: what the scaler holds · `trigger`, `security`, `sasl`, `names`: what a trigger says
 //! - `poll`: the way of a poll, and its arithmetic
-//! - `clusters`: all clusters, each once · `cluster`: what polls ask of one, and what is tailed on it
+//! - `clusters`: all clusters, each once · `cluster`: what polls ask of one, and what is tailed on
+//!   it
 //! - `broker`: what brokers are asked, through a client of our own, `wire`
-//! - `tail`: a topic as it has been read · `index`: what was found, `record`: what a selection sees of it
-//!   · `reader`, `judges`: what fetches records, and where they are judged · `by_partition`: a map · `pause`: before another attempt
+//! - `tail`: a topic as it has been read · `index`: what was found, `record`: what a selection sees
+//!   of it · `reader`, `judges`: what fetches records, and where they are judged · `by_partition`:
+//!   a map · `pause`: before another attempt
 //! - `baseline`: a yardstick for benchmarks · `fault`, `error`: what can go wrong
 //!
 //! A message is a record that a consumer under `read_committed` is given: commit markers, aborted,

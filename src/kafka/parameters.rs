@@ -1,6 +1,6 @@
-//! The parameters of a trigger on Kafka beside those that every trigger has: what each means is said once, here.
-//! And keys that are none, with what their users mean: KEDA's older names, those of its other scalers and of
-//! Kafka's clients.
+//! The parameters of a trigger on Kafka beside those that every trigger has: what each means is
+//! said once, here. And keys that are none, with what their users mean: KEDA's older names, those
+//! of its other scalers and of Kafka's clients.
 //!
 //! # References
 //! - KEDA 2.20 `pkg/scalers`; KEDA 1.5 for `brokerList`

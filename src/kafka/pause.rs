@@ -1,4 +1,5 @@
-//! How long to wait before another attempt: twice as long each time, and never for more than a second.
+//! How long to wait before another attempt: twice as long each time, and never for more than a
+//! second.
 
 use std::time::Duration;
 

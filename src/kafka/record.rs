@@ -1,17 +1,18 @@
 //! A Kafka record as selections see it.
 //!
-//! Azure Event Hubs gives the properties of an event that came by AMQP, HTTPS, Event Grid or IoT Hub to Kafka's
-//! consumers as headers whose values are AMQP 1.0 encodings. Such a value is decoded where it is one without
-//! doubt:
+//! Azure Event Hubs gives the properties of an event that came by AMQP, HTTPS, Event Grid or IoT
+//! Hub to Kafka's consumers as headers whose values are AMQP 1.0 encodings. Such a value is decoded
+//! where it is one without doubt:
 //!
-//! - It is one whole AMQP value, and no printable text: not UTF-8, or with control characters. A string begins
-//!   with a byte that no UTF-8 text begins with, and so do most other values.
-//! - Or it is one whole AMQP value that is printable text as well (`41` is `true`, and `A`), all headers of the
-//!   record are AMQP values, and one of them is a string or a symbol of printable text. Event Hubs encodes all
-//!   or none.
+//! - It is one whole AMQP value, and no printable text: not UTF-8, or with control characters. A
+//!   string begins with a byte that no UTF-8 text begins with, and so do most other values.
+//! - Or it is one whole AMQP value that is printable text as well (`41` is `true`, and `A`), all
+//!   headers of the record are AMQP values, and one of them is a string or a symbol of printable
+//!   text. Event Hubs encodes all or none.
 //!
 //! # References
-//! - Azure documentation, "Exchange events between consumers and producers that use different protocols"
+//! - Azure documentation, "Exchange events between consumers and producers that use different
+//!   protocols"
 //! - CloudEvents, AMQP protocol binding 1.0.2, section 3.1: `cloudEvents:type`
 
 use std::borrow::Cow;
@@ -75,8 +76,8 @@ impl<'a> KafkaMessage<'a> {
         }
     }
 
-    /// An attribute of CloudEvents, as the binding to Kafka names it, or else that to AMQP, which events have that
-    /// Event Hubs took by AMQP.
+    /// An attribute of CloudEvents, as the binding to Kafka names it, or else that to AMQP, which
+    /// events have that Event Hubs took by AMQP.
     fn attribute(&self, kafka: &str, amqp: [&str; 2]) -> Option<Cow<'_, [u8]>> {
         let bound = self.header(kafka);
         if bound.is_some() {
@@ -109,7 +110,8 @@ impl<'a> KafkaMessage<'a> {
     }
 }
 
-/// Whether bytes are text that someone may have meant: UTF-8 without control characters, but for blanks.
+/// Whether bytes are text that someone may have meant: UTF-8 without control characters, but for
+/// blanks.
 fn is_printable(bytes: &[u8]) -> bool {
     let is_odd = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
     str::from_utf8(bytes).is_ok_and(|text| !text.contains(is_odd))

@@ -1,10 +1,12 @@
 //! How a trigger logs in: by a password, or by a token that is fetched for it.
 //!
-//! As with KEDA, `oauthbearer` takes `username` and `password` for a client's ID and secret, and exchanges them at
-//! `oauthTokenEndpointUri`. `azure_workload` logs in with a token of the scaler's own, so it is not left to the trigger
-//! whether the brokers are who they say: TLS is on and checked.
+//! As with KEDA, `oauthbearer` takes `username` and `password` for a client's ID and secret, and
+//! exchanges them at `oauthTokenEndpointUri`. `azure_workload` logs in with a token of the scaler's
+//! own, so it is not left to the trigger whether the brokers are who they say: TLS is on and
+//! checked.
 //!
-//! Extensions may have any name that KEDA takes, though RFC 7628 and Kafka's own brokers know names of letters alone.
+//! Extensions may have any name that KEDA takes, though RFC 7628 and Kafka's own brokers know names
+//! of letters alone.
 //!
 //! # References
 //! - KEDA's `kafka_scaler.go` (`validateOAuthBearer`)
@@ -62,8 +64,8 @@ enum Kind {
 }
 
 impl Sasl {
-    /// `None` where the trigger wants none, and after a complaint. `checked`: whether brokers must show a certificate
-    /// that is looked at.
+    /// `None` where the trigger wants none, and after a complaint. `checked`: whether brokers must
+    /// show a certificate that is looked at.
     pub(super) fn decode(reader: &mut Reader<'_>, checked: bool) -> Option<Self> {
         let kind = reader.choice(
             "sasl",

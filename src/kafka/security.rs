@@ -86,8 +86,9 @@ impl ClusterConfig {
         let tls = decode_tls(reader);
         let sasl = Sasl::decode(reader, tls.as_ref().is_some_and(|tls| tls.verify));
         let cluster = Self { servers: servers?, tls, sasl };
-        // Whoever had the tenant's authority certify them could pass for Azure, and would be sent the scaler's token.
-        // Where the operator allows other hosts, certificates are his to vouch for as well.
+        // Whoever had the tenant's authority certify them could pass for Azure, and would be sent
+        // the scaler's token. Where the operator allows other hosts, certificates are his to vouch
+        // for as well.
         let brings_ca = cluster.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
         let is_workload = matches!(cluster.token_login(), Some(TokenLogin::Workload(_)));
         let is_azure = |host: &str| Hosts::default().trust_host(host).is_ok();
@@ -144,7 +145,8 @@ impl BootstrapServers {
     /// The servers of a list by comma.
     ///
     /// # Errors
-    /// An element is not `host:port`, with an IPv6 address in brackets, or there is none, or more than 64.
+    /// An element is not `host:port`, with an IPv6 address in brackets, or there is none, or more
+    /// than 64.
     pub fn parse(text: &str) -> Result<Self, BootstrapServersError> {
         if text.contains('@') {
             return Err(BootstrapServersError::Credentials);

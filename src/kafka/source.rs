@@ -39,8 +39,8 @@ impl Kafka {
         Kafka(Arc::new(Clusters::new(options.request_timeout, logins)))
     }
 
-    /// Begins to follow a trigger, which connects when it is first measured; `account` pays for what that
-    /// makes the process hold.
+    /// Begins to follow a trigger, which connects when it is first measured; `account` pays for
+    /// what that makes the process hold.
     pub fn follow(&self, trigger: Arc<KafkaTrigger>, account: Account) -> TriggerPoller {
         TriggerPoller::new(trigger, Arc::clone(&self.0), account)
     }

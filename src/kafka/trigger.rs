@@ -119,15 +119,16 @@ pub enum PartitionListError {
 }
 
 impl KafkaTrigger {
-    /// The metric's name as KEDA's scaler would make it, not yet normalised, as far as the metadata says it.
+    /// The metric's name as KEDA's scaler would make it, not yet normalised, as far as the metadata
+    /// says it.
     pub(super) fn metric_name(reader: &mut Reader<'_>) -> String {
         let topics = topics(reader);
         let group = Group::from(reader.text("consumerGroup").unwrap_or_default());
         metric_name(&topics, &group)
     }
 
-    /// Reads a trigger's Kafka rows; `scaling` and `selection` are of rows that every source has. `None` after
-    /// a complaint; there may be one even so.
+    /// Reads a trigger's Kafka rows; `scaling` and `selection` are of rows that every source has.
+    /// `None` after a complaint; there may be one even so.
     pub(super) fn decode(
         reader: &mut Reader<'_>,
         scaling: Scaling,

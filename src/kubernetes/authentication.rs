@@ -1,9 +1,10 @@
-//! The parameters that a TriggerAuthentication gives: what KEDA would have read through `authenticationRef` and does not
-//! pass on to an external scaler.
+//! The parameters that a TriggerAuthentication gives: what KEDA would have read through
+//! `authenticationRef` and does not pass on to an external scaler.
 //!
-//! What was read is kept for [`FRESH`], then read again beside the polls that go on with it: an API server that is away
-//! changes nothing. When a source refuses what it was given, [`Authentications::forget`] makes the next poll read it anew:
-//! KEDA repeats a failed call at once, so a rotated Secret costs no poll.
+//! What was read is kept for [`FRESH`], then read again beside the polls that go on with it: an API
+//! server that is away changes nothing. When a source refuses what it was given,
+//! [`Authentications::forget`] makes the next poll read it anew: KEDA repeats a failed call at
+//! once, so a rotated Secret costs no poll.
 //!
 //! # References
 //! - KEDA 2.20 `apis/keda/v1alpha1/triggerauthentication_types.go`
@@ -40,7 +41,8 @@ const KIND: &str = "TriggerAuthentication";
 pub struct Authentication {
     /// The parameters.
     pub parameters: BTreeMap<String, Secret>,
-    /// Whether some stand in the environment of a ScaledJob's container, so that they are another's for each.
+    /// Whether some stand in the environment of a ScaledJob's container, so that they are another's
+    /// for each.
     of_environment: bool,
 }
 
@@ -116,13 +118,14 @@ impl Authentications {
         Authentications { kubernetes, tasks: Tasks::default(), known: Mutex::default() }
     }
 
-    /// What the TriggerAuthentication `name` gives a trigger of the ScaledJob `job`, both in `namespace`.
+    /// What the TriggerAuthentication `name` gives a trigger of the ScaledJob `job`, both in
+    /// `namespace`.
     ///
     /// Dropping the future ends nothing that others wait for.
     ///
     /// # Errors
-    /// It cannot be read, or something in it. What was read before stands in for an API server that does not answer, and for
-    /// nothing else.
+    /// It cannot be read, or something in it. What was read before stands in for an API server that
+    /// does not answer, and for nothing else.
     pub async fn get(&self, namespace: &Name, name: &Name, job: &str) -> Read {
         let key = Key { namespace: namespace.clone(), name: name.clone(), job: None };
         let shared = self.read(key.clone()).await?;
@@ -286,7 +289,8 @@ impl Kubernetes {
         let target = &found.data["spec"]["jobTargetRef"]["template"]["spec"];
         let mut parameters = BTreeMap::new();
         for of in &spec.env {
-            // KEDA takes the first container where none is named here, whatever envSourceContainerName says.
+            // KEDA takes the first container where none is named here, whatever
+            // envSourceContainerName says.
             let container = of.container_name.as_deref().filter(|name| !name.is_empty());
             let environment = Environment::of(target, container).ok_or_else(|| {
                 let container = container.unwrap_or("of its own");

@@ -1,4 +1,5 @@
-//! The one connection to the API server, and how a call of it ends: in time, and with the right named that is missing.
+//! The one connection to the API server, and how a call of it ends: in time, and with the right
+//! named that is missing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,8 +68,8 @@ impl Kubernetes {
         Kubernetes(Some(Arc::new(client)))
     }
 
-    /// The API server that the file names; else, in a Pod that has its service account mounted, the cluster's own; else none.
-    /// Nothing is asked yet.
+    /// The API server that the file names; else, in a Pod that has its service account mounted, the
+    /// cluster's own; else none. Nothing is asked yet.
     ///
     /// # Errors
     /// The file, or what is mounted, cannot be used.

@@ -1,4 +1,5 @@
-//! What a container's environment holds, as KEDA reads it: `env` after `envFrom`, each variable after those that it refers to.
+//! What a container's environment holds, as KEDA reads it: `env` after `envFrom`, each variable
+//! after those that it refers to.
 //!
 //! Only what is asked for is read, with what it refers to, so that nobody's Secret is read in vain.
 //!
@@ -40,8 +41,8 @@ pub(super) enum Holder {
 type Held = BTreeMap<String, Option<Secret>>;
 
 impl Environment {
-    /// The environment of the container of that name, or else of the first. `None` if there is no such container, or it is
-    /// not one.
+    /// The environment of the container of that name, or else of the first. `None` if there is no
+    /// such container, or it is not one.
     pub(super) fn of(pod: &Value, container: Option<&str>) -> Option<Environment> {
         let all = |key: &str| pod[key].as_array().cloned().unwrap_or_default();
         let found = match container {
@@ -75,7 +76,8 @@ impl Environment {
 }
 
 impl Kubernetes {
-    /// The variables of these names. One that is not defined, or is taken from the Pod itself, is left out.
+    /// The variables of these names. One that is not defined, or is taken from the Pod itself, is
+    /// left out.
     ///
     /// # Errors
     /// What a variable is taken from cannot be read, unless it is optional.
@@ -221,7 +223,8 @@ fn unfit(holder: Holder, namespace: &Name, name: &str, problem: String) -> Error
     Error::Unfit { kind: holder.kind(), name, namespace: namespace.to_string(), problem }
 }
 
-/// The text with each `$(NAME)` replaced by what `value` has for it, or left as it is; `$$` is a dollar sign.
+/// The text with each `$(NAME)` replaced by what `value` has for it, or left as it is; `$$` is a
+/// dollar sign.
 fn expand(text: &str, mut value: impl FnMut(&str) -> Option<String>) -> String {
     let mut expanded = String::new();
     let mut rest = text;

@@ -2,7 +2,8 @@
 
 use crate::failure::Class;
 
-/// Why the API server did not give what was asked for. The same cause reads the same each time, and none tells a secret.
+/// Why the API server did not give what was asked for. The same cause reads the same each time, and
+/// none tells a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// There is no API server to ask: no service account is mounted.

@@ -1,9 +1,12 @@
-//! What is told where `kubectl describe` shows it: a Warning on the ScaledJob whose trigger cannot be counted.
+//! What is told where `kubectl describe` shows it: a Warning on the ScaledJob whose trigger cannot
+//! be counted.
 //!
-//! KEDA reports only the first error of an object whose status does not change; this tells the later ones too, in the same
-//! words. An Event's name follows from the object and the words, so that replicas, and one that was started again, tell of
-//! one Event together. The same words are told again after [`AGAIN`], different ones of an object after [`OBJECT_WAIT`], and
-//! no more than five a second altogether; what would have to wait longer is left out, as the next poll brings it again.
+//! KEDA reports only the first error of an object whose status does not change; this tells the
+//! later ones too, in the same words. An Event's name follows from the object and the words, so
+//! that replicas, and one that was started again, tell of one Event together. The same words are
+//! told again after [`AGAIN`], different ones of an object after [`OBJECT_WAIT`], and no more than
+//! five a second altogether; what would have to wait longer is left out, as the next poll brings it
+//! again.
 
 use std::collections::HashMap;
 use std::sync::Arc;

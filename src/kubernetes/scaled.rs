@@ -1,10 +1,11 @@
 //! ScaledJobs and ScaledObjects, cut down to the triggers that point at us.
 //!
-//! An object may be megabytes of Job template, and may hold anything where its definition does not forbid it. What is not as
-//! it should be is left out, and the others go on.
+//! An object may be megabytes of Job template, and may hold anything where its definition does not
+//! forbid it. What is not as it should be is left out, and the others go on.
 //!
 //! # References
-//! - KEDA 2.20 `apis/keda/v1alpha1/scaledjob_types.go`: 100 Jobs where `maxReplicaCount` does not say
+//! - KEDA 2.20 `apis/keda/v1alpha1/scaledjob_types.go`: 100 Jobs where `maxReplicaCount` does not
+//!   say
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -63,8 +64,9 @@ pub struct Scaled {
     pub of: ScaledRef,
     /// Which of its versions this is.
     pub version: Version,
-    /// The most Jobs KEDA starts, where that is all that the count decides. Not of ScaledObjects, whose metric may be shown and reckoned
-    /// with, and not beside other triggers: KEDA takes the target of the one that counts most (`max`), so what is left out would choose.
+    /// The most Jobs KEDA starts, where that is all that the count decides. Not of ScaledObjects,
+    /// whose metric may be shown and reckoned with, and not beside other triggers: KEDA takes the
+    /// target of the one that counts most (`max`), so what is left out would choose.
     pub max_jobs: Option<NonZeroU64>,
     /// When it was made, in milliseconds since 1970.
     pub made: Option<i64>,
@@ -127,8 +129,8 @@ impl Addresses {
         self.0.is_empty()
     }
 
-    /// Whether a trigger's `scalerAddress` is one of them, in whichever form: `service`, `service.namespace`, `….svc`,
-    /// `….svc.cluster.local`, with any port.
+    /// Whether a trigger's `scalerAddress` is one of them, in whichever form: `service`,
+    /// `service.namespace`, `….svc`, `….svc.cluster.local`, with any port.
     fn mean(&self, scaler_address: &str) -> bool {
         let host = host(scaler_address);
         let (service, _) = host.split_once('.').unwrap_or((&host, ""));
@@ -195,8 +197,8 @@ impl Scaled {
 }
 
 impl Kubernetes {
-    /// A trigger's metadata as KEDA sends it: with what `FromEnv` keys name in place of the names, and without those that
-    /// name nothing. `None` where that cannot be known.
+    /// A trigger's metadata as KEDA sends it: with what `FromEnv` keys name in place of the names,
+    /// and without those that name nothing. `None` where that cannot be known.
     ///
     /// # Errors
     /// What the environment takes a value from cannot be read.

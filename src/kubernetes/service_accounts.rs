@@ -1,7 +1,7 @@
 //! A token of a Job's service account, and which Azure identity it is for.
 //!
-//! The token is asked for when it is exchanged, for Entra's audience alone and for as short as Kubernetes gives them, and is
-//! not kept.
+//! The token is asked for when it is exchanged, for Entra's audience alone and for as short as
+//! Kubernetes gives them, and is not kept.
 //!
 //! # References
 //! - Kubernetes API, `TokenRequest` (authentication.k8s.io/v1): at least ten minutes

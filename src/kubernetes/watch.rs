@@ -1,8 +1,9 @@
 //! Which ScaledJobs and ScaledObjects point at us, and what changes about that.
 //!
-//! Each kind, in each namespace that is watched, is a feed of its own: listed in pages once, then watched from there on.
-//! A watch that breaks goes on where it was; it is listed anew only when the API server no longer knows that place. What
-//! is kept of an object is its name, and only while it points at us.
+//! Each kind, in each namespace that is watched, is a feed of its own: listed in pages once, then
+//! watched from there on. A watch that breaks goes on where it was; it is listed anew only when the
+//! API server no longer knows that place. What is kept of an object is its name, and only while it
+//! points at us.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use super::scaled::{Addresses, Kind, Scaled};
 
 const COMPONENT: &str = "warm-up";
 
-/// How long a feed must have been refused before that is believed: an API server that is starting refuses for a moment what it grants.
+/// How long a feed must have been refused before that is believed: an API server that is starting
+/// refuses for a moment what it grants.
 const BELIEVE_AFTER: Duration = Duration::from_secs(5);
 
 /// How long a feed that is refused waits before it asks again: the right may be granted later.
@@ -207,7 +209,8 @@ impl Feed {
     ) -> Result<(), mpsc::error::SendError<Change>> {
         let kind = self.kind.as_str();
         if is_expired(error) {
-            // What it was told is too long ago for a watch to go on from, which is no trouble: it lists again.
+            // What it was told is too long ago for a watch to go on from, which is no trouble: it
+            // lists again.
             debug!(kind, %error, "watching begins anew");
             return Ok(());
         }
@@ -234,7 +237,8 @@ impl Feed {
         Ok(())
     }
 
-    /// What does not pass by itself: a right that is missing, or KEDA's definitions that are not there.
+    /// What does not pass by itself: a right that is missing, or KEDA's definitions that are not
+    /// there.
     fn refusal(&self, error: &watcher::Error) -> Option<Error> {
         let (verb, error) = match error {
             watcher::Error::InitialListFailed(error) => ("list", error),
@@ -251,7 +255,8 @@ impl Feed {
     }
 }
 
-/// Whether the API server no longer knows the place in its history, or in a list, that was asked for.
+/// Whether the API server no longer knows the place in its history, or in a list, that was asked
+/// for.
 fn is_expired(error: &watcher::Error) -> bool {
     const GONE: u16 = 410;
     match error {

@@ -46,8 +46,8 @@ const SEPARATOR: &str = " | ";
 
 /// Reads one trigger's metadata and collects what is wrong with it.
 ///
-/// Which parameters there are is said by [`Reader::know`], and [`Reader::finish`] complains of all other keys.
-/// Whether a value may be shown is the table's to say, whoever reads it first.
+/// Which parameters there are is said by [`Reader::know`], and [`Reader::finish`] complains of all
+/// other keys. Whether a value may be shown is the table's to say, whoever reads it first.
 pub struct Reader<'a> {
     values: &'a HashMap<String, String>,
     namespace: &'a str,
@@ -120,7 +120,8 @@ impl<'a> Reader<'a> {
         self.namespace
     }
 
-    /// Whether the parameter is there, as itself, from the environment or of the TriggerAuthentication.
+    /// Whether the parameter is there, as itself, from the environment or of the
+    /// TriggerAuthentication.
     pub fn has(&self, key: &str) -> bool {
         self.given(key).is_some()
     }

@@ -18,8 +18,8 @@ pub struct Parameter {
 /// Who makes use of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
-    /// The scaler. It may stand in the metadata, as itself or with `FromEnv`, or in the TriggerAuthentication
-    /// that the trigger names.
+    /// The scaler. It may stand in the metadata, as itself or with `FromEnv`, or in the
+    /// TriggerAuthentication that the trigger names.
     Read,
     /// KEDA, or nobody any more: it is taken from the metadata and looked at no further.
     Ignored,

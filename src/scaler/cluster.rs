@@ -1,4 +1,5 @@
-//! What of Kubernetes a poll meets: the parameters of its TriggerAuthentication, and the object that its errors are told on.
+//! What of Kubernetes a poll meets: the parameters of its TriggerAuthentication, and the object
+//! that its errors are told on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -46,7 +47,8 @@ impl Cluster {
         Ok(Some(self.authentications.get(&namespace, &name, &asked.name).await?))
     }
 
-    /// Has parameters that a source has refused read again by the next call: KEDA repeats a failed one at once.
+    /// Has parameters that a source has refused read again by the next call: KEDA repeats a failed
+    /// one at once.
     pub(super) fn refused(&self, asked: &ScaledObjectRef, error: &Error) {
         if !matches!(error.class(), Class::Unauthenticated | Class::Denied) {
             return;
@@ -59,8 +61,8 @@ impl Cluster {
 
     /// Tells an error on the object that the trigger is of, in the words that KEDA gets.
     pub(super) fn tell(&self, asked: &ScaledObjectRef, error: &Error) {
-        // What passes with the process, or with the reading, is no fault of the object's; how far a reading has come would be other words
-        // each time.
+        // What passes with the process, or with the reading, is no fault of the object's; how far a
+        // reading has come would be other words each time.
         if matches!(error, Error::ShuttingDown | Error::Full { .. })
             || error.class() == Class::Reading
         {

@@ -1,8 +1,8 @@
 //! Whether two requests mean the same trigger: a digest of its namespace, name and whole metadata.
 //!
-//! Secrets count, so that a changed secret is a new trigger and nothing kept for the old one answers
-//! for it; a digest, so that no secret is kept as a key. Every text goes in behind its length, so
-//! that no two triggers run together into one.
+//! Secrets count, so that a changed secret is a new trigger and nothing kept for the old one
+//! answers for it; a digest, so that no secret is kept as a key. Every text goes in behind its
+//! length, so that no two triggers run together into one.
 
 use std::collections::HashMap;
 

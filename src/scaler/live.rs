@@ -21,9 +21,9 @@ use crate::sources::Sources;
 use crate::trigger::Trigger;
 
 /// How long `IsActive` may answer from what `GetMetrics` said. The two calls of one poll are 0.3 ms
-/// apart as a rule, and were seen 0.1 s apart where KEDA was short of time; two polls of a trigger are a
-/// second apart at least. Less than that, because among replicas the two calls of the next poll may each
-/// go to another one.
+/// apart as a rule, and were seen 0.1 s apart where KEDA was short of time; two polls of a trigger
+/// are a second apart at least. Less than that, because among replicas the two calls of the next
+/// poll may each go to another one.
 const SNAPSHOT_LIFE: Duration = Duration::from_millis(900);
 
 /// A trigger that is polled, with its hold on the source.
@@ -97,8 +97,9 @@ impl LiveTrigger {
         Ok(measured.metric)
     }
 
-    /// Why it counted 0, where other messages than its own wait and none of its own has ever been seen: most
-    /// triggers whose types are no longer the topic's alone are at 0 at times, and all is well.
+    /// Why it counted 0, where other messages than its own wait and none of its own has ever been
+    /// seen: most triggers whose types are no longer the topic's alone are at 0 at times, and all
+    /// is well.
     pub(crate) fn nothing_matches(&self) -> Option<NothingMatches> {
         let mut matches = lock(&self.matches);
         if *matches == Matches::Some {
@@ -120,7 +121,8 @@ impl LiveTrigger {
         *lock(&self.matches) == Matches::OthersAlone
     }
 
-    /// Measures without saying anything of it, so that what a measurement needs is there when one is asked for.
+    /// Measures without saying anything of it, so that what a measurement needs is there when one
+    /// is asked for.
     pub(crate) async fn warm(
         &self,
         sources: &Sources,

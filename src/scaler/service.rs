@@ -1,12 +1,12 @@
 //! Each call of the contract with KEDA.
 //!
 //! - `GetMetricSpec` looks at the metadata only and does not fail: KEDA skips a trigger whose spec
-//!   fails without telling anyone. Metadata that cannot be read has a spec too, so that KEDA goes on
-//!   to `GetMetrics`, whose error says what is wrong.
-//! - One spec and one value, under our own name whatever name was asked for: KEDA adds values up and
-//!   averages targets.
-//! - Each call ends: at the measure timeout, or when the server does. A caller that cancels drops its
-//!   own future, and nothing that others wait for.
+//!   fails without telling anyone. Metadata that cannot be read has a spec too, so that KEDA goes
+//!   on to `GetMetrics`, whose error says what is wrong.
+//! - One spec and one value, under our own name whatever name was asked for: KEDA adds values up
+//!   and averages targets.
+//! - Each call ends: at the measure timeout, or when the server does. A caller that cancels drops
+//!   its own future, and nothing that others wait for.
 //! - The streams outlive what passes. An error that asking again may mend leaves the last state
 //!   standing; they end when the server shuts down, so that KEDA goes to another one.
 

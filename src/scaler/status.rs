@@ -1,9 +1,9 @@
 //! How an error reads in `kubectl describe scaledjob`, and which gRPC code it has.
 //!
-//! KEDA puts the text of a status into an event of at most 1,024 bytes, `rpc error: code = X desc = `
-//! included, and refuses a longer one, so that the user would see nothing; line breaks spoil its table.
-//! So: one line, the cause first, at most [`MAX_BYTES`], and the same words for the same cause, since
-//! KEDA only reports the first text of a failing object.
+//! KEDA puts the text of a status into an event of at most 1,024 bytes, `rpc error: code = X desc =
+//! ` included, and refuses a longer one, so that the user would see nothing; line breaks spoil its
+//! table. So: one line, the cause first, at most [`MAX_BYTES`], and the same words for the same
+//! cause, since KEDA only reports the first text of a failing object.
 //!
 //! # References
 //! - Codes: <https://grpc.io/docs/guides/status-codes/>

@@ -1,5 +1,5 @@
-//! KEDA's side as KEDA sees it: a client calls the service in this process, over no port, and a source in memory
-//! is what every trigger is measured by.
+//! KEDA's side as KEDA sees it: a client calls the service in this process, over no port, and a
+//! source in memory is what every trigger is measured by.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;

@@ -1,10 +1,11 @@
-//! Which triggers KEDA asks about: each decoded once, and forgotten when no poll has come for a while.
+//! Which triggers KEDA asks about: each decoded once, and forgotten when no poll has come for a
+//! while.
 //!
 //! One that names a TriggerAuthentication is decoded again when that gives other parameters.
 //!
 //! KEDA does not say when a trigger is gone. It stops asking, and with the trigger goes its hold on
-//! clusters and tails. What cannot be decoded is kept the same way, with its complaint, which follows
-//! from the metadata alone.
+//! clusters and tails. What cannot be decoded is kept the same way, with its complaint, which
+//! follows from the metadata alone.
 //!
 //! A poll that finds its trigger takes a read lock, briefly; only a new trigger and
 //! [`Triggers::forget`] write.
@@ -55,8 +56,8 @@ pub(crate) struct Entry {
     made: AtomicI64,
     /// Of whoever wrote it, for what is kept of its metadata.
     charge: Charge,
-    /// Filled outside the map's lock, since decoding compiles the selection, and by one caller alone,
-    /// however many come at once.
+    /// Filled outside the map's lock, since decoding compiles the selection, and by one caller
+    /// alone, however many come at once.
     held: Mutex<Option<Held>>,
 }
 
@@ -81,9 +82,9 @@ impl Triggers {
     /// The trigger that a request names, which thereby counts as polled.
     ///
     /// # Errors
-    /// [`Error::Full`] for a new trigger beyond [`LIMIT`], [`Error::Memory`] for one that is more than its
-    /// namespace may have kept. Metadata that cannot be read is not an error
-    /// here but in [`Entry::live`].
+    /// [`Error::Full`] for a new trigger beyond [`LIMIT`], [`Error::Memory`] for one that is more
+    /// than its namespace may have kept. Metadata that cannot be read is not an error here but in
+    /// [`Entry::live`].
     pub(crate) fn find(&self, asked: &ScaledObjectRef) -> Result<Arc<Entry>, Error> {
         let key = TriggerKey::of(asked);
         let known = self.entries.read().expect(UNPOISONED).get(&key).cloned();
@@ -185,7 +186,8 @@ impl Triggers {
 const UNPOISONED: &str = "nothing panics while it is held";
 
 impl Entry {
-    /// The trigger itself, of the request that it was found by, with the parameters of its TriggerAuthentication.
+    /// The trigger itself, of the request that it was found by, with the parameters of its
+    /// TriggerAuthentication.
     ///
     /// # Errors
     /// [`Error::Invalid`] with every complaint about the metadata.

@@ -1,9 +1,12 @@
-//! Warm before Ready: the triggers of objects that point at us are measured before anybody polls them, and followed as the
-//! objects change, so that a rollout shows KEDA no replica that has yet to read its topics.
+//! Warm before Ready: the triggers of objects that point at us are measured before anybody polls
+//! them, and followed as the objects change, so that a rollout shows KEDA no replica that has yet
+//! to read its topics.
 //!
-//! An object's triggers are kept for as long as it is there, polled or not. KEDA writes an object's status at each poll that finds
-//! something; only what else is in it is a change. Then its new triggers are measured before its old ones are let go, so that what both
-//! need stays. What is still being read holds up Ready; what fails does not: it is told on the object, and the poll will say it again.
+//! An object's triggers are kept for as long as it is there, polled or not. KEDA writes an object's
+//! status at each poll that finds something; only what else is in it is a change. Then its new
+//! triggers are measured before its old ones are let go, so that what both need stays. What is
+//! still being read holds up Ready; what fails does not: it is told on the object, and the poll
+//! will say it again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +28,8 @@ use crate::kubernetes::{
 };
 use crate::telemetry;
 
-/// Triggers that are measured at once: so many that those of a broker that is away do not keep the others from their turn.
+/// Triggers that are measured at once: so many that those of a broker that is away do not keep the
+/// others from their turn.
 const AT_ONCE: usize = 256;
 
 /// Objects whose environment is read at once; each is a few calls of the API server.
@@ -79,8 +83,8 @@ struct Warmed {
 }
 
 impl Scaler {
-    /// Follows the objects until the server ends. Calls `ready` once, when the triggers that were there are warm, or after
-    /// `timeout`.
+    /// Follows the objects until the server ends. Calls `ready` once, when the triggers that were
+    /// there are warm, or after `timeout`.
     pub async fn keep_warm(
         self: Arc<Self>,
         mut changes: Changes,

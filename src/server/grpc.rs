@@ -23,8 +23,8 @@ use crate::scaler::{ExternalScalerServer, Scaler, proto};
 /// Calls under way, and calls cancelled before they were looked at, on one connection.
 const MAX_STREAMS: u32 = 100_000;
 
-/// Bytes of requests on one connection that have not been read yet: the polls of a burst. HTTP/2 also
-/// takes from it how many small frames may wait.
+/// Bytes of requests on one connection that have not been read yet: the polls of a burst. HTTP/2
+/// also takes from it how many small frames may wait.
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Bytes of a request: a trigger's metadata. An object in Kubernetes has no more than 1.5 MiB.
@@ -51,8 +51,8 @@ fn routes(scaler: &Arc<Scaler>, phases: Phases) -> Routes {
         .add_service(reflection().build_v1alpha().expect(readable))
 }
 
-/// Serves until `draining` is cancelled, then takes no more connections and returns when the calls of
-/// the open ones have ended.
+/// Serves until `draining` is cancelled, then takes no more connections and returns when the calls
+/// of the open ones have ended.
 pub(super) async fn serve(
     listener: Listener,
     tls: Option<Arc<Tls>>,

@@ -1,8 +1,9 @@
-//! Whether we serve, as gRPC asks it: of the server as a whole, whose service is "", and of the scaler.
+//! Whether we serve, as gRPC asks it: of the server as a whole, whose service is "", and of the
+//! scaler.
 //!
-//! The server serves from its start to the beginning of the shutdown, the scaler from when it is ready. A
-//! watch says each change, and ends when the server drains, so that it does not hold up what it
-//! announces.
+//! The server serves from its start to the beginning of the shutdown, the scaler from when it is
+//! ready. A watch says each change, and ends when the server drains, so that it does not hold up
+//! what it announces.
 //!
 //! # References
 //! - <https://github.com/grpc/grpc/blob/master/doc/health-checking.md>

@@ -29,9 +29,11 @@ pub struct ListenError {
 }
 
 impl Listener {
-    /// Opens the port of an address; port 0 takes any that is free. `flag` is what a user would change.
+    /// Opens the port of an address; port 0 takes any that is free. `flag` is what a user would
+    /// change.
     ///
-    /// `[::]` takes IPv4 too, and is `0.0.0.0` where there is no IPv6: as a default it serves every Pod, whatever addresses it has.
+    /// `[::]` takes IPv4 too, and is `0.0.0.0` where there is no IPv6: as a default it serves every
+    /// Pod, whatever addresses it has.
     ///
     /// # Errors
     /// When the address is not ours or the port is taken.

@@ -1,7 +1,7 @@
 //! How the calls of KEDA's end and how long they take, for the metrics.
 //!
-//! A call has ended when the last of its answer was handed over, or when its caller went away, which
-//! counts as CANCELLED.
+//! A call has ended when the last of its answer was handed over, or when its caller went away,
+//! which counts as CANCELLED.
 
 use std::sync::Arc;
 

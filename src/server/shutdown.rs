@@ -1,10 +1,10 @@
 //! What ends when, and whether all of it did.
 //!
 //! 1. Serve, until told to end.
-//! 2. Leave: health is NOT_SERVING and HTTP says 503, but connections and calls are still taken for the
-//!    drain delay, because whoever sends them here needs a moment to learn of it.
-//! 3. Drain: no connection is taken any more, streams end with UNAVAILABLE so that KEDA goes elsewhere,
-//!    and calls under way go on for the grace period.
+//! 2. Leave: health is NOT_SERVING and HTTP says 503, but connections and calls are still taken for
+//!    the drain delay, because whoever sends them here needs a moment to learn of it.
+//! 3. Drain: no connection is taken any more, streams end with UNAVAILABLE so that KEDA goes
+//!    elsewhere, and calls under way go on for the grace period.
 //! 4. Cancel: what is still there is answered UNAVAILABLE; HTTP ends.
 //! 5. Join: wait a moment for all of it to be gone, then let go of the sources.
 //!
@@ -84,8 +84,8 @@ impl Shutdown {
 /// Serves until `told`, then ends as this page says, which takes at most the drain delay, the grace
 /// period and two seconds.
 ///
-/// `scaler` must have been made with this `shutdown`'s [`Shutdown::stop`]. To drop the future closes
-/// the ports, but not the connections that are open.
+/// `scaler` must have been made with this `shutdown`'s [`Shutdown::stop`]. To drop the future
+/// closes the ports, but not the connections that are open.
 pub async fn serve(
     listeners: Listeners,
     scaler: Arc<Scaler>,

@@ -1,12 +1,15 @@
 //! Who we are on the gRPC port, whom we let in, and how a connection comes to it.
 //!
-//! - The files are PEM, and are looked at every few seconds, since whoever renews certificates replaces
-//!   them. What changed is used once it has been the same for two looks: a file may be half written, or
-//!   the key already be another's than the certificate. New connections get the new certificate; open
-//!   ones go on.
-//! - What cannot be used is told once, and the files from before stay in use. At the start it is an error.
-//! - With authorities for clients, a client needs a certificate by one of them; there is no "if it has one".
-//! - A handshake has a task and a deadline of its own, so that a client that says nothing holds up nobody.
+//! - The files are PEM, and are looked at every few seconds, since whoever renews certificates
+//!   replaces them. What changed is used once it has been the same for two looks: a file may be
+//!   half written, or the key already be another's than the certificate. New connections get the
+//!   new certificate; open ones go on.
+//! - What cannot be used is told once, and the files from before stay in use. At the start it is an
+//!   error.
+//! - With authorities for clients, a client needs a certificate by one of them; there is no "if it
+//!   has one".
+//! - A handshake has a task and a deadline of its own, so that a client that says nothing holds up
+//!   nobody.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -234,7 +237,8 @@ impl<T: Clone + PartialEq> Looks<T> {
 }
 
 impl Handshakes {
-    /// The next connection that is TLS, or that could not be accepted. Dropping the future loses none.
+    /// The next connection that is TLS, or that could not be accepted. Dropping the future loses
+    /// none.
     async fn next(&mut self) -> Option<io::Result<TlsStream<TcpStream>>> {
         loop {
             tokio::select! {

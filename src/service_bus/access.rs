@@ -1,14 +1,16 @@
-//! Where a namespace is and how one is let in: what a trigger says of it, and what of that may be used.
+//! Where a namespace is and how one is let in: what a trigger says of it, and what of that may be
+//! used.
 //!
-//! What a trigger says is its [`Access`]: a namespace and an identity, or an endpoint and a key. Two
-//! triggers share a namespace's connections exactly if it is equal, secrets included. It becomes a
-//! [`Site`] where connections are made, once [`Access::trust`] has seen that a token of ours stays
-//! among the hosts that may have one. A key's signature is good for one resource only and is not ours,
-//! so it goes to any host.
+//! What a trigger says is its [`Access`]: a namespace and an identity, or an endpoint and a key.
+//! Two triggers share a namespace's connections exactly if it is equal, secrets included. It
+//! becomes a [`Site`] where connections are made, once [`Access::trust`] has seen that a token of
+//! ours stays among the hosts that may have one. A key's signature is good for one resource only
+//! and is not ours, so it goes to any host.
 //!
 //! # References
 //! - Microsoft Learn, "AMQP 1.0 in Azure Service Bus and Event Hubs protocol guide": ports, claims
-//! - Microsoft Learn, "Azure Service Bus emulator": AMQP on 5672 and management on 5300, without TLS
+//! - Microsoft Learn, "Azure Service Bus emulator": AMQP on 5672 and management on 5300, without
+//!   TLS
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,10 +1,10 @@
-//! What the management endpoint answers with: an Atom entry or feed that describes entities, read for
-//! their counts.
+//! What the management endpoint answers with: an Atom entry or feed that describes entities, read
+//! for their counts.
 //!
-//! A count is messages that are active: those that a receiver could get or holds locked, and those that
-//! it has deferred; without scheduled and dead-lettered ones. An entry may lack it, as it does when the namespace is
-//! throttled, and is then no count of 0. Prefixes of elements are not looked at. A text that ends early
-//! is an error, whatever it had told by then.
+//! A count is messages that are active: those that a receiver could get or holds locked, and those
+//! that it has deferred; without scheduled and dead-lettered ones. An entry may lack it, as it does
+//! when the namespace is throttled, and is then no count of 0. Prefixes of elements are not looked
+//! at. A text that ends early is an error, whatever it had told by then.
 //!
 //! # References
 //! - Microsoft Learn, REST API of Azure Service Bus, "Entities discovery" and "Get queue"

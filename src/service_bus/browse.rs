@@ -1,24 +1,27 @@
 //! What is known of the messages in one queue, and what must be peeked to know it again.
 //!
-//! A message in a queue hardly changes, and its sequence number only grows. So each is judged once, for all
-//! parts that any trigger wants: what is kept is how far each part has been read, and the messages that it
-//! selects. A poll then
+//! A message in a queue hardly changes, and its sequence number only grows. So each is judged once,
+//! for all parts that any trigger wants: what is kept is how far each part has been read, and the
+//! messages that it selects. A poll then
 //!
 //! 1. checks that the queue is the one that is known, by its first message (of each partition);
-//! 2. looks again at the messages selected, to see whether they still wait and are still selected: those
-//!    close to each other with one peek over their range;
+//! 2. looks again at the messages selected, to see whether they still wait and are still selected:
+//!    those close to each other with one peek over their range;
 //! 3. reads on from where it was, until the end of the queue or until enough is known.
 //!
-//! Its cost is new messages + matches, not the depth of the queue. A filter that asks for `deliveryCount`,
-//! which does change, has the queue read anew each time. A receiver may change application properties as it gives
-//! a message back: one that is selected no more is noticed, one that is selected only then is not.
+//! Its cost is new messages + matches, not the depth of the queue. A filter that asks for
+//! `deliveryCount`, which does change, has the queue read anew each time. A receiver may change
+//! application properties as it gives a message back: one that is selected no more is noticed, one
+//! that is selected only then is not.
 //!
-//! On a partitioned entity the top 16 bits of a number are its partition's. A browse that begins in one goes
-//! on into others in no global order, or ends there, and a reply may hold one message alone. So each partition is
-//! read on its own, to where replies hold none of its messages. Which partitions there are is not said anywhere:
-//! those that have been seen are known, and the numbers beside them are tried.
+//! On a partitioned entity the top 16 bits of a number are its partition's. A browse that begins in
+//! one goes on into others in no global order, or ends there, and a reply may hold one message
+//! alone. So each partition is read on its own, to where replies hold none of its messages. Which
+//! partitions there are is not said anywhere: those that have been seen are known, and the numbers
+//! beside them are tried.
 //!
-//! Pure: asks come out, replies go in. All ranges have their ends in them, as sequence numbers have no next.
+//! Pure: asks come out, replies go in. All ranges have their ends in them, as sequence numbers have
+//! no next.
 //!
 //! # References
 //! - "Message sequencing and timestamps", Azure Service Bus documentation
@@ -39,15 +42,16 @@ use crate::selection::{Judge, Part, Position, Reason, Sight, Slot, Verdicts};
 
 /// Messages that one peek asks for at most; Service Bus gives fewer where it pleases.
 pub(super) const MOST: u32 = 1_000;
-/// Matches that are kept of a part whose sessions are counted, where no bound follows from the count.
+/// Matches that are kept of a part whose sessions are counted, where no bound follows from the
+/// count.
 const SESSION_MATCHES: usize = 100_000;
 /// Scheduled messages that are remembered; they wait at the head of the queue.
 const SCHEDULED: usize = 10_000;
-/// How far behind what is wanted a part may be to be read along, though nobody wants it now: those who poll in
-/// turn would else each read what is new.
+/// How far behind what is wanted a part may be to be read along, though nobody wants it now: those
+/// who poll in turn would else each read what is new.
 const NEAR: u64 = 5_000;
-/// Partitions that are asked for by number once an entity is seen to have any: 16 in Standard, fewer in Premium.
-/// They may have other numbers than these; those are found by what replies hold.
+/// Partitions that are asked for by number once an entity is seen to have any: 16 in Standard,
+/// fewer in Premium. They may have other numbers than these; those are found by what replies hold.
 const PARTITIONS: u16 = 16;
 /// Matches that are kept of a part at most, whatever limit a trigger gives: some 40 MB.
 const MATCHES: usize = 1_000_000;
@@ -90,12 +94,13 @@ pub(super) struct Browse {
     judge: Judge,
     verdicts: Verdicts,
     sessions: RandomState,
-    /// The message with the largest number judged in each partition, by which a queue that was made again is told.
+    /// The message with the largest number judged in each partition, by which a queue that was made
+    /// again is told.
     ground: BTreeMap<u16, Place>,
     /// First messages of partitions that do not fit the ground, and were read from anew once.
     odd: BTreeMap<u16, Place>,
-    /// Scheduled messages by number, with when they are said to be enqueued: that may be in the future, and
-    /// does not tell the queue from another one.
+    /// Scheduled messages by number, with when they are said to be enqueued: that may be in the
+    /// future, and does not tell the queue from another one.
     scheduled: BTreeMap<u64, i64>,
     /// Partitions that messages have been seen in, or may be.
     partitions: BTreeSet<u16>,
@@ -181,8 +186,8 @@ impl Browse {
         let watched = self.watched.iter().filter(|watched| wanted.contains(&watched.part));
         let matches: BTreeSet<u64> =
             watched.flat_map(|watched| watched.matches.keys().copied()).collect();
-        // A peek more costs as much as some messages read for nothing, but with few matches these are to
-        // be few as well.
+        // A peek more costs as much as some messages read for nothing, but with few matches these
+        // are to be few as well.
         let gap = u64::try_from(matches.len() / 8).unwrap_or(u64::MAX).min(MOST.into());
         let mut checks: Vec<Check> = self.ground.keys().copied().map(Check::First).collect();
         for sequence in matches {
@@ -214,8 +219,8 @@ impl Browse {
             }
             Check::Range { first, last } => {
                 let Some(reached) = last_of(partition(first), reply) else {
-                    // Where nothing is left, reading from there again costs nothing; and if it was only not
-                    // in this reply, it is found by that.
+                    // Where nothing is left, reading from there again costs nothing; and if it was
+                    // only not in this reply, it is found by that.
                     for watched in &mut self.watched {
                         watched.rewind(first);
                     }
@@ -296,7 +301,8 @@ impl Browse {
         })
     }
 
-    /// What was seen of late for one that is wanted, of which some may be gone; `None` where every message counts.
+    /// What was seen of late for one that is wanted, of which some may be gone; `None` where every
+    /// message counts.
     pub(super) fn sight(&self, want: &Want) -> Option<Sight> {
         self.judge.sight(want.parts.first()?, |_| true)
     }
@@ -306,8 +312,8 @@ impl Browse {
         self.round.judged
     }
 
-    /// Parts of which it could not be told of a message whether it matches, with the first such message and
-    /// why; each part once.
+    /// Parts of which it could not be told of a message whether it matches, with the first such
+    /// message and why; each part once.
     pub(super) fn take_indeterminate(&mut self) -> Vec<(Part, u64, Reason)> {
         let untold = self.watched.iter_mut().filter(|watched| !watched.told);
         untold
@@ -319,7 +325,8 @@ impl Browse {
             .collect()
     }
 
-    /// Whether this measurement reads from the beginning for someone, and another would do so again.
+    /// Whether this measurement reads from the beginning for someone, and another would do so
+    /// again.
     pub(super) fn reads_anew(&self) -> bool {
         let changeable = |want| self.parts_of(want).any(|watched| watched.changeable);
         self.round.wanted.iter().any(|want| changeable(want))
@@ -385,7 +392,8 @@ impl Browse {
     fn is_known_ground(&self, first: Place) -> bool {
         let Some(ground) = self.ground.get(&partition(first.sequence)) else { return true };
         let same = first.sequence == ground.sequence;
-        // A message with a smaller number came earlier, unless it is of another queue or the clock was set.
+        // A message with a smaller number came earlier, unless it is of another queue or the clock
+        // was set.
         let fits = first.sequence > ground.sequence
             || (same && first.enqueued == ground.enqueued)
             || (!same && first.enqueued <= ground.enqueued);
@@ -415,11 +423,12 @@ impl Browse {
     fn judge(&mut self, from: u64, peeked: &Peeked<'_>) {
         let Place { sequence, enqueued, state } = peeked.place;
         self.round.judged += 1;
-        // A scheduled one may be enqueued in the future, which says nothing about what comes after it.
+        // A scheduled one may be enqueued in the future, which says nothing about what comes after
+        // it.
         let place = Place { enqueued: enqueued.min(self.round.now), ..peeked.place };
         let ground = self.ground.entry(partition(sequence)).or_insert(place);
-        // What is read again for a part that is behind lowers nothing: a queue that was made again would
-        // soon be past it, and pass as this one.
+        // What is read again for a part that is behind lowers nothing: a queue that was made again
+        // would soon be past it, and pass as this one.
         if ground.sequence < sequence {
             *ground = place;
         }
@@ -427,7 +436,8 @@ impl Browse {
             self.scheduled.insert(sequence, enqueued);
         }
         let expires = peeked.expires().unwrap_or(i64::MAX);
-        // A deferred message comes back under its number alone, a scheduled one under another number.
+        // A deferred message comes back under its number alone, a scheduled one under another
+        // number.
         if state != State::Active || expires <= self.round.now {
             return;
         }
@@ -447,8 +457,8 @@ impl Browse {
         }
     }
 
-    /// Keeps of the matches from `first` to `last` those that a reply has in their places, active and still
-    /// selected: who gives a message back can change its properties with it.
+    /// Keeps of the matches from `first` to `last` those that a reply has in their places, active
+    /// and still selected: who gives a message back can change its properties with it.
     fn look_again(&mut self, first: u64, last: u64, reply: &[Peeked<'_>]) {
         let matches = self.watched.iter().flat_map(|watched| watched.matches.range(first..=last));
         let known: HashSet<u64> = matches.map(|(sequence, _)| *sequence).collect();
@@ -468,7 +478,8 @@ impl Browse {
         }
     }
 
-    /// The first number in a partition that is to be judged for someone who needs it, or who is close behind.
+    /// The first number in a partition that is to be judged for someone who needs it, or who is
+    /// close behind.
     fn front(&self, partition: u16) -> u64 {
         let lacking = self.round.wanted.iter().filter(|want| self.lacks(want));
         let parts: HashSet<&Part> = lacking.flat_map(|want| &want.parts).collect();
@@ -481,13 +492,14 @@ impl Browse {
         along.min().unwrap_or(needed)
     }
 
-    /// Whether all who want something have their limit. What was selected before does not count for it until
-    /// it has been looked at again, even where that is so much that no more is read.
+    /// Whether all who want something have their limit. What was selected before does not count for
+    /// it until it has been looked at again, even where that is so much that no more is read.
     pub(super) fn has_seen_enough(&self) -> bool {
         self.round.wanted.iter().all(|want| self.waiting(want) >= want.limit)
     }
 
-    /// Whether enough is known for all who want something, once what was selected before has been looked at.
+    /// Whether enough is known for all who want something, once what was selected before has been
+    /// looked at.
     fn is_satisfied(&self) -> bool {
         !self.round.wanted.iter().any(|want| self.lacks(want))
     }
@@ -497,8 +509,8 @@ impl Browse {
         self.waiting(want) < want.limit && self.parts_of(want).any(|watched| !watched.full)
     }
 
-    /// How many messages to ask for: at first no more than whoever needs most; where it may be that they
-    /// are another partition's, one.
+    /// How many messages to ask for: at first no more than whoever needs most; where it may be that
+    /// they are another partition's, one.
     fn peek_size(&self) -> u32 {
         if self.round.count > 0 {
             return self.round.count;

@@ -1,9 +1,9 @@
 //! What a connection string says: where a namespace is, what lets in, and perhaps one entity.
 //!
-//! Parts are `<name>=<value>` with `;` between, in any order; names in any case; blanks around names,
-//! values and parts, and empty parts, make no difference. A part that nobody knows is left alone, as
-//! Microsoft's clients do, and quotes around the whole are taken off. The text is a secret as a whole:
-//! an error names the part that is wrong and shows nothing of it.
+//! Parts are `<name>=<value>` with `;` between, in any order; names in any case; blanks around
+//! names, values and parts, and empty parts, make no difference. A part that nobody knows is left
+//! alone, as Microsoft's clients do, and quotes around the whole are taken off. The text is a
+//! secret as a whole: an error names the part that is wrong and shows nothing of it.
 //!
 //! # References
 //! - Microsoft Learn, "Service Bus connection strings"
@@ -178,7 +178,8 @@ fn parse_endpoint(text: &str, emulator: bool) -> Result<Endpoint, ConnectionStri
     {
         return Err(ConnectionStringError::Endpoint);
     }
-    // `sb` means nothing to a URL parser, and a host is only looked at closely where the scheme does.
+    // `sb` means nothing to a URL parser, and a host is only looked at closely where the scheme
+    // does.
     let url =
         Url::parse(&format!("https://{rest}")).map_err(|_| ConnectionStringError::Endpoint)?;
     let alone = url.path() == "/"

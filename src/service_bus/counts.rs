@@ -1,15 +1,17 @@
 //! How many messages wait, as the management endpoint counts them: nothing is read for it.
 //!
-//! A count is active messages, those included that a receiver holds locked or has deferred. One request gives that of one
-//! entity; for a pattern the entities are listed, [`PAGE`] a page. Polls for the same entity that arrive together
-//! share a request, and it is given up when the last of their deadlines has passed.
+//! A count is active messages, those included that a receiver holds locked or has deferred. One
+//! request gives that of one entity; for a pattern the entities are listed, [`PAGE`] a page. Polls
+//! for the same entity that arrive together share a request, and it is given up when the last of
+//! their deadlines has passed.
 //!
 //! What is asked again, and when:
-//! - Where no answer came, or one of a broken gateway: twice, at once and a moment later, by azure_core.
+//! - Where no answer came, or one of a broken gateway: twice, at once and a moment later, by
+//!   azure_core.
 //! - Where the namespace asks for quiet: once it has had it, if that is within the deadline; see
 //!   [`Gate`]. When the gate opens, no more than [`AT_ONCE`] requests leave together.
-//! - Where an entity is described without its counts, as a throttled namespace does: after [`QUIET`], and until then
-//!   calls for it are answered with the same error.
+//! - Where an entity is described without its counts, as a throttled namespace does: after
+//!   [`QUIET`], and until then calls for it are answered with the same error.
 //! - Where the answer is a refusal, cut short or of no use: by the next poll.
 //!
 //! A redirect is not followed, since what is sent may be a token.
@@ -63,7 +65,8 @@ const PAGES: usize = 1_000;
 /// Requests that may be under way to one namespace.
 const AT_ONCE: usize = 10;
 
-/// Bytes of the longest answer. A page of 100 entities with their rules takes less than one million.
+/// Bytes of the longest answer. A page of 100 entities with their rules takes less than one
+/// million.
 const ANSWER_BYTES: usize = 16 << 20;
 /// Bytes that are read of an error's text.
 const ERROR_BYTES: usize = 64 << 10;
@@ -103,7 +106,8 @@ enum Answer {
 }
 
 impl Counts {
-    /// Counts in the namespace at `site`, asked for by tasks that `tasks` ends. Connects to nothing.
+    /// Counts in the namespace at `site`, asked for by tasks that `tasks` ends. Connects to
+    /// nothing.
     ///
     /// `gate` is the namespace's: what closes it keeps these questions back as well.
     pub(super) fn new(
@@ -137,7 +141,8 @@ impl Counts {
         deadline: Instant,
     ) -> Result<u64, Error> {
         let endpoint = &self.endpoint;
-        // Others may wait longer than this call, so that the gate is no reason for their request to fail.
+        // Others may wait longer than this call, so that the gate is no reason for their request to
+        // fail.
         endpoint.gate.opens(deadline).map_err(|quiet| throttled(entities, quiet))?;
         endpoint.is_quiet(entities)?;
         let asked = self.asked(entities);
@@ -205,7 +210,8 @@ impl Endpoint {
     }
 
     /// # Errors
-    /// These were described without counts a moment ago, which is how a namespace asks for quiet too.
+    /// These were described without counts a moment ago, which is how a namespace asks for quiet
+    /// too.
     fn is_quiet(&self, entities: &Entities) -> Result<(), Error> {
         match lock(&self.quiet).get(entities) {
             Some((until, error)) if *until > Instant::now() => Err(error.clone()),
@@ -213,7 +219,8 @@ impl Endpoint {
         }
     }
 
-    /// How many messages of `entity` a description tells: the active ones, and of a dead-letter queue all.
+    /// How many messages of `entity` a description tells: the active ones, and of a dead-letter
+    /// queue all.
     fn count_of(&self, entity: &Entity, body: &[u8]) -> Result<u64, Error> {
         let incomplete = || Error::Incomplete { entity: entity.to_string() };
         let document = atom::parse(body).map_err(|error| unusable(entity, &error))?;
@@ -279,7 +286,8 @@ impl Endpoint {
         Err(unusable(matching, &format_args!("there are more than {}", PAGES * PAGE)))
     }
 
-    /// The answer for a path, asked for until the deadline, with quiet whenever the namespace wants it.
+    /// The answer for a path, asked for until the deadline, with quiet whenever the namespace wants
+    /// it.
     async fn get(
         &self,
         what: &impl ToString,

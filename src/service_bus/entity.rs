@@ -1,11 +1,12 @@
 //! Which entities a trigger counts: a queue, a subscription, or all whose name a pattern matches.
 //!
 //! A name becomes part of a URL and of an AMQP address, and is written by tenants. So it holds
-//! nothing but what Azure allows in one (letters, digits, `.`, `-`, `_`, `~`, and `/` between parts),
-//! and no part that a URL would take for a step up.
+//! nothing but what Azure allows in one (letters, digits, `.`, `-`, `_`, `~`, and `/` between
+//! parts), and no part that a URL would take for a step up.
 //!
 //! # References
-//! - Azure's naming rules for `Microsoft.ServiceBus/namespaces/queues`, `/topics`, `/subscriptions`.
+//! - Azure's naming rules for `Microsoft.ServiceBus/namespaces/queues`, `/topics`,
+//!   `/subscriptions`.
 //! - KEDA 2.20 `azure_servicebus_scaler.go`: `regexp.Compile` with `Longest`, the match being the
 //!   whole name.
 
@@ -142,7 +143,8 @@ impl Entity {
         suffix.eq_ignore_ascii_case(DEAD_LETTERS).then_some(entity)
     }
 
-    /// The entity whose description has the count of this one: of a dead-letter queue that whose it is.
+    /// The entity whose description has the count of this one: of a dead-letter queue that whose it
+    /// is.
     pub fn described_by(&self) -> &Entity {
         match self {
             Self::DeadLetters(of) => of,

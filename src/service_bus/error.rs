@@ -26,8 +26,8 @@ pub enum Error {
         /// What last went wrong.
         reason: String,
     },
-    /// The login is not accepted for this. The management endpoint says so of a good one as well, if
-    /// it lacks the claim.
+    /// The login is not accepted for this. The management endpoint says so of a good one as well,
+    /// if it lacks the claim.
     #[error("service bus does not accept the login for {entity}: {reason}; {}", advice(*right, reason))]
     Unauthorized {
         /// What was asked for.
@@ -57,8 +57,8 @@ pub enum Error {
         /// The namespace's host.
         namespace: String,
     },
-    /// A list without any entity to hold a pattern against. That none matches of those there are is no
-    /// error, but 0 as for KEDA.
+    /// A list without any entity to hold a pattern against. That none matches of those there are is
+    /// no error, but 0 as for KEDA.
     #[error(
         "service bus namespace {namespace} lists nothing at all for {entities}; create what is to be counted, or correct topicName"
     )]

@@ -1,4 +1,5 @@
-//! One trigger's hold on its namespace, and the way of a poll: by the management endpoint, or by peeking.
+//! One trigger's hold on its namespace, and the way of a poll: by the management endpoint, or by
+//! peeking.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;

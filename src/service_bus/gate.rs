@@ -1,8 +1,10 @@
-//! Quiet for a namespace that asks for it: whoever would ask it something waits, or is answered at once.
+//! Quiet for a namespace that asks for it: whoever would ask it something waits, or is answered at
+//! once.
 //!
-//! A throttled namespace counts refused requests too, so asking it again makes it worse, and KEDA asks
-//! again half a millisecond after an error. While the gate is closed nothing leaves for the namespace;
-//! a call waits if it opens before the call's deadline, and else is answered with the service's reason.
+//! A throttled namespace counts refused requests too, so asking it again makes it worse, and KEDA
+//! asks again half a millisecond after an error. While the gate is closed nothing leaves for the
+//! namespace; a call waits if it opens before the call's deadline, and else is answered with the
+//! service's reason.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;

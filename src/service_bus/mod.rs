@@ -1,13 +1,15 @@
 //! The Azure Service Bus source: how many selected messages wait in a queue or subscription.
 //!
-//! - `source`: what the scaler holds · `trigger`, `connection_string`, `access`, `entity`: what a trigger says
-//! - `follower`: the way of a poll · `namespaces`: all that is connected to, each once · `gate`: quiet for
-//!   a namespace that asks for it
+//! - `source`: what the scaler holds · `trigger`, `connection_string`, `access`, `entity`: what a
+//!   trigger says
+//! - `follower`: the way of a poll · `namespaces`: all that is connected to, each once · `gate`:
+//!   quiet for a namespace that asks for it
 //! - `counts`, `atom`, `sas`: what the management endpoint counts
 //! - `peek`, `browse`: what we count, message by message · `amqp`: how they come
 //! - `error`: what can go wrong
 //!
-//! A message is one that a receiver could get, or holds locked: neither scheduled nor deferred nor expired.
+//! A message is one that a receiver could get, or holds locked: neither scheduled nor deferred nor
+//! expired.
 
 mod access;
 mod amqp;

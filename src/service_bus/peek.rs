@@ -1,12 +1,13 @@
 //! One entity as it is peeked, once for all triggers that count in it.
 //!
-//! Polls that arrive together share a measurement. One that has much to read makes way for polls that have come since,
-//! and goes on together with them. What goes wrong on the way is ordinary life for Service Bus,
-//! which closes what is idle and moves what it serves: a link that is gone is made again, and the measurement
-//! goes on from where it was, for as long as patience lasts. A namespace that asks for quiet has it.
+//! Polls that arrive together share a measurement. One that has much to read makes way for polls
+//! that have come since, and goes on together with them. What goes wrong on the way is ordinary
+//! life for Service Bus, which closes what is idle and moves what it serves: a link that is gone is
+//! made again, and the measurement goes on from where it was, for as long as patience lasts. A
+//! namespace that asks for quiet has it.
 //!
-//! What has been read is kept between measurements. It is dropped when the entity is, and when a measurement is
-//! given up halfway.
+//! What has been read is kept between measurements. It is dropped when the entity is, and when a
+//! measurement is given up halfway.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU64;
@@ -30,7 +31,8 @@ use crate::selection::Sight;
 
 /// Requests that may be under way on one link.
 const WINDOW: usize = 16;
-/// Requests that may be under way to one namespace, so that not all leave together when it has had its quiet.
+/// Requests that may be under way to one namespace, so that not all leave together when it has had
+/// its quiet.
 pub(super) const AT_ONCE: usize = 64;
 /// For how long a measurement reads on while others wait for the next one.
 const SHARE: Duration = Duration::from_millis(500);
@@ -49,7 +51,8 @@ type Wanted = Vec<Arc<Want>>;
 
 type Measurement = Result<Arc<Counts>, Error>;
 
-/// What one measurement came to, by the addresses of the wants; nothing for one that has more to read.
+/// What one measurement came to, by the addresses of the wants; nothing for one that has more to
+/// read.
 type Counts = HashMap<usize, Backlog>;
 
 /// What a measurement works with.
@@ -80,8 +83,8 @@ struct Progress {
 }
 
 impl Peeker {
-    /// Peeks nothing before it is asked to. Without a reply for `patience`, a measurement fails. `turns` are the
-    /// namespace's, [`AT_ONCE`].
+    /// Peeks nothing before it is asked to. Without a reply for `patience`, a measurement fails.
+    /// `turns` are the namespace's, [`AT_ONCE`].
     pub(super) fn new(
         namespace: &str,
         entity: &Entity,
@@ -108,8 +111,8 @@ impl Peeker {
         Peeker { looking, tasks: Tasks::default(), instead: AtomicBool::new(false) }
     }
 
-    /// How many messages wait of those wanted, peeked after this call and known by the deadline; what
-    /// is known by then, if it is not all.
+    /// How many messages wait of those wanted, peeked after this call and known by the deadline;
+    /// what is known by then, if it is not all.
     ///
     /// Dropping the future gives up this caller's wait and nothing that others wait for.
     ///
@@ -223,8 +226,8 @@ impl Looking {
                 // A claim may have lapsed; a new link has a new one.
                 Fault::Unauthorized(_) if !std::mem::replace(&mut refused, true) => {}
                 Fault::Unauthorized(reason) => return Err(self.unauthorized(reason)),
-                // It may have been made again since the link was. Once: to read it anew is progress, and would
-                // come to the same over and over.
+                // It may have been made again since the link was. Once: to read it anew is
+                // progress, and would come to the same over and over.
                 Fault::NotFound(_) if !std::mem::replace(&mut missing, true) => {
                     browse.forget();
                     lock(&self.progress).seen.clear();
@@ -232,7 +235,8 @@ impl Looking {
                 Fault::NotFound(_) => return Err(self.not_found()),
                 Fault::Token(error) => return Err(error.into()),
                 Fault::Final(reason) => return Err(self.service(reason)),
-                // The library holds a link to the size that the other side would take, not only ours.
+                // The library holds a link to the size that the other side would take, not only
+                // ours.
                 Fault::TooLong(reason) => self.ask_for_less(reason)?,
                 Fault::Busy(reason) => self.gate.close(Instant::now() + QUIET, reason),
                 Fault::Lost(reason) => {
@@ -287,7 +291,8 @@ impl Looking {
         self.read_on(browse, link).await
     }
 
-    /// Reads what is not known yet. The next request is under way while a reply is judged, if it is certain.
+    /// Reads what is not known yet. The next request is under way while a reply is judged, if it is
+    /// certain.
     async fn read_on(&self, browse: &mut Browse, link: &mut Link) -> Result<(), Fault> {
         let begun = Instant::now();
         let mut next = browse.next();
@@ -319,8 +324,8 @@ impl Looking {
         Ok(())
     }
 
-    /// Waits for a turn to ask, while the namespace wants no quiet. Who has asked something already reads the answer
-    /// first, as others wait for that.
+    /// Waits for a turn to ask, while the namespace wants no quiet. Who has asked something already
+    /// reads the answer first, as others wait for that.
     async fn turn(&self) -> OwnedSemaphorePermit {
         loop {
             self.gate.wait().await;
@@ -332,8 +337,8 @@ impl Looking {
         }
     }
 
-    /// A turn to ask ahead. Half of them are for those who have asked nothing, so that entities without an answer
-    /// do not hold up the others.
+    /// A turn to ask ahead. Half of them are for those who have asked nothing, so that entities
+    /// without an answer do not hold up the others.
     fn turn_at_once(&self) -> Option<OwnedSemaphorePermit> {
         let free = self.turns.available_permits() > AT_ONCE / 2 && self.gate.is_open();
         free.then(|| Arc::clone(&self.turns).try_acquire_owned().ok()).flatten()
@@ -365,7 +370,8 @@ impl Looking {
         Ok(())
     }
 
-    /// Half the patience for one step, so that there is time for another try over another connection.
+    /// Half the patience for one step, so that there is time for another try over another
+    /// connection.
     async fn in_time<T>(
         &self,
         connection: &Arc<Connection>,

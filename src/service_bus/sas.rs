@@ -1,7 +1,8 @@
-//! Shared access signatures: tokens made with the key of a policy, for one resource and all below it.
+//! Shared access signatures: tokens made with the key of a policy, for one resource and all below
+//! it.
 //!
-//! The key never leaves; what does is a signature over the resource and the moment it ends. So it may go
-//! to any host: whoever gets it can use it on that resource alone.
+//! The key never leaves; what does is a signature over the resource and the moment it ends. So it
+//! may go to any host: whoever gets it can use it on that resource alone.
 //!
 //! # References
 //! - Microsoft Learn, "Service Bus access control with Shared Access Signatures"

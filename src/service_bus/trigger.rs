@@ -1,10 +1,11 @@
 //! What a trigger on Azure Service Bus asks for: its Service Bus parameters, decoded.
 //!
-//! Names, defaults and meanings are those of KEDA's scaler `azure-servicebus`, so that a trigger of its
-//! goes on to mean what it meant. Thresholds and limits count messages, or what `countBy` names instead.
+//! Names, defaults and meanings are those of KEDA's scaler `azure-servicebus`, so that a trigger of
+//! its goes on to mean what it meant. Thresholds and limits count messages, or what `countBy` names
+//! instead.
 //!
-//! Whether a token may go to the namespace is not known here, since that is the operator's to say: see
-//! `Access::trust`.
+//! Whether a token may go to the namespace is not known here, since that is the operator's to say:
+//! see `Access::trust`.
 //!
 //! # References
 //! - KEDA 2.20 `pkg/scalers/azure_servicebus_scaler.go`, and `azure/azure_cloud_environment.go`.
@@ -19,14 +20,15 @@ use crate::metadata::Reader;
 use crate::selection::{EventTypeFrom, Selection};
 use crate::source::{Scaling, Wanted};
 
-/// Where counting stops at the earliest of a trigger without `countLimit` whose messages are peeked: few enough to look at again for
-/// each poll.
+/// Where counting stops at the earliest of a trigger without `countLimit` whose messages are
+/// peeked: few enough to look at again for each poll.
 const DEFAULT_PEEK_LIMIT: u64 = 10_000;
 
 /// And at the latest, as each match is kept.
 const MOST_OF_ITSELF: u64 = 1_000_000;
 
-/// How many Jobs the messages counted must at least be enough for: KEDA's `maxReplicaCount` where a ScaledJob has none.
+/// How many Jobs the messages counted must at least be enough for: KEDA's `maxReplicaCount` where a
+/// ScaledJob has none.
 const DEFAULT_MAX_JOBS: u64 = 100;
 
 const NAMESPACE: &str = "give the namespace's short name or its host name";
@@ -85,15 +87,16 @@ pub enum Transport {
 }
 
 impl ServiceBusTrigger {
-    /// The metric's name as KEDA's scaler would make it, not yet normalised, as far as the metadata says it.
+    /// The metric's name as KEDA's scaler would make it, not yet normalised, as far as the metadata
+    /// says it.
     pub(super) fn metric_name(reader: &mut Reader<'_>) -> String {
         let connection = connection(reader);
         let entities = entities(reader, connection.as_ref());
         entities.as_ref().map(metric_name).unwrap_or_default()
     }
 
-    /// Reads a trigger's Service Bus rows; `scaling` and `selection` are of rows that every source has. `None`
-    /// after a complaint; there may be one even so.
+    /// Reads a trigger's Service Bus rows; `scaling` and `selection` are of rows that every source
+    /// has. `None` after a complaint; there may be one even so.
     pub(super) fn decode(
         reader: &mut Reader<'_>,
         scaling: Scaling,
@@ -130,8 +133,8 @@ impl ServiceBusTrigger {
         })
     }
 
-    /// Where peeking stops if nobody says how many are enough; above the activation threshold, so that it always
-    /// tells whether that is passed.
+    /// Where peeking stops if nobody says how many are enough; above the activation threshold, so
+    /// that it always tells whether that is passed.
     pub fn peek_limit(&self) -> NonZeroU64 {
         let Scaling { target, activation, count_limit, .. } = self.scaling;
         let of_jobs = target.saturating_mul(DEFAULT_MAX_JOBS);
@@ -154,7 +157,8 @@ impl Wanted for ServiceBusTrigger {
     }
 }
 
-/// The connection string, if there is one. The entity that it is for is not a name unless it parses.
+/// The connection string, if there is one. The entity that it is for is not a name unless it
+/// parses.
 fn connection(reader: &mut Reader<'_>) -> Option<ConnectionString> {
     let text = reader.secret("connection")?;
     ConnectionString::parse(&text).map_err(|error| reader.complain("connection", error)).ok()
@@ -341,8 +345,8 @@ fn entity_of_connection(
     entity
 }
 
-/// Whether a connection string for an entity gets at these. A topic's is for its subscriptions too, and
-/// looks like a queue's.
+/// Whether a connection string for an entity gets at these. A topic's is for its subscriptions too,
+/// and looks like a queue's.
 fn is_within(entities: &Entities, of_connection: &Entity) -> bool {
     let topic_is =
         |topic: &Name| matches!(of_connection, Entity::Queue(path) if path.is_same(topic));

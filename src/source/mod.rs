@@ -1,7 +1,9 @@
-//! What a source is to the rest of the program: it reads a trigger's metadata, and measures the trigger.
+//! What a source is to the rest of the program: it reads a trigger's metadata, and measures the
+//! trigger.
 //!
-//! A source's folder implements [`Source`] for what holds its connections, [`Wanted`] for what it decodes a
-//! trigger to, and [`Measure`] for a trigger that is followed. [`sources`](crate::sources) names it.
+//! A source's folder implements [`Source`] for what holds its connections, [`Wanted`] for what it
+//! decodes a trigger to, and [`Measure`] for a trigger that is followed.
+//! [`sources`](crate::sources) names it.
 
 mod parameters;
 
@@ -45,11 +47,12 @@ pub trait Source: Send + Sync + 'static {
     /// What a trigger asks of it.
     type Trigger: Wanted + PartialEq + 'static;
 
-    /// The metric's name as KEDA's scaler would make it, not yet normalised, as far as the metadata says it.
+    /// The metric's name as KEDA's scaler would make it, not yet normalised, as far as the metadata
+    /// says it.
     fn metric_name(reader: &mut Reader<'_>) -> String;
 
-    /// Reads what a trigger says beside what every source has. `None` after a complaint; there may be one
-    /// even so.
+    /// Reads what a trigger says beside what every source has. `None` after a complaint; there may
+    /// be one even so.
     fn decode(
         reader: &mut Reader<'_>,
         scaling: Scaling,
@@ -65,8 +68,8 @@ pub trait Source: Send + Sync + 'static {
         Self::decode(reader, scaling, selection)
     }
 
-    /// Begins to follow a trigger, which connects when it is first measured; `account` pays for what that
-    /// makes the process hold.
+    /// Begins to follow a trigger, which connects when it is first measured; `account` pays for
+    /// what that makes the process hold.
     fn follow(&self, trigger: &Arc<Self::Trigger>, account: &Account) -> Box<dyn Measure>;
 
     /// Ends every connection and task, and waits for it.
@@ -75,7 +78,8 @@ pub trait Source: Send + Sync + 'static {
 
 /// A trigger that is followed. Dropping it lets go of what nobody else needs.
 pub trait Measure: Send + Sync {
-    /// How many messages wait, now; of a trigger without a `countLimit` no further than the scope says.
+    /// How many messages wait, now; of a trigger without a `countLimit` no further than the scope
+    /// says.
     ///
     /// Dropping the future gives up this caller's wait and nothing that others wait for.
     ///
@@ -88,8 +92,8 @@ pub trait Measure: Send + Sync {
         scope: Scope,
     ) -> BoxFuture<'_, Result<Measured, Failure>>;
 
-    /// What was seen of late of the messages that wait; `None` where every message counts, or none is looked
-    /// at.
+    /// What was seen of late of the messages that wait; `None` where every message counts, or none
+    /// is looked at.
     fn sight(&self) -> Option<Sight>;
 }
 
@@ -101,7 +105,8 @@ pub trait Wanted: fmt::Debug + Send + Sync {
     /// Which messages count.
     fn selection(&self) -> &Selection;
 
-    /// Whether the number is not counted but reckoned, so that it is the same however many are enough.
+    /// Whether the number is not counted but reckoned, so that it is the same however many are
+    /// enough.
     fn is_reckoned(&self) -> bool {
         false
     }
@@ -144,7 +149,8 @@ impl Scaling {
             reader.number("countLimit", 1..=i64::MAX as u64).and_then(NonZeroU64::new);
         let target = reader.number(keys.target, 1..=i64::MAX as u64).unwrap_or(keys.default_target);
         let activation = reader.number(keys.activation, 0..=i64::MAX as u64).unwrap_or(0);
-        // A count that stops at or below the activation threshold would never tell whether it is passed.
+        // A count that stops at or below the activation threshold would never tell whether it is
+        // passed.
         if count_limit.is_some_and(|limit| limit.get() <= activation) {
             let below = format!("is not above {}; give more than {activation}", keys.activation);
             reader.complain("countLimit", below);

@@ -1,5 +1,6 @@
-//! The parameters that every trigger has, whatever its source: what each means is said once, here. And keys
-//! that are parameters of no source, because what they say stands elsewhere in a ScaledJob or is said otherwise.
+//! The parameters that every trigger has, whatever its source: what each means is said once, here.
+//! And keys that are parameters of no source, because what they say stands elsewhere in a ScaledJob
+//! or is said otherwise.
 //!
 //! # References
 //! - KEDA 2.20 `pkg/scalers/external_scaler.go`: the keys of its link to an external scaler

@@ -1,5 +1,5 @@
-//! What the kernel says of the process, for metrics: time, memory and open files, under the names that
-//! every Prometheus client gives them.
+//! What the kernel says of the process, for metrics: time, memory and open files, under the names
+//! that every Prometheus client gives them.
 //!
 //! # References
 //! - <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>

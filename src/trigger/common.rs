@@ -1,12 +1,13 @@
-//! The parameters that every trigger has, whatever its source: the TriggerAuthentication that gives more, and
-//! which messages count.
+//! The parameters that every trigger has, whatever its source: the TriggerAuthentication that gives
+//! more, and which messages count.
 
 use super::foreign;
 use crate::kubernetes::Name;
 use crate::metadata::{Reader, quoted};
 use crate::selection::{Filter, Selection};
 
-/// Names the TriggerAuthentication that we read, because KEDA does not pass on what it reads itself.
+/// Names the TriggerAuthentication that we read, because KEDA does not pass on what it reads
+/// itself.
 pub(super) const AUTHENTICATION: &str = "triggerAuthentication";
 
 /// The TriggerAuthentication that gives more parameters.
@@ -28,7 +29,8 @@ pub(super) fn selection(reader: &mut Reader<'_>, variables: &'static [&'static s
     let filter = reader.parsed("filter", "give a CEL expression that is true or false", |text| {
         Filter::compile(text, variables).map_err(|error| format!("{}: {error}", quoted(text)))
     });
-    // A filter that asks for the type makes use of it too. One that is wrong has been complained of.
+    // A filter that asks for the type makes use of it too. One that is wrong has been complained
+    // of.
     let asks_type = filter.as_ref().map_or(reader.has("filter"), Filter::asks_event_type);
     if from.is_some() && !reader.has("eventType") && !asks_type {
         reader.complain(

@@ -32,8 +32,8 @@ impl Trigger {
         Self::read(Reader::new(metadata))
     }
 
-    /// The trigger that the reader's metadata describes, with the parameters of its TriggerAuthentication
-    /// where it names one.
+    /// The trigger that the reader's metadata describes, with the parameters of its
+    /// TriggerAuthentication where it names one.
     ///
     /// # Errors
     /// Everything that is wrong with the metadata, at once.
@@ -42,8 +42,8 @@ impl Trigger {
         reader.finish(decoded)
     }
 
-    /// The TriggerAuthentication that the metadata names. `None` if it names none, or what cannot be one, which
-    /// [`Trigger::read`] complains of.
+    /// The TriggerAuthentication that the metadata names. `None` if it names none, or what cannot
+    /// be one, which [`Trigger::read`] complains of.
     pub fn authentication(metadata: &HashMap<String, String>) -> Option<Name> {
         let mut reader = Reader::new(metadata);
         reader.know(&PARAMETERS);
@@ -59,8 +59,8 @@ impl Trigger {
 }
 
 impl Spec {
-    /// What can be told of a trigger whose TriggerAuthentication has not been read yet: the metadata alone says
-    /// it, however much else is missing.
+    /// What can be told of a trigger whose TriggerAuthentication has not been read yet: the
+    /// metadata alone says it, however much else is missing.
     pub fn decode(metadata: &HashMap<String, String>) -> Self {
         let reader = &mut Reader::new(metadata);
         reader.know(&PARAMETERS);
@@ -104,8 +104,8 @@ fn kind(reader: &mut Reader<'_>) -> Option<&'static Kind> {
     if named.is_some() {
         return named;
     }
-    // Where a name was given it has been complained of; the other keys may tell what was meant, and what
-    // else is wrong.
+    // Where a name was given it has been complained of; the other keys may tell what was meant, and
+    // what else is wrong.
     let is_told = |kind: &&Kind| kind.told_by.iter().any(|key| reader.has(key));
     let told: Vec<&Kind> = KINDS.iter().filter(is_told).collect();
     if let [kind] = told[..] {

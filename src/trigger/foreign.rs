@@ -1,8 +1,9 @@
-//! The forms in which other tools write event types and places, told from those that are meant here.
+//! The forms in which other tools write event types and places, told from those that are meant
+//! here.
 //!
-//! A list as YAML writes it, or a path as JSONPath has it, would be one odd name that no message ever
-//! has: the trigger would be accepted and count nothing. Such a text is refused with the one to write.
-//! A type that really looks so can be had by a filter: `eventType == '[a]'`.
+//! A list as YAML writes it, or a path as JSONPath has it, would be one odd name that no message
+//! ever has: the trigger would be accepted and count nothing. Such a text is refused with the one
+//! to write. A type that really looks so can be had by a filter: `eventType == '[a]'`.
 
 use std::borrow::Cow;
 
@@ -55,8 +56,8 @@ pub(super) fn place(text: &str) -> Result<EventTypeFrom, String> {
     }
 }
 
-/// The list on one line. A line break separates as a comma does; one after a comma, or an empty line,
-/// changes nothing.
+/// The list on one line. A line break separates as a comma does; one after a comma, or an empty
+/// line, changes nothing.
 fn joined(text: &str) -> Cow<'_, str> {
     if !text.contains(['\n', '\r']) {
         return Cow::Borrowed(text);
@@ -131,7 +132,8 @@ fn name_meant(name: &str) -> &str {
     }
 }
 
-/// A path as it is written here, out of one of JSONPath, of a JSON pointer, or with numbers for names.
+/// A path as it is written here, out of one of JSONPath, of a JSON pointer, or with numbers for
+/// names.
 fn path_meant(path: &str) -> String {
     // Within brackets a name may hold anything.
     if path.contains("[\"") {
@@ -151,7 +153,8 @@ fn path_meant(path: &str) -> String {
             }
         }
     }
-    // Whether there is one for all elements is the path's to say; there always is one for the first.
+    // Whether there is one for all elements is the path's to say; there always is one for the
+    // first.
     if meant.contains("[*]") && EventTypeFrom::parse(&format!("body:{meant}")).is_err() {
         meant = meant.replace("[*]", "[0]");
     }

@@ -1,4 +1,5 @@
-//! Events: the errors of a trigger where `kubectl describe scaledjob` shows them, in the words that KEDA gets.
+//! Events: the errors of a trigger where `kubectl describe scaledjob` shows them, in the words that
+//! KEDA gets.
 
 use k8s_openapi::api::core::v1::Event;
 use keda_sift::scaler::proto::ScaledObjectRef;

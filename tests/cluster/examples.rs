@@ -1,5 +1,5 @@
-//! What `manifests/examples` shows: the API server takes every object, the Jobs that KEDA would make of it, and their Pods, also
-//! where Pods are restricted.
+//! What `manifests/examples` shows: the API server takes every object, the Jobs that KEDA would
+//! make of it, and their Pods, also where Pods are restricted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,8 @@ fn examples() -> Vec<(PathBuf, String)> {
     examples
 }
 
-/// KEDA's definitions at hand have no ClusterTriggerAuthentication. Its spec is that of a TriggerAuthentication.
+/// KEDA's definitions at hand have no ClusterTriggerAuthentication. Its spec is that of a
+/// TriggerAuthentication.
 fn of_kinds_at_hand(example: &str) -> String {
     let of_cluster = "\nkind: ClusterTriggerAuthentication\n";
     example.replace(of_cluster, "\nkind: TriggerAuthentication\n")

@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::operator::{ScaledJob, all};
 
-/// Between two polls. KEDA counts running Jobs in a cache, which must have heard of those that the poll before has created.
+/// Between two polls. KEDA counts running Jobs in a cache, which must have heard of those that the
+/// poll before has created.
 const INTERVAL: Duration = Duration::from_secs(3);
 
 /// How long nothing must happen to be believed: several polls.
@@ -157,7 +158,8 @@ async fn each_scaled_job_gets_the_jobs_for_its_own_messages_and_no_more() {
     })
     .await;
     for name in names {
-        // KEDA cancels the first poll of a new ScaledJob, and says so of what that had begun: a call of ours, or the creation of a Job.
+        // KEDA cancels the first poll of a new ScaledJob, and says so of what that had begun: a
+        // call of ours, or the creation of a Job.
         let mut warnings = team.warnings(name).await;
         warnings.retain(|warning| !warning.contains("context canceled"));
         assert_eq!(warnings, Vec::<String>::new(), "{name}");

@@ -1,7 +1,8 @@
-//! Kubernetes, on a real API server: what `manifests/` and the chart install, and what the scaler does with the rights that each of
-//! their components grants.
+//! Kubernetes, on a real API server: what `manifests/` and the chart install, and what the scaler
+//! does with the rights that each of their components grants.
 //!
-//! `make test-cluster` runs these; they need Go, which builds the API server once, and KEDA's definitions.
+//! `make test-cluster` runs these; they need Go, which builds the API server once, and KEDA's
+//! definitions.
 
 mod events;
 mod examples;

@@ -1,4 +1,5 @@
-//! What an operator does in a cluster before a test: grants components, and starts a scaler that has their rights and no others.
+//! What an operator does in a cluster before a test: grants components, and starts a scaler that
+//! has their rights and no others.
 
 use std::collections::BTreeMap;
 

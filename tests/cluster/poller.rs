@@ -1,4 +1,5 @@
-//! KEDA's side of a poll, by KEDA's own client: the program of `tests/cluster/poller`, what it is told and what it learns.
+//! KEDA's side of a poll, by KEDA's own client: the program of `tests/cluster/poller`, what it is
+//! told and what it learns.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
@@ -17,7 +18,8 @@ use tempfile::TempDir;
 /// Small files, and nothing in them of the machine that built them.
 const FLAGS: [&str; 4] = ["-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags=-s -w"];
 
-/// What resolves to the addresses of a headless Service. The dot spares the search list of this machine.
+/// What resolves to the addresses of a headless Service. The dot spares the search list of this
+/// machine.
 const HEADLESS: &str = "keda-sift-headless.keda-sift.svc.cluster.local.";
 
 /// Polls triggers without a pause; killed when dropped.
@@ -50,8 +52,8 @@ impl Poller {
         Poller::start(&[], &address.to_string(), triggers)
     }
 
-    /// Polls the addresses of a headless Service, all with one port. gRPC asks for them when it loses a connection, but only so long
-    /// after it asked before.
+    /// Polls the addresses of a headless Service, all with one port. gRPC asks for them when it
+    /// loses a connection, but only so long after it asked before.
     pub(crate) fn of_names(
         addresses: &[Ipv4Addr],
         port: u16,

@@ -1,4 +1,5 @@
-//! The program as a Pod of the Deployment runs it: an address of its own, a kubeconfig for its service account, and what it says of itself.
+//! The program as a Pod of the Deployment runs it: an address of its own, a kubeconfig for its
+//! service account, and what it says of itself.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -82,7 +83,8 @@ impl Replica {
         status?.code()
     }
 
-    /// A figure of its memory in bytes: `VmRSS` is what of it is in RAM, `VmHWM` the most that ever was.
+    /// A figure of its memory in bytes: `VmRSS` is what of it is in RAM, `VmHWM` the most that ever
+    /// was.
     pub(crate) fn memory(&self, figure: &str) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("Linux");

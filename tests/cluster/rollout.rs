@@ -1,7 +1,9 @@
-//! A rolling restart, as the Deployment does it, while KEDA polls without a pause: it learns nothing of it.
+//! A rolling restart, as the Deployment does it, while KEDA polls without a pause: it learns
+//! nothing of it.
 //!
-//! The Pods are the program itself, each on an address of loopback of its own. KEDA is its own client. What a cluster has between them is
-//! as slow as there: an address is sent calls, or resolved to, for a while after its Pod was told to end.
+//! The Pods are the program itself, each on an address of loopback of its own. KEDA is its own
+//! client. What a cluster has between them is as slow as there: an address is sent calls, or
+//! resolved to, for a while after its Pod was told to end.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,8 +32,9 @@ const DRAIN_DELAY: &str = "2s";
 /// How long gRPC waits between two questions to DNS: a tenth of what it does in KEDA.
 const NAMES_WAIT: Duration = Duration::from_secs(3);
 
-/// How long a new Pod must have been Ready before an old one ends, as `minReadySeconds`: a tenth of what the Deployment has. With less,
-/// KEDA may lose all replicas that it knows before gRPC asks DNS for others.
+/// How long a new Pod must have been Ready before an old one ends, as `minReadySeconds`: a tenth of
+/// what the Deployment has. With less, KEDA may lose all replicas that it knows before gRPC asks
+/// DNS for others.
 const MIN_READY: Duration = NAMES_WAIT;
 
 /// Polls of every trigger that must have come before a test goes on.
@@ -186,7 +189,8 @@ impl Deployment {
         self.pods.iter().map(|pod| ip(pod.grpc)).collect()
     }
 
-    /// Replaces each Pod as with `maxUnavailable: 0` and `maxSurge: 1`, and has `publish` told of the addresses that the cluster knows.
+    /// Replaces each Pod as with `maxUnavailable: 0` and `maxSurge: 1`, and has `publish` told of
+    /// the addresses that the cluster knows.
     async fn restart(&mut self, mut publish: impl FnMut(&[Ipv4Addr])) {
         let mut old = std::mem::take(&mut self.pods);
         let mut known: Vec<_> = old.iter().map(|pod| ip(pod.grpc)).collect();
@@ -209,7 +213,8 @@ impl Deployment {
     }
 }
 
-/// What stands before the replicas with an address of its own: a connection goes to one of those that it knows, and stays there.
+/// What stands before the replicas with an address of its own: a connection goes to one of those
+/// that it knows, and stays there.
 struct ClusterIp {
     address: SocketAddr,
     known: watch::Sender<Vec<Ipv4Addr>>,

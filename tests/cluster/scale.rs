@@ -1,6 +1,8 @@
-//! What watching costs: memory, and requests to the API server, with many ScaledJobs in a hundred namespaces.
+//! What watching costs: memory, and requests to the API server, with many ScaledJobs in a hundred
+//! namespaces.
 //!
-//! `SCALED_JOBS=5000 make test-cluster ARGS='scale -- --nocapture'` is as many as BENCHMARKS.md has figures of, in some minutes.
+//! `SCALED_JOBS=5000 make test-cluster ARGS='scale -- --nocapture'` is as many as BENCHMARKS.md has
+//! figures of, in some minutes.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -34,7 +36,8 @@ const TYPES: usize = 50;
 /// Another scaler's address.
 const ELSEWHERE: &str = "another.keda-sift.svc.cluster.local:9090";
 
-/// What a ScaledJob may add to the memory, and what the first of all do: a client of the API, and the buffers for a page of objects.
+/// What a ScaledJob may add to the memory, and what the first of all do: a client of the API, and
+/// the buffers for a page of objects.
 const MEMORY_EACH: u64 = 16_000;
 const MEMORY_ONCE: u64 = 32_000_000;
 
@@ -129,8 +132,8 @@ impl Scaled {
         requests.iter().map(|request| (request.uri.clone(), request.code)).collect()
     }
 
-    /// How many requests of the program with this verb the API server has answered. One that is too busy to answer, or starting, is
-    /// asked the same again a little later, which is no new list.
+    /// How many requests of the program with this verb the API server has answered. One that is too
+    /// busy to answer, or starting, is asked the same again a little later, which is no new list.
     fn requests(&self, verb: &str) -> usize {
         self.asked(verb).iter().filter(|(_, status)| *status == 200).count()
     }
@@ -204,7 +207,8 @@ async fn until_kept(replica: &Replica, triggers: usize) {
     assert!(keeps, "{} triggers, not {triggers}\n{}", kept(replica).await, replica.log());
 }
 
-/// What it has in RAM between bursts: the allocator gives back what one took within a second or two.
+/// What it has in RAM between bursts: the allocator gives back what one took within a second or
+/// two.
 async fn settled_memory(replica: &Replica) -> u64 {
     let mut least = u64::MAX;
     for _ in 0..20 {
@@ -274,7 +278,8 @@ async fn watching_lists_once_and_keeps_little_of_each_object() {
         scaled.requests("watch")
     );
 
-    // A server that has just started does not know what came before, so that it must be listed again; while it starts it refuses.
+    // A server that has just started does not know what came before, so that it must be listed
+    // again; while it starts it refuses.
     scaled.api.restart().await;
     scaled.add_last("z-later").await;
     until_kept(&replica, jobs + 2).await;

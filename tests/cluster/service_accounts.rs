@@ -1,4 +1,5 @@
-//! `serviceAccountName`: a queue is read as the Job's own service account, with a token that Kubernetes gives for it.
+//! `serviceAccountName`: a queue is read as the Job's own service account, with a token that
+//! Kubernetes gives for it.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ const CLIENT_ID: &str = "azure.workload.identity/client-id";
 const TENANT_ID: &str = "azure.workload.identity/tenant-id";
 const COMPONENT: &str = "service-account-tokens";
 
-/// A queue that one identity alone may read, which is federated with the service account `job` of a namespace.
+/// A queue that one identity alone may read, which is federated with the service account `job` of a
+/// namespace.
 struct Shop {
     api: &'static ApiServer,
     cloud: Cloud,

@@ -1,4 +1,5 @@
-//! `triggerAuthentication`: the parameters that KEDA does not pass on, read from the object that has them.
+//! `triggerAuthentication`: the parameters that KEDA does not pass on, read from the object that
+//! has them.
 
 use azure_stand_ins::{Message, Rights, ServiceBus};
 use kubernetes_api::ApiServer;
@@ -160,7 +161,8 @@ async fn the_environment_of_the_job_s_container_gives_parameters() {
     let (_, words) = trigger("none").error().await;
     assert!(words.contains("has env, which is for ScaledJobs, and none is none"), "{words}");
 
-    // Where it names no container KEDA takes the first, though the ScaledJob has its FromEnv keys read from another.
+    // Where it names no container KEDA takes the first, though the ScaledJob has its FromEnv keys
+    // read from another.
     let spec = json!({ "env": [{ "parameter": "connection", "name": "CONNECTION" }] });
     tenant.authentication("unnamed", spec).await;
     let mut job: Value = serde_json::from_str(

@@ -216,7 +216,8 @@ async fn what_cannot_be_measured_holds_up_nothing() {
     let begun = Instant::now();
     let sift = Sift::with(operator.watching(&[&namespace])).await;
     sift.until_ready().await;
-    // Each has its one try, all at once. Three tries of ten seconds, thirty-two at a time, take until the timeout.
+    // Each has its one try, all at once. Three tries of ten seconds, thirty-two at a time, take
+    // until the timeout.
     assert!(begun.elapsed() < PATIENCE * 2 / 3, "{:?}", begun.elapsed());
     assert_eq!(sift.kept("kafka"), 100);
     assert_eq!(polled(&sift, &namespace, "good", &good).count().await, 1);
@@ -303,7 +304,8 @@ async fn without_the_right_it_is_ready_and_counts_all_the_same() {
     assert_eq!(sift.kept("kafka"), 0);
     assert_eq!(polled(&sift, &namespace, "job", &trigger).count().await, 1);
     let refused = api.requests().by(&operator.account.user()).forbidden();
-    // For some seconds, as an API server that is starting refuses what it grants; after that once a minute.
+    // For some seconds, as an API server that is starting refuses what it grants; after that once a
+    // minute.
     assert!(!refused.is_empty() && refused.len() <= 16, "{refused:?}");
 }
 

@@ -1,4 +1,5 @@
-//! What a poll says while messages come and go as fast as they can: one truth in both replies, and one that lies between before and after.
+//! What a poll says while messages come and go as fast as they can: one truth in both replies, and
+//! one that lies between before and after.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,7 +18,8 @@ const STRIDE: i64 = 400;
 
 const ACTIVATION: i64 = 100;
 
-/// `IsActive` answers from what `GetMetrics` said if it comes this soon after it; a machine that stalls may make it come later.
+/// `IsActive` answers from what `GetMetrics` said if it comes this soon after it; a machine that
+/// stalls may make it come later.
 const SOON: Duration = Duration::from_millis(200);
 
 /// Every second message is of type `a`: how many there are before an offset.
@@ -107,7 +109,8 @@ impl Traffic {
         self.committed.end(offset);
     }
 
-    /// The value, which must lie between what waited at the least and at the most while the call was under way.
+    /// The value, which must lie between what waited at the least and at the most while the call
+    /// was under way.
     async fn poll(&self, trigger: &Trigger) -> i64 {
         let (produced, committed) = (self.produced.done(), self.committed.done());
         let value = trigger.count().await;
@@ -137,7 +140,8 @@ async fn both_replies_of_a_poll_agree_and_tell_of_its_own_time_while_messages_co
     tasks.spawn(Arc::clone(&traffic).commit());
 
     let (mut idle, mut active) = (0, 0);
-    // Hundreds of polls, and enough of either kind that an answer of another moment would have been caught.
+    // Hundreds of polls, and enough of either kind that an answer of another moment would have been
+    // caught.
     while idle + active < 500 || idle.min(active) < 50 {
         let value = traffic.poll(&trigger).await;
         let replied = Instant::now();

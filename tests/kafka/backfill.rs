@@ -1,4 +1,5 @@
-//! A trigger that comes to a topic tailed for long: what lies before the tail is read for it, and nobody is disturbed.
+//! A trigger that comes to a topic tailed for long: what lies before the tail is read for it, and
+//! nobody is disturbed.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use tonic::Code;
 /// More offsets than two passes of the second reader span.
 const LONG: i64 = 600_000;
 
-/// A topic of [`LONG`] messages, each third of type `a`, and one message of type `rare` at the very start. Nobody writes to it.
+/// A topic of [`LONG`] messages, each third of type `a`, and one message of type `rare` at the very
+/// start. Nobody writes to it.
 async fn long_topic(broker: &Broker) -> &'static str {
     static MADE: OnceCell<()> = OnceCell::const_new();
     const TOPIC: &str = "backfill-long";
@@ -39,13 +41,15 @@ async fn write_long(broker: &Broker, topic: &str) {
 /// A filter that takes its time over a [`slow_body`], and holds for it.
 const SLOW: &str = "body.numbers.all(n, n >= 0)";
 
-/// Slow to judge, so that more is fetched than has been judged; and large, so that a fetch holds few and partitions take turns.
+/// Slow to judge, so that more is fetched than has been judged; and large, so that a fetch holds
+/// few and partitions take turns.
 fn slow_body() -> String {
     let numbers: Vec<String> = (0..800).map(|n| n.to_string()).collect();
     format!("{{\"numbers\":[{}]}}", numbers.join(","))
 }
 
-/// A trigger whose group stands at the end of a topic, counted once, so that the topic's tail begins there.
+/// A trigger whose group stands at the end of a topic, counted once, so that the topic's tail
+/// begins there.
 async fn tailing(broker: &Broker, sift: &Sift, topic: &str) -> Trigger {
     let group = format!("{topic}-tailing");
     broker.catch_up(&group, topic).await;

@@ -1,4 +1,5 @@
-//! The harness itself: a real broker does what the helpers say it does, and nothing of it outlives a test.
+//! The harness itself: a real broker does what the helpers say it does, and nothing of it outlives
+//! a test.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

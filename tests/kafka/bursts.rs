@@ -1,4 +1,5 @@
-//! All of KEDA's polls at once over its one connection: dead clusters, callers that give up and new secrets touch nobody else.
+//! All of KEDA's polls at once over its one connection: dead clusters, callers that give up and new
+//! secrets touch nobody else.
 
 use std::time::Duration;
 
@@ -46,8 +47,9 @@ async fn fill(broker: &Broker) {
     broker.commit_all((0..GROUPS).map(commit)).await;
 }
 
-/// Polls all at once over one connection, as after a restart of KEDA's: every [`DEAD_ONE_IN`]th goes to the dead clusters in turn, if
-/// there are any. How long the living took until the last had its answer, and how long the dead.
+/// Polls all at once over one connection, as after a restart of KEDA's: every [`DEAD_ONE_IN`]th
+/// goes to the dead clusters in turn, if there are any. How long the living took until the last had
+/// its answer, and how long the dead.
 async fn burst(broker: &Broker, dead: &[String]) -> (Duration, Duration) {
     let sift = Sift::start_with(MEASURE_TIMEOUT, Duration::from_secs(900)).await;
     let started = Instant::now();

@@ -1,4 +1,5 @@
-//! Brokers that die, move, hang or cut us off: a poll says the truth or that it is not to be had, and nothing has to be restarted.
+//! Brokers that die, move, hang or cut us off: a poll says the truth or that it is not to be had,
+//! and nothing has to be restarted.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -12,7 +13,8 @@ use tonic::Code;
 
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// What an answer may take beyond the measure timeout, on a machine where brokers are being started.
+/// What an answer may take beyond the measure timeout, on a machine where brokers are being
+/// started.
 const SLACK: Duration = Duration::from_secs(5);
 
 /// What a poll takes at most that nothing holds up, on such a machine.
@@ -62,7 +64,8 @@ impl Three {
     }
 }
 
-/// Polls without a pause, beside what the test does. Each poll must say what is true or UNAVAILABLE, in time.
+/// Polls without a pause, beside what the test does. Each poll must say what is true or
+/// UNAVAILABLE, in time.
 struct Watch {
     polls: JoinSet<Seen>,
     over: watch::Sender<bool>,
@@ -119,7 +122,8 @@ async fn sift() -> Sift {
     Sift::start_with(MEASURE_TIMEOUT, Duration::from_secs(900)).await
 }
 
-/// Messages of types `a` and `b` in turn, that many of each in every partition; of each the group has read one.
+/// Messages of types `a` and `b` in turn, that many of each in every partition; of each the group
+/// has read one.
 async fn fill(client: &Client, topic: &str, partitions: i32, each: i32) {
     let messages = (0..2 * each * partitions).map(|n| {
         let event_type = if n / partitions % 2 == 0 { "a" } else { "b" };

@@ -251,7 +251,8 @@ async fn what_came_since_the_object_was_made_is_the_same_for_each_replica_and_af
     let at = |partition, milliseconds| {
         Message::of_type("a").partition(partition).at(made + milliseconds)
     };
-    // Partition 0 has messages from before and after, partition 1 from before alone, partition 2 none.
+    // Partition 0 has messages from before and after, partition 1 from before alone, partition 2
+    // none.
     let before = [at(0, -5_000), at(0, -1), at(1, -9_000)];
     let after = [at(0, 0), at(0, 7_000)];
     broker.produce_all(TOPIC, before.into_iter().chain(after)).await;

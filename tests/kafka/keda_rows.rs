@@ -1,8 +1,9 @@
-//! The rows of KEDA's own Kafka scaler, with records as with offsets: the numbers are worked out by hand in each test, and once more by
-//! KEDA's arithmetic.
+//! The rows of KEDA's own Kafka scaler, with records as with offsets: the numbers are worked out by
+//! hand in each test, and once more by KEDA's arithmetic.
 //!
 //! # References
-//! - KEDA 2.20.2, `pkg/scalers/kafka_scaler.go`: `getLagForPartition`, `getTotalLag`, `GetMetricsAndActivity`
+//! - KEDA 2.20.2, `pkg/scalers/kafka_scaler.go`: `getLagForPartition`, `getTotalLag`,
+//!   `GetMetricsAndActivity`
 
 use sift_harness::{Broker, Message, Poll, Sift, Trigger};
 use tonic::Code;
@@ -73,7 +74,8 @@ async fn plain(broker: &Broker, topic: &str) -> Trigger {
     trigger.without("lagThreshold").without("allowIdleConsumers").without("offsetResetPolicy")
 }
 
-/// The same trigger in every way of counting that must come to the same where there are only records.
+/// The same trigger in every way of counting that must come to the same where there are only
+/// records.
 fn every_way(trigger: &Trigger) -> [(&'static str, Trigger); 3] {
     [
         ("records", trigger.clone()),
@@ -188,7 +190,8 @@ async fn an_even_distribution_rounds_up_to_a_divisor_of_the_partitions() {
 async fn an_even_distribution_of_nothing_is_not_active() {
     let lags = [0, 0];
     let trigger = plain(waiting("even-nothing", &lags).await, "even-nothing").await;
-    // KEDA rounds 0 up to one replica's worth as well; what keeps it from starting one is that nothing waits.
+    // KEDA rounds 0 up to one replica's worth as well; what keeps it from starting one is that
+    // nothing waits.
     assert_eq!(Keda { ensure_even_distribution: true, ..Keda::of(&lags, 4) }.value(), 4);
     let even = trigger.with("lagThreshold", "4").with("ensureEvenDistributionOfPartitions", "true");
     for (way, trigger) in every_way(&even) {

@@ -1,4 +1,5 @@
-//! What happens to a log under its readers: compaction, retention, deletion, growth, a topic made again, a tail cut off.
+//! What happens to a log under its readers: compaction, retention, deletion, growth, a topic made
+//! again, a tail cut off.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +17,8 @@ fn milliseconds_ago(ago: Duration) -> i64 {
     i64::try_from(at.as_millis()).expect("within the time of i64")
 }
 
-/// Polls until a trigger counts what a broker still holds of a type; records may vanish, and none may come.
+/// Polls until a trigger counts what a broker still holds of a type; records may vanish, and none
+/// may come.
 async fn until_as_the_broker(broker: &Broker, trigger: &Trigger, topic: &str, before: i64) {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -184,7 +186,8 @@ async fn a_topic_made_again_counts_as_the_new_one() {
                     assert!(text.contains(&topic), "{text}");
                 }
             }
-            // The broker forgets what groups have committed to a topic that is gone, a moment later.
+            // The broker forgets what groups have committed to a topic that is gone, a moment
+            // later.
             broker.topic(&topic).create().await;
             until("the group's offsets are gone", async || {
                 broker.committed(&topic, &topic).await.is_empty()

@@ -1,6 +1,7 @@
 //! Kafka, on real brokers: what a trigger counts there, and what it costs.
 //!
-//! One broker serves all of these tests, which use topics and groups of their own; `broker` shows that the harness is what it says.
+//! One broker serves all of these tests, which use topics and groups of their own; `broker` shows
+//! that the harness is what it says.
 
 mod agreement;
 mod backfill;

@@ -1,4 +1,5 @@
-//! Memory that a namespace may not have any more: what it still gets, and that others do not notice.
+//! Memory that a namespace may not have any more: what it still gets, and that others do not
+//! notice.
 
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use tonic::Code;
 
 const LIMIT: usize = 64 << 20;
 
-/// Has a namespace hold all that may be kept for it, but for less than a trigger with this much metadata takes; gives
-/// the triggers that were kept.
+/// Has a namespace hold all that may be kept for it, but for less than a trigger with this much
+/// metadata takes; gives the triggers that were kept.
 async fn fill(sift: &Sift, namespace: &str, step: usize) -> Vec<Trigger> {
     let filler = "x".repeat(step);
     let mut kept = Vec::new();

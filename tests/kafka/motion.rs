@@ -3,12 +3,12 @@
 //!
 //! A ledger knows what the cluster has acknowledged, and what is under way. So it knows between
 //! which numbers the truth lies from the call of a poll to its answer, and each answer must lie
-//! there, unless it is the error UNAVAILABLE, or the lower bound of a poll that has run out of time.
-//! After each disturbance nothing is written for a moment: each trigger must soon count exactly, and
-//! go on doing so.
+//! there, unless it is the error UNAVAILABLE, or the lower bound of a poll that has run out of
+//! time. After each disturbance nothing is written for a moment: each trigger must soon count
+//! exactly, and go on doing so.
 //!
-//! `MOTION_SECONDS` is how long it lasts, `MOTION_SEED` which disturbances come (the seed of a run is
-//! printed), `MOTION_ONLY` one kind of them: kill, stop, pause or move.
+//! `MOTION_SECONDS` is how long it lasts, `MOTION_SEED` which disturbances come (the seed of a run
+//! is printed), `MOTION_ONLY` one kind of them: kill, stop, pause or move.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -56,10 +56,10 @@ const COMMIT_EVERY: Duration = Duration::from_millis(200);
 /// Groups that commit the same again and again, enough for each coordinator to have some; and how
 /// often each does.
 ///
-/// A coordinator that has taken over may answer with what was committed before the last commit, until
-/// something is written to the same partition of committed offsets (Kafka 4.1: it misses that the
-/// high watermark advances between the end of its load and the start of its work). Nobody can tell
-/// from outside. On a cluster in use that is soon over, and so here.
+/// A coordinator that has taken over may answer with what was committed before the last commit,
+/// until something is written to the same partition of committed offsets (Kafka 4.1: it misses that
+/// the high watermark advances between the end of its load and the start of its work). Nobody can
+/// tell from outside. On a cluster in use that is soon over, and so here.
 const PULSES: usize = 16;
 const PULSE_EVERY: Duration = Duration::from_millis(250);
 
@@ -388,7 +388,8 @@ impl Motion {
         }
     }
 
-    /// Commits for a group in each partition of a topic what follows on the last commit and the end.
+    /// Commits for a group in each partition of a topic what follows on the last commit and the
+    /// end.
     async fn commit(&self, of: usize, on: usize, mut next: impl FnMut(usize, usize) -> usize) {
         let offsets: Vec<usize> = {
             let mut books = self.ledger.books();

@@ -1,4 +1,5 @@
-//! Getting into a cluster with a token: a client's own, or the scaler's for Event Hubs; and where no token goes.
+//! Getting into a cluster with a token: a client's own, or the scaler's for Event Hubs; and where
+//! no token goes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -200,7 +201,8 @@ async fn the_scalers_token_goes_to_event_hubs_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_scalers_token_for_event_hubs_names_the_namespace() {
     let guarded = Guarded::start().await;
-    // Nothing answers by this name here, whatever the network: only what was asked before it is looked up counts.
+    // Nothing answers by this name here, whatever the network: only what was asked before it is
+    // looked up counts.
     let trigger = guarded.event_hubs("No-Such-Namespace-Here.servicebus.windows.net:9093");
     let mut poll = JoinSet::new();
     poll.spawn(async move { trigger.poll().await });

@@ -2,8 +2,8 @@
 //!
 //! Topics are written by two producers that share no code, in every form that Kafka has: see
 //! `support/writer.rs`. They are read by librdkafka into lists, and what a list gives is what a
-//! trigger must count. `READING_SEED` repeats what a run has written, but for the order in which the
-//! two come to a partition. Then: a topic that is made again while nobody looks.
+//! trigger must count. `READING_SEED` repeats what a run has written, but for the order in which
+//! the two come to a partition. Then: a topic that is made again while nobody looks.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -291,15 +291,16 @@ async fn what_librdkafka_reads_is_what_counts() {
     }
 }
 
-/// Nobody asks between the broker's end and the first poll of the new topic, so that what was read of
-/// the old one is all that is known.
+/// Nobody asks between the broker's end and the first poll of the new topic, so that what was read
+/// of the old one is all that is known.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_made_again_after_its_broker_was_killed_counts_as_the_new_one_at_once() {
     const HELD: usize = 10;
     let broker = block_in_place(Broker::start);
     let sift = Sift::start().await;
     let of_type = |of: &'static str, count| (0..count).map(move |_| Message::of_type(of));
-    // Of other messages, and of those that count after them: fewer than the old one held, as many, more.
+    // Of other messages, and of those that count after them: fewer than the old one held, as many,
+    // more.
     let rows = [("shorter", 2, 3), ("as-long", 6, 4), ("longer", 17, 8)];
     let triggers = rows.map(|(topic, ..)| {
         let trigger = sift.trigger(broker.bootstrap(), topic, topic);

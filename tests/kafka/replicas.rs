@@ -1,5 +1,6 @@
-//! Two replicas behind one name: KEDA asks them in turn, so one poll may have its value from the one and its activity from the other.
-//! They know nothing of each other, so both must come to the same.
+//! Two replicas behind one name: KEDA asks them in turn, so one poll may have its value from the
+//! one and its activity from the other. They know nothing of each other, so both must come to the
+//! same.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use azure_stand_ins::ServiceBus;
 use sift_harness::{Broker, Message, Poll, Sift, Trigger};
 use tokio::time::sleep;
 
-/// KEDA's shortest pollingInterval. Two polls of one trigger lie as far apart at the least, its two calls never.
+/// KEDA's shortest pollingInterval. Two polls of one trigger lie as far apart at the least, its two
+/// calls never.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A trigger as two replicas have it.
@@ -162,7 +164,8 @@ async fn a_replica_that_comes_later_says_what_the_others_say() {
     }
 }
 
-/// A group that has never committed anything has no place of its own: a replica knows only what came since it first saw the trigger.
+/// A group that has never committed anything has no place of its own: a replica knows only what
+/// came since it first saw the trigger.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_committed_offset_replicas_that_know_the_trigger_say_the_same() {
     let broker = Broker::shared();
@@ -186,8 +189,8 @@ async fn without_a_committed_offset_replicas_that_know_the_trigger_say_the_same(
     }
 }
 
-/// Each replica compares with the poll that it answered itself. So lag that persists is left out of the value once each has been asked
-/// twice, and lag that moves never is.
+/// Each replica compares with the poll that it answered itself. So lag that persists is left out of
+/// the value once each has been asked twice, and lag that moves never is.
 #[tokio::test(flavor = "multi_thread")]
 async fn lag_that_persists_is_left_out_once_each_replica_has_seen_it_twice() {
     let broker = Broker::shared();

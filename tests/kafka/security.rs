@@ -1,4 +1,5 @@
-//! Getting into a cluster: TLS, client certificates, SASL and rights; and what a user reads who is not let in.
+//! Getting into a cluster: TLS, client certificates, SASL and rights; and what a user reads who is
+//! not let in.
 
 use std::time::Duration;
 
@@ -273,7 +274,8 @@ async fn a_refused_login_is_tried_anew_at_each_poll_and_given_up_between_them() 
     assert!(until_no_more_logins(&proxy).await > first, "the second answer is the first one's");
 }
 
-/// How many messages of logins there were, once no more come. A handle that is left alone tries about once a second, for ever.
+/// How many messages of logins there were, once no more come. A handle that is left alone tries
+/// about once a second, for ever.
 async fn until_no_more_logins(proxy: &Proxy) -> usize {
     let deadline = Instant::now() + Duration::from_secs(15);
     loop {

@@ -450,7 +450,8 @@ async fn keys_and_partitions_are_counted_once_each() {
     const TOPIC: &str = "selection-count-by";
     let broker = Broker::shared();
     broker.topic(TOPIC).partitions(4).create().await;
-    // Keys a, b, c in partitions 0 and 1, of type x; key d in partition 2, of type y; partition 3 is empty.
+    // Keys a, b, c in partitions 0 and 1, of type x; key d in partition 2, of type y; partition 3
+    // is empty.
     let x = (0..12)
         .map(|n| Message::of_type("x").key(["a", "b", "c"][n as usize % 3]).partition(n % 2));
     let written = broker.produce_all(TOPIC, x).await;
@@ -481,7 +482,8 @@ async fn keys_and_partitions_are_counted_once_each() {
     }
     assert_eq!(both.count().await, 4);
 
-    // Partition 0 has a, c, b, a, c, b: after the fourth, c and b are left there; all three are in 1.
+    // Partition 0 has a, c, b, a, c, b: after the fourth, c and b are left there; all three are in
+    // 1.
     broker.commit(TOPIC, TOPIC, [(0, 4), (1, 6), (2, 3)]).await;
     let counted = keys.count().await;
     let committed = broker.committed(TOPIC, TOPIC).await;

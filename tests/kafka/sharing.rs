@@ -1,4 +1,5 @@
-//! What many triggers on one topic cost the broker: one tail, few connections, and requests that all share who ask together.
+//! What many triggers on one topic cost the broker: one tail, few connections, and requests that
+//! all share who ask together.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -40,8 +41,8 @@ fn committed(trigger: usize) -> usize {
     trigger % GROUPS % (MESSAGES / PARTITIONS)
 }
 
-/// What the n-th trigger has waiting. Message `n` is of type `n % TYPES` and goes to partition `n % PARTITIONS`, so all before
-/// `PARTITIONS * offset` lie before that offset.
+/// What the n-th trigger has waiting. Message `n` is of type `n % TYPES` and goes to partition `n %
+/// PARTITIONS`, so all before `PARTITIONS * offset` lie before that offset.
 fn waiting(trigger: usize) -> i64 {
     let from = PARTITIONS * committed(trigger);
     let of_type = (from..MESSAGES).filter(|n| n % TYPES == trigger / GROUPS % TYPES);
@@ -79,8 +80,8 @@ fn pollers(kafka: &Kafka, bootstrap: &str, topic: &str) -> Vec<TriggerPoller> {
     (0..TRIGGERS).map(poller).collect()
 }
 
-/// Measures all of them, each asked before any has an answer: with one thread, and no budget that would make some wait, every call is
-/// made before the first request can leave.
+/// Measures all of them, each asked before any has an answer: with one thread, and no budget that
+/// would make some wait, every call is made before the first request can leave.
 async fn measure_together(pollers: &[TriggerPoller]) {
     let deadline = Instant::now() + PATIENCE;
     let measures =
@@ -114,8 +115,8 @@ async fn polls_that_arrive_together_share_one_request_for_the_ends_and_one_for_a
     let requests = broker.requests().await;
     let of = |asked: &HashMap<String, usize>, api: &str| asked.get(api).copied().unwrap_or(0);
 
-    // The first time, nothing is known of the topic: its layout has to be asked for before its ends, and its partitions before a group
-    // can be asked about them. So there is a second round.
+    // The first time, nothing is known of the topic: its layout has to be asked for before its
+    // ends, and its partitions before a group can be asked about them. So there is a second round.
     measure_together(&pollers).await;
     let cold = asked(&requests).await;
     assert!(of(&cold, "LIST_OFFSETS") <= 2 * 2, "{cold:?}");
@@ -188,8 +189,8 @@ async fn a_thousand_triggers_on_one_topic_share_one_tail_and_six_connections() {
     };
     burst().await;
 
-    // What lay before the tail's start has been read by now, so only the tail reads on. A last fetch of the second reader's may be
-    // answered after that, hence the rounds.
+    // What lay before the tail's start has been read by now, so only the tail reads on. A last
+    // fetch of the second reader's may be answered after that, hence the rounds.
     let (began, mut more) = (Instant::now(), 0);
     loop {
         let requests = broker.requests().await;
@@ -241,7 +242,8 @@ async fn what_nobody_polls_is_let_go_of_the_tail_with_its_last_trigger_and_all_w
     assert!(fetches(&requests).await, "the tail ended while a trigger was polled");
     let with_tail = broker.connections();
 
-    // Now neither: nothing is fetched any more and the tail's connections end, those for asking do not.
+    // Now neither: nothing is fetched any more and the tail's connections end, those for asking do
+    // not.
     let left = Instant::now();
     loop {
         let requests = broker.requests().await;

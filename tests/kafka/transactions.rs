@@ -61,11 +61,13 @@ async fn aborted_messages_never_count() {
             "the aborted have no key, so they would be a second one"
         );
     }
-    // A plain record, and three times an aborted transaction of 3 with its marker and a plain record.
+    // A plain record, and three times an aborted transaction of 3 with its marker and a plain
+    // record.
     by_offsets(&trigger).until(16, |_| false).await;
     let late = Sift::start().await.trigger(broker.bootstrap(), TOPIC, TOPIC);
     assert_eq!(late.count().await, 4, "read after the fact");
-    // Offset 10 is the last plain record but one: after it an aborted transaction, and one that counts.
+    // Offset 10 is the last plain record but one: after it an aborted transaction, and one that
+    // counts.
     broker.commit(TOPIC, TOPIC, [(0, 11)]).await;
     assert_eq!(trigger.count().await, 1);
     assert_eq!(late.with("eventType", "a").count().await, 1);

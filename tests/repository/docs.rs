@@ -1,7 +1,8 @@
-//! The pages for users against the decoder: every key they name is one, every key there is has its place, and what they
-//! show to copy decodes.
+//! The pages for users against the decoder: every key they name is one, every key there is has its
+//! place, and what they show to copy decodes.
 //!
-//! - A table headed `key` names keys in its first column; one headed by a key in backticks lists values of it there.
+//! - A table headed `key` names keys in its first column; one headed by a key in backticks lists
+//!   values of it there.
 //! - A YAML example is a whole list of triggers, or else rows of one trigger's metadata.
 
 use std::collections::{BTreeSet, HashMap};
@@ -30,8 +31,8 @@ struct Table {
 
 type Metadata = HashMap<String, String>;
 
-/// What a trigger of each source needs, so that a row beside it is judged on its own. A connection string
-/// takes the place of a namespace.
+/// What a trigger of each source needs, so that a row beside it is judged on its own. A connection
+/// string takes the place of a namespace.
 fn complete() -> [Metadata; 3] {
     let kafka = [
         ("source", "kafka"),
@@ -138,7 +139,8 @@ fn rows_of_keys(page: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// The metadata of each trigger that a page shows, or rows of one, with the line that they begin at.
+/// The metadata of each trigger that a page shows, or rows of one, with the line that they begin
+/// at.
 fn examples(page: &str) -> Vec<(usize, Metadata)> {
     let lines: Vec<&str> = page.lines().collect();
     let begins = lines.iter().enumerate().filter(|(_, line)| **line == "```yaml");

@@ -1,11 +1,11 @@
-//! The examples under manifests/examples and the pages that go with them: each is complete, its triggers decode as KEDA
-//! would send them, and what the comments and tables say of them is so.
+//! The examples under manifests/examples and the pages that go with them: each is complete, its
+//! triggers decode as KEDA would send them, and what the comments and tables say of them is so.
 //!
 //! - `# Counted as <metric>, target <n>.` stands above every external trigger.
-//! - What a `FromEnv` key or a TriggerAuthentication names is looked up in the objects of the same file, as KEDA and
-//!   keda-sift look it up in the cluster; what is not there fails.
-//! - In docs/moving.md, what stands in backticks in the second column as `filter: …`, `eventType: …` or
-//!   `eventTypeFrom: …` is a row of a trigger.
+//! - What a `FromEnv` key or a TriggerAuthentication names is looked up in the objects of the same
+//!   file, as KEDA and keda-sift look it up in the cluster; what is not there fails.
+//! - In docs/moving.md, what stands in backticks in the second column as `filter: …`, `eventType:
+//!   …` or `eventTypeFrom: …` is a row of a trigger.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -66,7 +66,8 @@ struct Example {
     objects: Vec<Value>,
 }
 
-/// An external trigger: its ScaledJob, what is written, and what keda-sift makes of what it is sent.
+/// An external trigger: its ScaledJob, what is written, and what keda-sift makes of what it is
+/// sent.
 struct Shown<'a> {
     job: &'a Value,
     written: &'a Value,
@@ -188,7 +189,8 @@ impl Example {
     }
 }
 
-/// What a user gives in place of a value: a certificate where the examples have a block that is none.
+/// What a user gives in place of a value: a certificate where the examples have a block that is
+/// none.
 fn given(value: &str) -> &str {
     if value.starts_with("-----BEGIN CERTIFICATE-----\n") { CERTIFICATE } else { value }
 }
@@ -449,8 +451,8 @@ fn keda_gets_its_certificates_with_tls_and_nothing_else_without() {
     assert!(Example::read("mtls.yaml").only().written.get("authenticationRef").is_some());
 }
 
-/// Jobs that KEDA 2.20 makes in one poll of a ScaledJob whose strategy is `custom` and whose triggers are added up: of
-/// each trigger that is active its value and its target.
+/// Jobs that KEDA 2.20 makes in one poll of a ScaledJob whose strategy is `custom` and whose
+/// triggers are added up: of each trigger that is active its value and its target.
 fn jobs_made(spec: &Value, active: &[(u64, u64)], running: u64) -> u64 {
     let strategy = &spec["scalingStrategy"];
     assert_eq!(strategy["strategy"], "custom");

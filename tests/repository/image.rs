@@ -1,5 +1,6 @@
-//! The container image, as far as it can be judged where none can be built: the program needs nothing that the image lacks, the
-//! Dockerfile copies what the program is made of and nothing else, and what comes out is what the manifests run.
+//! The container image, as far as it can be judged where none can be built: the program needs
+//! nothing that the image lacks, the Dockerfile copies what the program is made of and nothing
+//! else, and what comes out is what the manifests run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -178,8 +179,8 @@ fn every_file_the_program_is_made_of_is_copied() {
     let [build, _] = stages(&dockerfile);
     let copied = sources(&build);
 
-    // What the compiler read, by its own notes, and what the build script says that it reads. Both are relative to the checkout, apart from
-    // what was generated.
+    // What the compiler read, by its own notes, and what the build script says that it reads. Both
+    // are relative to the checkout, apart from what was generated.
     let mut read = BTreeSet::from([PathBuf::from("build.rs")]);
     for notes in fs::read_dir(Path::new(PROGRAM).with_file_name("deps")).unwrap() {
         let notes = notes.unwrap().path();
@@ -230,7 +231,8 @@ fn the_manifests_load_before_any_source_is_there() {
         String::from_utf8(output.stdout).unwrap()
     };
     run(Command::new("scripts/image").arg("stubs"));
-    // Fetching is what judges the manifests and builds nothing; for this platform, as others' packages are not there.
+    // Fetching is what judges the manifests and builds nothing; for this platform, as others'
+    // packages are not there.
     let compiler = run(Command::new("rustc").arg("-vV"));
     let platform = compiler.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
     let fetch = ["fetch", "--locked", "--offline", "--target", platform];
@@ -323,7 +325,8 @@ fn each_platform_builds_its_own() {
         assert!(!DOCKERFILE.contains(word), "{word}");
     }
     assert!(PAGE.contains("--platform linux/amd64,linux/arm64"));
-    // An arm64 kernel's pages have 4, 16 or 64 KiB; the allocator aborts where they are larger than it was built for.
+    // An arm64 kernel's pages have 4, 16 or 64 KiB; the allocator aborts where they are larger than
+    // it was built for.
     assert!(CONFIG.contains("\nAARCH64_UNKNOWN_LINUX_GNU_JEMALLOC_SYS_WITH_LG_PAGE = \"16\"\n"));
 }
 
@@ -386,15 +389,16 @@ fn the_page_names_what_the_image_is_built_on() {
     }
 }
 
-/// The build stage, done in order in a folder of its own: what is shown is that its files are enough, and that what was built of
-/// the stubs is not taken for the program.
+/// The build stage, done in order in a folder of its own: what is shown is that its files are
+/// enough, and that what was built of the stubs is not taken for the program.
 #[test]
 #[ignore = "takes away what was compiled of the checkout: make image"]
 fn the_build_stages_steps_give_the_program() {
     let dockerfile = dockerfile();
     let [build, _] = stages(&dockerfile);
     let folder = TempDir::new().unwrap();
-    // Where all that it depends on has been compiled. What was compiled of the checkout goes: Cargo takes that for the folder's.
+    // Where all that it depends on has been compiled. What was compiled of the checkout goes: Cargo
+    // takes that for the folder's.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     for instruction in &build {
         copy(*instruction, folder.path());

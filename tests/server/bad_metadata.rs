@@ -1,4 +1,5 @@
-//! Metadata that cannot be used: what KEDA is told, whatever a user has written. No broker is needed.
+//! Metadata that cannot be used: what KEDA is told, whatever a user has written. No broker is
+//! needed.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;

@@ -1,4 +1,5 @@
-//! No secret is ever shown: not in a log line at any level, not in an answer, not in `Debug` output.
+//! No secret is ever shown: not in a log line at any level, not in an answer, not in `Debug`
+//! output.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};

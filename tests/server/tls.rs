@@ -1,5 +1,5 @@
-//! TLS on the gRPC port of `keda-sift serve`: who gets in, what a renewed certificate changes, and what is said about
-//! files that cannot be used.
+//! TLS on the gRPC port of `keda-sift serve`: who gets in, what a renewed certificate changes, and
+//! what is said about files that cannot be used.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -86,7 +86,8 @@ impl Caller {
         let endpoint = endpoint.tls_config(tls).unwrap().timeout(PATIENCE);
         let channel = endpoint.connect().await.map_err(|error| format!("{error:?}"))?;
         let mut client = ExternalScalerClient::new(channel);
-        // In TLS 1.3 a client learns only by its first call that the server does not take its certificate.
+        // In TLS 1.3 a client learns only by its first call that the server does not take its
+        // certificate.
         answers(&mut client).await?;
         Ok(client)
     }

@@ -1,4 +1,5 @@
-//! Kafka servers that certainly do not answer: the reason is told long before the measure timeout. No broker is needed.
+//! Kafka servers that certainly do not answer: the reason is told long before the measure timeout.
+//! No broker is needed.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ const MEASURE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What telling takes at most, on a machine that builds beside it.
 const PROMPT: Duration = Duration::from_secs(10);
 
-/// Where nothing listens. The port is not given to anyone else while the listener is there, but a listener that is
-/// closed is what nobody connects to.
+/// Where nothing listens. The port is not given to anyone else while the listener is there, but a
+/// listener that is closed is what nobody connects to.
 async fn closed() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("it has one");

@@ -1,4 +1,5 @@
-//! What a poll of a deep queue reads and keeps: everything once, then what is new and what was selected.
+//! What a poll of a deep queue reads and keeps: everything once, then what is new and what was
+//! selected.
 
 use std::process::Command;
 
@@ -8,7 +9,8 @@ use sift_harness::{Sift, Trigger};
 const DEPTH: usize = 100_000;
 /// Bytes of a body.
 const BODY: usize = 500;
-/// What a poll may add to the program's memory at any moment, the stand-in's replies included. The queue has ten times as much.
+/// What a poll may add to the program's memory at any moment, the stand-in's replies included. The
+/// queue has ten times as much.
 const MEMORY: u64 = 6_000_000;
 
 /// A figure of this process in bytes: `VmRSS`, or `VmHWM` for its highest.
@@ -87,7 +89,8 @@ async fn reads_a_deep_queue() {
         let (value, peeked, _) = poll(&bus, &few).await;
         assert!(value == 30 && peeked <= 100, "{round}: {value}, {peeked} messages");
     }
-    // As a receiver takes those, others are found behind them, and the other trigger pays nothing for it.
+    // As a receiver takes those, others are found behind them, and the other trigger pays nothing
+    // for it.
     for round in 0..3 {
         // The eighth message is one of the others'.
         assert_eq!(bus.receive("deep", 20), 20);

@@ -1,5 +1,5 @@
-//! What goes wrong between us and a namespace: it is mended within the poll, or the poll says what is wrong, in time. It is never
-//! 0, never a wait without end, and nothing is left behind.
+//! What goes wrong between us and a namespace: it is mended within the poll, or the poll says what
+//! is wrong, in time. It is never 0, never a wait without end, and nothing is left behind.
 
 #![expect(clippy::disallowed_methods, reason = "each task is waited for or aborted in its test")]
 

@@ -1,5 +1,5 @@
-//! A queue counted with workload identity or a key, end to end: which way of counting its rights allow, tokens that end, and none
-//! that goes astray.
+//! A queue counted with workload identity or a key, end to end: which way of counting its rights
+//! allow, tokens that end, and none that goes astray.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -331,7 +331,8 @@ impl Log {
             .with_writer(move || writer.clone())
             .finish();
         let guard = tracing::subscriber::set_default(subscriber);
-        // While there is one subscriber alone, a thread without it switches off for all what it logs first.
+        // While there is one subscriber alone, a thread without it switches off for all what it
+        // logs first.
         (log, guard, tracing::Dispatch::new(tracing_subscriber::registry()))
     }
 

@@ -1,4 +1,5 @@
-//! Azure Service Bus, on a stand-in that Microsoft's own clients judge first: what a trigger counts there, and what it costs.
+//! Azure Service Bus, on a stand-in that Microsoft's own clients judge first: what a trigger counts
+//! there, and what it costs.
 
 mod depth;
 mod failures;

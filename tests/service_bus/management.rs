@@ -1,4 +1,5 @@
-//! Counting by the management endpoint: the right number, or an error that says what is wrong and never 0.
+//! Counting by the management endpoint: the right number, or an error that says what is wrong and
+//! never 0.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -316,7 +317,8 @@ impl Cloud {
         Cloud::showing(authority, &tls).await
     }
 
-    /// A namespace that shows this certificate. Entra's is of the authority, which the scaler trusts.
+    /// A namespace that shows this certificate. Entra's is of the authority, which the scaler
+    /// trusts.
     async fn showing(authority: Authority, tls: &Identity) -> Cloud {
         let bus = ServiceBus::builder().tls(&tls.cert, &tls.key).host(HOST).start().await;
         bus.grant(CLIENT, Rights::MANAGE);

@@ -113,7 +113,8 @@ async fn what_the_sdk_settles_is_counted_exactly() {
         .collect();
     send(&bus, "orders", &sent).await;
     assert_eq!(trigger.count().await, 10);
-    // In the order of the queue: of type a, b, a, b, …; each receiver begins with what the last gave back.
+    // In the order of the queue: of type a, b, a, b, …; each receiver begins with what the last
+    // gave back.
     settle(&bus, "orders", &["complete", "complete", "complete"]).await;
     assert_eq!((trigger.count().await, websocket.count().await), (8, 8), "0, 1, 2 completed");
     settle(&bus, "orders", &["defer", "defer", "defer"]).await;

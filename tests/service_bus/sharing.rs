@@ -1,4 +1,5 @@
-//! Many triggers, few connections, few peeks: what triggers of one namespace share, and that none costs another.
+//! Many triggers, few connections, few peeks: what triggers of one namespace share, and that none
+//! costs another.
 
 #![expect(clippy::disallowed_methods, reason = "each task is waited for or aborted in its test")]
 
@@ -139,7 +140,8 @@ async fn a_caller_that_goes_away_ends_nothing_for_others() {
     assert_eq!(waits.await.expect("no panic").expect("a count"), 10_000);
     assert_eq!(also.await.expect("no panic").expect("a count"), 10_000);
     assert_eq!(first.count().await, 10_000);
-    // Each is read once, and half of them match: each of the three measurements after that looks at all again.
+    // Each is read once, and half of them match: each of the three measurements after that looks at
+    // all again.
     assert!(bus.peeked() < 90_000, "{} messages", bus.peeked());
 }
 

@@ -1,16 +1,16 @@
 //! Which connection a question to a broker takes, and what becomes of one that fails.
 //!
-//! A broker answers a connection in order, so questions of one poll that are asked side by side take
-//! connections of their own: its [`Lane`]s. Each broker and lane has a slot, in which there is at most
-//! one connection.
+//! A broker answers a connection in order, so questions of one poll that are asked side by side
+//! take connections of their own: its [`Lane`]s. Each broker and lane has a slot, in which there is
+//! at most one connection.
 //!
-//! - There is no state without a next attempt: a slot that is asked for and has no connection opens one,
-//!   after a back-off with jitter of at most a second.
-//! - A question on a connection that turns out to be closed is asked again on a new one at once. One
-//!   that has no answer after a second is asked on a new connection too, and the first answer counts:
-//!   a network may have forgotten the old one without a word, and may not.
-//! - Only brokers that are asked something are connected to, and of one cluster at most 256 connections
-//!   are kept, whatever it says of itself.
+//! - There is no state without a next attempt: a slot that is asked for and has no connection opens
+//!   one, after a back-off with jitter of at most a second.
+//! - A question on a connection that turns out to be closed is asked again on a new one at once.
+//!   One that has no answer after a second is asked on a new connection too, and the first answer
+//!   counts: a network may have forgotten the old one without a word, and may not.
+//! - Only brokers that are asked something are connected to, and of one cluster at most 256
+//!   connections are kept, whatever it says of itself.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -42,7 +42,8 @@ const ASK_ANEW_EVERY: Duration = Duration::from_secs(5);
 /// How long one broker may take to answer what any of them knows before another one is asked too.
 const NEXT_BROKER_AFTER: Duration = Duration::from_secs(1);
 
-/// How long every broker must be absent before that is believed: one that restarts is away for less.
+/// How long every broker must be absent before that is believed: one that restarts is away for
+/// less.
 const ABSENT_FOR: Duration = Duration::from_secs(1);
 
 /// Brokers that are asked the same at a time.
@@ -54,15 +55,15 @@ const DIALS_AT_ONCE: usize = 32;
 /// An answer that takes longer may be that of a broker that has stood still meanwhile.
 const PROMPT: Duration = Duration::from_secs(1);
 
-/// How long a broker that has stood still must answer again before it is taken to know what happened
-/// meanwhile. It takes some hundred milliseconds until it learns what it leads no more.
+/// How long a broker that has stood still must answer again before it is taken to know what
+/// happened meanwhile. It takes some hundred milliseconds until it learns what it leads no more.
 const BELIEVE_AFTER: Duration = Duration::from_secs(5);
 
 /// Slots of one cluster.
 const MAX_SLOTS: usize = 256;
 
-/// Brokers that are remembered for questions that any of them can answer, besides the servers of the
-/// trigger.
+/// Brokers that are remembered for questions that any of them can answer, besides the servers of
+/// the trigger.
 const MAX_CANDIDATES: usize = 16;
 
 /// What a connection is used for.
@@ -185,8 +186,8 @@ impl Connections {
     /// Asks one broker.
     ///
     /// # Errors
-    /// [`Fault`] where there is no reply by the deadline. What the broker itself answers with an error
-    /// is a reply.
+    /// [`Fault`] where there is no reply by the deadline. What the broker itself answers with an
+    /// error is a reply.
     pub(in crate::kafka) async fn ask<R: Request>(
         &self,
         broker: &Endpoint,
@@ -247,7 +248,8 @@ impl Connections {
     /// Asks any broker, one after another until one answers.
     ///
     /// # Errors
-    /// [`Fault`] where none does by the deadline, one refuses us, or nobody takes connections anywhere.
+    /// [`Fault`] where none does by the deadline, one refuses us, or nobody takes connections
+    /// anywhere.
     pub(super) async fn ask_any<R: Request>(
         &self,
         lane: Lane,
@@ -284,7 +286,8 @@ impl Connections {
                             *lock(&self.absent_since) = None;
                         }
                         faults.insert(number, fault);
-                        // One wrong port among the servers is no reason to give up; all of them are.
+                        // One wrong port among the servers is no reason to give up; all of them
+                        // are.
                         let foreign = || faults.values().filter(|of| of.kind == Kind::Foreign);
                         if foreign().count() == brokers.len() {
                             return Err(first_of(&faults));
@@ -312,8 +315,8 @@ impl Connections {
         }
     }
 
-    /// Those to ask, in order: brokers that the cluster names and servers of the trigger in turn, since
-    /// either may all be gone.
+    /// Those to ask, in order: brokers that the cluster names and servers of the trigger in turn,
+    /// since either may all be gone.
     fn candidates(&self) -> Vec<Endpoint> {
         let candidates = lock(&self.candidates);
         let others = self.servers.iter().filter(|server| !candidates.contains(*server));
@@ -598,8 +601,8 @@ impl SlotState {
     }
 }
 
-/// How long to wait after so many failures: not at all after the first, which may only have shown that a
-/// connection was old.
+/// How long to wait after so many failures: not at all after the first, which may only have shown
+/// that a connection was old.
 fn pause(failures: u32) -> Duration {
     let Some(doublings) = failures.checked_sub(2) else {
         return Duration::ZERO;

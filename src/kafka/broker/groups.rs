@@ -2,17 +2,18 @@
 //! groups in one question.
 //!
 //! Calls that arrive together share requests: those that look for a coordinator, and for each
-//! coordinator those that ask it for offsets. So ten thousand groups take a few dozen requests, and a
-//! coordinator that does not answer holds up its own groups only.
+//! coordinator those that ask it for offsets. So ten thousand groups take a few dozen requests, and
+//! a coordinator that does not answer holds up its own groups only.
 //!
-//! A coordinator is remembered until it says that it is none any more, or fails to answer. One that has
-//! stood still may have been replaced meanwhile without having heard of it: for a while each of its
-//! answers counts only where it is found to be the coordinator still. And one that has just taken over
-//! answers for a moment without what was committed last, and without an error: what it says counts
-//! from a second later on.
+//! A coordinator is remembered until it says that it is none any more, or fails to answer. One that
+//! has stood still may have been replaced meanwhile without having heard of it: for a while each of
+//! its answers counts only where it is found to be the coordinator still. And one that has just
+//! taken over answers for a moment without what was committed last, and without an error: what it
+//! says counts from a second later on.
 //!
 //! # References
-//! - KIP-699 and KIP-709: many groups in one FindCoordinator (version 4) and OffsetFetch (version 8)
+//! - KIP-699 and KIP-709: many groups in one FindCoordinator (version 4) and OffsetFetch (version
+//!   8)
 //! - KIP-932: a share group commits no offsets, and its name is that of no other group
 
 use std::collections::{BTreeSet, HashMap};
@@ -40,22 +41,23 @@ use crate::lock::lock;
 /// Groups in one request.
 const GROUPS_PER_REQUEST: usize = 1_000;
 
-/// Partitions in one request, all groups together: its reply stays far below the largest that is read.
+/// Partitions in one request, all groups together: its reply stays far below the largest that is
+/// read.
 const PARTITIONS_PER_REQUEST: usize = 100_000;
 
 /// Groups in one request that are asked whether they are share groups: a reply tells all members.
 const DESCRIBED_PER_REQUEST: usize = 100;
 
-/// How long it is remembered whether a group is a share group: one that is gone may be made again as
-/// another kind.
+/// How long it is remembered whether a group is a share group: one that is gone may be made again
+/// as another kind.
 const KIND_HOLDS: Duration = Duration::from_secs(30);
 
 /// Requests that are under way at a time to a broker that takes one group in each.
 const SINGLE_AT_ONCE: usize = 64;
 
 /// How long what a coordinator says is not believed after it was looked up anew. It may have taken
-/// over, or started again, just now; it then answers with what it knows to be replicated, which may be
-/// less than what it has acknowledged before (Kafka 4.1).
+/// over, or started again, just now; it then answers with what it knows to be replicated, which may
+/// be less than what it has acknowledged before (Kafka 4.1).
 const BELIEVE_AFTER: Duration = Duration::from_secs(1);
 
 /// A coordinator that nobody asked for so long is forgotten when others are learnt.
@@ -135,8 +137,9 @@ impl Groups {
         Asking { connections, topics, coordinators: Arc::clone(&self.coordinators), timeout }
     }
 
-    /// A group's committed offsets of these topics, or of all that it has any for where there are none;
-    /// of a topic whose partitions are not known yet none are given. `None` when the tasks end.
+    /// A group's committed offsets of these topics, or of all that it has any for where there are
+    /// none; of a topic whose partitions are not known yet none are given. `None` when the tasks
+    /// end.
     ///
     /// # Errors
     /// [`Fault`], after which a coordinator is looked up anew where it may have moved.
@@ -197,8 +200,8 @@ impl Groups {
         Some(answer)
     }
 
-    /// Whether a group is a share group, as its coordinator says or has said lately. Where it may not say,
-    /// or knows of none, the group is none. `None` when the tasks end.
+    /// Whether a group is a share group, as its coordinator says or has said lately. Where it may
+    /// not say, or knows of none, the group is none. `None` when the tasks end.
     ///
     /// # Errors
     /// [`Fault`], after which a coordinator is looked up anew where it may have moved.
@@ -371,8 +374,8 @@ fn coordinator_of(answer: Answer<Broker, Refusal>) -> Result<Endpoint, Fault> {
     })
 }
 
-/// Whether each group is to be asked about by itself: the broker takes one at a time, or it is one group
-/// alone of which something cannot be read.
+/// Whether each group is to be asked about by itself: the broker takes one at a time, or it is one
+/// group alone of which something cannot be read.
 fn is_for_each(fault: &Fault) -> bool {
     matches!(fault.kind, Kind::Unaskable | Kind::Foreign)
 }
@@ -420,8 +423,8 @@ async fn fetch(
     answers
 }
 
-/// What to ask for a group: its topics by name, so that a topic that we may not see is an error and not
-/// one without offsets.
+/// What to ask for a group: its topics by name, so that a topic that we may not see is an error and
+/// not one without offsets.
 fn question(topics: &Topics, group: Group, wanted: &WantedTopics) -> GroupQuestion {
     let partitions = |topic: &Topic| {
         let count = topics.partitions(topic)?;

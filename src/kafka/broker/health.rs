@@ -1,7 +1,8 @@
-//! What a cluster's connections last complained of, so that a call that times out can report the cause.
+//! What a cluster's connections last complained of, so that a call that times out can report the
+//! cause.
 //!
-//! A refused login or certificate ends the wait of every call at once: KEDA asks again with the secret
-//! read anew only after an error. Any other complaint may pass, and is only remembered.
+//! A refused login or certificate ends the wait of every call at once: KEDA asks again with the
+//! secret read anew only after an error. Any other complaint may pass, and is only remembered.
 
 use std::sync::Mutex;
 

@@ -1,7 +1,8 @@
-//! What the brokers of a cluster are asked: what topics look like, where their partitions begin and end,
-//! and what groups have committed.
+//! What the brokers of a cluster are asked: what topics look like, where their partitions begin and
+//! end, and what groups have committed.
 //!
-//! - `topics`: what topics look like · `offsets`: where partitions begin and end · `groups`: committed offsets
+//! - `topics`: what topics look like · `offsets`: where partitions begin and end · `groups`:
+//!   committed offsets
 //! - `connections`: which connection a question takes, and what becomes of one that fails
 //! - `health`: what connections last complained of · `token`: the token that a login shows
 //!

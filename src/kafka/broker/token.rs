@@ -1,10 +1,10 @@
-//! The token that a cluster's connections log in with, where its login is a token: fetched before the
-//! first connection is made, and renewed for as long as the cluster is there.
+//! The token that a cluster's connections log in with, where its login is a token: fetched before
+//! the first connection is made, and renewed for as long as the cluster is there.
 //!
 //! A connection that logs in, for the first time or anew, takes the token that is at hand.
 //!
-//! A token of the scaler's own goes to trusted hosts alone, so each bootstrap server must be one. What
-//! these say of other brokers is believed, as everything else they say.
+//! A token of the scaler's own goes to trusted hosts alone, so each bootstrap server must be one.
+//! What these say of other brokers is believed, as everything else they say.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -70,8 +70,8 @@ impl Bearer {
         Ok(Some(Arc::new(Bearer { identities, wanted: wanted.clone(), login, token })))
     }
 
-    /// Has a good token at hand until it is dropped. A token that cannot be had is complained of elsewhere: `identity`
-    /// logs it, and once the old one has ended the brokers refuse it.
+    /// Has a good token at hand until it is dropped. A token that cannot be had is complained of
+    /// elsewhere: `identity` logs it, and once the old one has ended the brokers refuse it.
     pub(in crate::kafka) async fn keep(self: Arc<Self>) {
         loop {
             sleep(LOOK_EVERY).await;

@@ -1,5 +1,5 @@
-//! What topics look like: their ids, how many partitions they have, who leads them, and whether they are
-//! compacted.
+//! What topics look like: their ids, how many partitions they have, who leads them, and whether
+//! they are compacted.
 //!
 //! # References
 //! - KIP-516: a topic that is deleted and made again has another id
@@ -211,8 +211,8 @@ impl Topics {
         Ok(described.collect())
     }
 
-    /// Which of these topics are compacted, as any broker says. Where we may not know, none is taken to
-    /// be; without an answer what was known before stands for as long.
+    /// Which of these topics are compacted, as any broker says. Where we may not know, none is
+    /// taken to be; without an answer what was known before stands for as long.
     pub(in crate::kafka) async fn compacted(
         &self,
         connections: &Connections,

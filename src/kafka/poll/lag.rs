@@ -1,5 +1,5 @@
-//! From what waits in each partition to the two numbers that KEDA compares: pure arithmetic, as KEDA's own Kafka
-//! scaler does it.
+//! From what waits in each partition to the two numbers that KEDA compares: pure arithmetic, as
+//! KEDA's own Kafka scaler does it.
 //!
 //! # References
 //! - KEDA 2.20.2, `pkg/scalers/kafka_scaler.go`: lag of a partition, and of all together

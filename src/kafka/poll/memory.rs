@@ -1,9 +1,10 @@
 //! What one trigger remembers of its topics between polls.
 //!
-//! A poll comes here twice. [`Memory::plan`] takes the ends and committed offsets and says what else
-//! has to be asked for. [`Memory::commit`] takes the answers to that and says from where on to count
-//! in each partition. Between the two nothing is locked, so that other polls of the trigger may
-//! come by. A poll for the metric comes once more when its answer is there ([`Memory::answered`]).
+//! A poll comes here twice. [`Memory::plan`] takes the ends and committed offsets and says what
+//! else has to be asked for. [`Memory::commit`] takes the answers to that and says from where on to
+//! count in each partition. Between the two nothing is locked, so that other polls of the trigger
+//! may come by. A poll for the metric comes once more when its answer is there
+//! ([`Memory::answered`]).
 //!
 //! All that is remembered of a topic is true of one topic id. A topic that was deleted and made
 //! again has another, and nothing of the old one decides about it:
@@ -76,8 +77,8 @@ struct RememberedTopic {
 }
 
 impl Memory {
-    /// Takes ends and committed offsets, and gives what else to ask for; `None` where the answers do
-    /// not fit together, or are not believed yet, so that all must be asked for again.
+    /// Takes ends and committed offsets, and gives what else to ask for; `None` where the answers
+    /// do not fit together, or are not believed yet, so that all must be asked for again.
     ///
     /// `since` is the time from which on the trigger's object counts, in milliseconds since 1970.
     pub(super) fn plan(
@@ -116,8 +117,9 @@ impl Memory {
         fit.then_some(questions)
     }
 
-    /// Takes the answers to what [`plan`](Memory::plan) had to ask for, and gives all partitions with
-    /// from where on to count; `None` where they are no longer of use, and nothing is remembered.
+    /// Takes the answers to what [`plan`](Memory::plan) had to ask for, and gives all partitions
+    /// with from where on to count; `None` where they are no longer of use, and nothing is
+    /// remembered.
     pub(super) fn commit(
         &mut self,
         observed: &[ObservedTopic],
@@ -145,8 +147,8 @@ impl Memory {
         Some(polled)
     }
 
-    /// Remembers where the group stood, for the next poll to tell whether it has moved: an answer was
-    /// given for the metric.
+    /// Remembers where the group stood, for the next poll to tell whether it has moved: an answer
+    /// was given for the metric.
     pub(super) fn answered(&mut self, observed: &[ObservedTopic], polled: &[Polled]) {
         // What this answer does not speak of has not stood still since.
         let known = self.topics.values_mut().flat_map(|topic| topic.partitions.values_mut());

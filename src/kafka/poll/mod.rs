@@ -9,9 +9,9 @@
 //!    the deadline comes first, what is known is a lower bound.
 //! 4. Add up (`answer`), as KEDA does (`lag`).
 //!
-//! Brokers move while they are asked. Where their answers do not fit together, the poll begins again
-//! with step 1: a partition is new since the committed offsets were asked for, a topic was made
-//! again, or a committed offset is not believed yet.
+//! Brokers move while they are asked. Where their answers do not fit together, the poll begins
+//! again with step 1: a partition is new since the committed offsets were asked for, a topic was
+//! made again, or a committed offset is not believed yet.
 //!
 //! Only this file of the module knows the cluster and the tails.
 
@@ -51,8 +51,8 @@ use crate::metadata::one_line;
 use crate::selection::Sight;
 use crate::source::Measure;
 
-/// How long the error of one question waits for that of the other, which comes first in an answer: the
-/// same cause is to read the same each time.
+/// How long the error of one question waits for that of the other, which comes first in an answer:
+/// the same cause is to read the same each time.
 const OTHER_ERROR_WITHIN: Duration = Duration::from_millis(200);
 
 /// Bytes that a trigger takes for a partition: what is remembered of it between polls.
@@ -137,8 +137,8 @@ impl TriggerPoller {
     /// answer is there.
     ///
     /// # Errors
-    /// [`Error`] where the number cannot be had by the deadline. A group that does not exist, or has
-    /// nothing committed, is no error: `offsetResetPolicy` says what waits for it.
+    /// [`Error`] where the number cannot be had by the deadline. A group that does not exist, or
+    /// has nothing committed, is no error: `offsetResetPolicy` says what waits for it.
     pub async fn measure(
         &self,
         deadline: Instant,
@@ -318,8 +318,8 @@ impl TriggerPoller {
         })
     }
 
-    /// Makes sure that a group without a committed offset is no share group, which never has one, and of
-    /// which all that the topics hold would count for ever.
+    /// Makes sure that a group without a committed offset is no share group, which never has one,
+    /// and of which all that the topics hold would count for ever.
     ///
     /// # Errors
     /// [`Error::ShareGroup`], or [`Error`] where that cannot be known by the deadline.
@@ -331,8 +331,8 @@ impl TriggerPoller {
         }
     }
 
-    /// Logs once that the group has never committed, where everything counts because of that: it may be
-    /// new, but its name may be wrong as well.
+    /// Logs once that the group has never committed, where everything counts because of that: it
+    /// may be new, but its name may be wrong as well.
     fn tell_never_committed(&self, observed: &[ObservedTopic]) {
         if self.rules.without_offset != WithoutOffset::FromLogStart {
             return;
@@ -509,8 +509,8 @@ impl TriggerPoller {
         }
     }
 
-    /// The trigger's subscription to a topic, which it takes on first need; `None` once this cluster
-    /// is held no more.
+    /// The trigger's subscription to a topic, which it takes on first need; `None` once this
+    /// cluster is held no more.
     fn subscription(&self, cluster: &Arc<Cluster>, topic: &Topic) -> Option<Subscription> {
         let mut hold = self.hold();
         let held = hold.on(cluster)?;
@@ -524,8 +524,8 @@ impl TriggerPoller {
         Some(subscription.clone())
     }
 
-    /// How many messages make it needless to look further: none do where the number depends on where
-    /// they are.
+    /// How many messages make it needless to look further: none do where the number depends on
+    /// where they are.
     fn enough(&self, limit: Option<NonZeroU64>) -> Option<NonZeroU64> {
         let KafkaTrigger { count_by, spread, exclude_persistent_lag, .. } = *self.trigger;
         let by_place = count_by != CountBy::Messages

@@ -1,9 +1,9 @@
 //! From where on one partition's messages wait for a group: what a poll learns of a partition, and
 //! what it does next.
 //!
-//! [`step`] takes what is remembered of a partition, what its brokers were seen to say, the rules of
-//! the trigger, and the time. It gives what to remember from now on, and the next [`Step`]. Nothing
-//! here does I/O.
+//! [`step`] takes what is remembered of a partition, what its brokers were seen to say, the rules
+//! of the trigger, and the time. It gives what to remember from now on, and the next [`Step`].
+//! Nothing here does I/O.
 //!
 //! - Messages wait from the committed offset on, and never before the log start.
 //! - A committed offset that is lower than before, or gone, is believed once it has stood so for a
@@ -200,8 +200,8 @@ pub(super) fn count_from(
 }
 
 impl Remembered {
-    /// A partition that ended here when the trigger first saw it. One that was added later, or whose
-    /// topic was made again, is seen from 0 on.
+    /// A partition that ended here when the trigger first saw it. One that was added later, or
+    /// whose topic was made again, is seen from 0 on.
     pub(super) fn new(first_seen: Offset) -> Remembered {
         Remembered { group: GroupOffset::Unknown, first_seen, last_metric: None }
     }

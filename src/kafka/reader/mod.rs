@@ -1,13 +1,13 @@
 //! What fetches partitions and has their records judged.
 //!
-//! A cluster has two readers: one for the tails, which follows the ends, and one for backfills, which
-//! reads stretches that lie before. Each is one task ([`Work`]), with a connection of its own to every
-//! broker that leads something it reads, so that asking is never behind it. Polls post what is to be
-//! read as a desired state, one entry a partition, so that nothing queues up. A reader that has had
-//! nothing to read for a while ends, and its connections with it.
+//! A cluster has two readers: one for the tails, which follows the ends, and one for backfills,
+//! which reads stretches that lie before. Each is one task ([`Work`]), with a connection of its own
+//! to every broker that leads something it reads, so that asking is never behind it. Polls post
+//! what is to be read as a desired state, one entry a partition, so that nothing queues up. A
+//! reader that has had nothing to read for a while ends, and its connections with it.
 //!
-//! - `work`: the task · `turns`: what a broker leads, and in which order that is fetched · `session`: what it remembers
-//!   of that
+//! - `work`: the task · `turns`: what a broker leads, and in which order that is fetched ·
+//!   `session`: what it remembers of that
 
 mod session;
 mod turns;

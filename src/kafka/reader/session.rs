@@ -1,8 +1,9 @@
-//! What a broker remembers of what is fetched from it, so that a question names only what has changed, and a reply only
-//! what has something to say: a thousand quiet topics then cost nothing but the wait.
+//! What a broker remembers of what is fetched from it, so that a question names only what has
+//! changed, and a reply only what has something to say: a thousand quiet topics then cost nothing
+//! but the wait.
 //!
-//! A session that the broker does not know any more, or that may have missed a question, is begun anew. Within one the
-//! broker gives partitions their turns.
+//! A session that the broker does not know any more, or that may have missed a question, is begun
+//! anew. Within one the broker gives partitions their turns.
 //!
 //! # References
 //! - KIP-227: incremental fetch sessions
@@ -57,7 +58,8 @@ impl Session {
         let is_remade =
             |(place, id, _): &Wanted| self.known.get(place).is_some_and(|of| of.0 != *id);
         if wanted.iter().any(is_remade) {
-            // Before version 13 a topic that was made again cannot be told from the one that is to be forgotten.
+            // Before version 13 a topic that was made again cannot be told from the one that is to
+            // be forgotten.
             *self = Session::default();
         }
         let before = std::mem::take(&mut self.known);
@@ -79,7 +81,8 @@ impl Session {
         Question { session: self.at, topics, forgotten, names: Arc::clone(&self.names) }
     }
 
-    /// What the broker said to the last question; `None` where it said nothing, or that it knows no such session.
+    /// What the broker said to the last question; `None` where it said nothing, or that it knows no
+    /// such session.
     pub(super) fn answered(&mut self, reply: Option<&FetchReply>) {
         self.at = match reply.and_then(|reply| reply.session) {
             Some(id) if !self.at.is_incremental() => FetchSession::begun(id),
@@ -137,7 +140,8 @@ mod tests {
         FetchReply { error: None, session, partitions: Vec::new() }
     }
 
-    /// A question in short: `a0@5` asks for partition 0 of topic a from offset 5 on, `-a0` forgets it.
+    /// A question in short: `a0@5` asks for partition 0 of topic a from offset 5 on, `-a0` forgets
+    /// it.
     fn told(question: &Question) -> String {
         let FetchSession { id, epoch } = question.session;
         let asked = question.topics.iter().flat_map(|topic| {

@@ -1,5 +1,5 @@
-//! What a broker leads, and in which order that is fetched: topics take turns, and of each topic its
-//! partitions, so that none that floods is fetched before the others have been.
+//! What a broker leads, and in which order that is fetched: topics take turns, and of each topic
+//! its partitions, so that none that floods is fetched before the others have been.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -37,8 +37,8 @@ impl Broker {
         }
     }
 
-    /// What it leads, topic by topic, from the one after that which gave records last on, and of each
-    /// topic from the partition after that on. Where a partition is starved, its topic and the
+    /// What it leads, topic by topic, from the one after that which gave records last on, and of
+    /// each topic from the partition after that on. Where a partition is starved, its topic and the
     /// partition come first.
     pub(super) fn in_turn(&self) -> impl Iterator<Item = &Place> {
         let mut topics: Vec<&Topic> = self.leads.iter().map(|(topic, _)| topic).collect();

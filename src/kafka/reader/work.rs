@@ -1,14 +1,15 @@
 //! The task of a reader.
 //!
-//! - To each broker one fetch is under way, for all that it leads and that can take more. It waits a
-//!   moment for records where there are none, so that a tail is where its partition ends without
+//! - To each broker one fetch is under way, for all that it leads and that can take more. It waits
+//!   a moment for records where there are none, so that a tail is where its partition ends without
 //!   being asked.
 //! - Where the next fetch begins is told by the heads of the batches. So a partition is fetched on
 //!   while what came before is judged; with two such portions it waits, and so does everything once
-//!   [`MOST_WAITING`] bytes wait. What a broker has faster than it can be judged stays with the broker.
+//!   [`MOST_WAITING`] bytes wait. What a broker has faster than it can be judged stays with the
+//!   broker.
 //! - A partition whose leader has moved, or does not answer, is looked up anew, and fetched again
-//!   after a pause. One of which the log no longer holds the position is told to its tail, which has
-//!   it read anew.
+//!   after a pause. One of which the log no longer holds the position is told to its tail, which
+//!   has it read anew.
 //! - Where a reply cannot be read, each of its partitions is fetched alone for once. What cannot be
 //!   read alone is told to who waits for it, and tried again each second.
 //! - There is no state without a next attempt, and none without a pause before it.
@@ -16,7 +17,8 @@
 //! # References
 //! - KIP-74: a fetch has a first batch whole, however large
 //! - KIP-98 (read_committed), KIP-320 (leader epochs, and logs that were cut), KIP-516 (topic ids)
-//! - KIP-227 (sessions) · KIP-219: a broker that has had enough of a client answers without partitions
+//! - KIP-227 (sessions) · KIP-219: a broker that has had enough of a client answers without
+//!   partitions
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -44,8 +46,8 @@ use crate::kafka::wire::requests::{
 };
 use crate::lock::lock;
 
-/// How long a broker waits for records where there are none. A partition that is begun meanwhile waits
-/// as long.
+/// How long a broker waits for records where there are none. A partition that is begun meanwhile
+/// waits as long.
 const WAIT: Duration = Duration::from_millis(100);
 
 /// How long a fetch may take.
@@ -386,8 +388,8 @@ impl Work {
         due.0
     }
 
-    /// Leaves brokers that do not answer where others are known to have taken over: they may be gone
-    /// without a word.
+    /// Leaves brokers that do not answer where others are known to have taken over: they may be
+    /// gone without a word.
     fn leave_the_late(&mut self, now: Instant, due: &mut Due) {
         let mut moved = Vec::new();
         for broker in self.brokers.values() {
@@ -457,7 +459,8 @@ impl Work {
         }
     }
 
-    /// Notes that a broker is not being asked any more. Gives when it was, and how long it might wait.
+    /// Notes that a broker is not being asked any more. Gives when it was, and how long it might
+    /// wait.
     fn answered(
         &mut self,
         endpoint: &Endpoint,
@@ -475,7 +478,8 @@ impl Work {
         sent
     }
 
-    /// Takes what a broker has of all partitions that it was asked for; whether any of that was records.
+    /// Takes what a broker has of all partitions that it was asked for; whether any of that was
+    /// records.
     fn take_all(
         &mut self,
         endpoint: &Endpoint,
@@ -649,8 +653,8 @@ impl Work {
         }
     }
 
-    /// A partition cannot be fetched now: it is tried again after a moment, or read anew by the next
-    /// poll.
+    /// A partition cannot be fetched now: it is tried again after a moment, or read anew by the
+    /// next poll.
     fn fail(&mut self, place: &Place, fault: &Fault) {
         let Some(followed) = self.partitions.get_mut(place) else { return };
         if fault.loses_position() || fault.is_lasting() {
@@ -667,8 +671,8 @@ impl Work {
         }
     }
 
-    /// A fetch of several partitions could not be read, so each is fetched alone for once; what cannot
-    /// be read alone is its own fault.
+    /// A fetch of several partitions could not be read, so each is fetched alone for once; what
+    /// cannot be read alone is its own fault.
     fn single_out(&mut self, place: &Place, fault: Option<&Fault>) {
         match (fault, self.partitions.get_mut(place)) {
             (Some(fault), _) => self.fail(place, fault),

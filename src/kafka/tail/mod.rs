@@ -1,26 +1,28 @@
 //! How far one topic has been read for all triggers on it, and what was found there.
 //!
 //! A [`TopicTail`] is the state of one topic that polls and the reading threads share: what is
-//! selected on it ([`Selector`]s, each with a slot), and per partition how far the tail has come and
-//! where each selector matches. Polls only look and say what they miss ([`TopicTail::look`]); the
-//! threads only add what they read ([`TopicTail::append`], [`TopicTail::append_backfill`]). Neither
-//! does I/O under the lock, and a record is judged outside it.
+//! selected on it ([`Selector`]s, each with a slot), and per partition how far the tail has come
+//! and where each selector matches. Polls only look and say what they miss ([`TopicTail::look`]);
+//! the threads only add what they read ([`TopicTail::append`], [`TopicTail::append_backfill`]).
+//! Neither does I/O under the lock, and a record is judged outside it.
 //!
-//! A partition's tail begins where the first poll needs it, but not far from the end. A poll may need
-//! what lies before: for a selector that is newer than the tail, or for a group that lies further
-//! back. That is read by a *backfill*: backwards from what is known, in stretches of bounded length,
-//! each for all selectors that miss something there. So a group that is close to the end never waits
-//! for one that is a hundred million records behind.
+//! A partition's tail begins where the first poll needs it, but not far from the end. A poll may
+//! need what lies before: for a selector that is newer than the tail, or for a group that lies
+//! further back. That is read by a *backfill*: backwards from what is known, in stretches of
+//! bounded length, each for all selectors that miss something there. So a group that is close to
+//! the end never waits for one that is a hundred million records behind.
 //!
-//! An [`Epoch`] tells what belongs together. A partition that has to be read anew (its topic was made
-//! again, its log truncated or trimmed past the tail) gets a new one, and so does each backfill.
-//! Whatever a thread still brings of an old one is dropped.
+//! An [`Epoch`] tells what belongs together. A partition that has to be read anew (its topic was
+//! made again, its log truncated or trimmed past the tail) gets a new one, and so does each
+//! backfill. Whatever a thread still brings of an old one is dropped.
 //!
-//! Matches are charged to the namespaces whose triggers select them. Where those have no room left, the
-//! earliest are let go of, and a count that reaches back to them is a lower bound. When nothing is left of a
-//! lower bound they are read again from time to time, so that there is an answer again once there is room.
+//! Matches are charged to the namespaces whose triggers select them. Where those have no room left,
+//! the earliest are let go of, and a count that reaches back to them is a lower bound. When nothing
+//! is left of a lower bound they are read again from time to time, so that there is an answer again
+//! once there is room.
 //!
-//! - `selectors`: what is selected · `partition`: a partition, its states and what leads from one to the next
+//! - `selectors`: what is selected · `partition`: a partition, its states and what leads from one
+//!   to the next
 //! - `reading`: what a tail has others read
 //!
 //! # References
@@ -60,8 +62,8 @@ const COMPACTED_STALE_AFTER: Duration = Duration::from_secs(1);
 /// How often matches are read again that were all let go of for want of memory.
 const LET_GO_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
-/// How many offsets one backfill spans: half a second of reading, which is what a poll waits at most
-/// for the backfills of others.
+/// How many offsets one backfill spans: half a second of reading, which is what a poll waits at
+/// most for the backfills of others.
 const BACKFILL_SPAN: Offset = 250_000;
 
 /// How often matches that every group has passed are dropped.
@@ -113,7 +115,8 @@ pub(super) struct Seen {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Progress {
     Complete,
-    /// Offsets judged and offsets to go, and what keeps them from being judged now, if anything does.
+    /// Offsets judged and offsets to go, and what keeps them from being judged now, if anything
+    /// does.
     Reading {
         judged: Offset,
         behind: Offset,
@@ -223,7 +226,8 @@ impl TopicTail {
         positions.map(|(partition, tail)| (partition, tail.position)).collect()
     }
 
-    /// Counts the matches of a trigger's selectors as far as they are known, and says what is missing.
+    /// Counts the matches of a trigger's selectors as far as they are known, and says what is
+    /// missing.
     pub(super) fn look(
         self: &Arc<Self>,
         subscriber: SubscriberId,
@@ -283,8 +287,8 @@ impl TopicTail {
         seen
     }
 
-    /// How many distinct keys match at or after each need, all partitions together, and whether there may
-    /// be more; `None` for a trigger that has left.
+    /// How many distinct keys match at or after each need, all partitions together, and whether
+    /// there may be more; `None` for a trigger that has left.
     pub(super) fn keys(&self, subscriber: SubscriberId, needs: &[Need]) -> Option<(u64, bool)> {
         let state = self.lock();
         let slots = &state.subscribers.get(&subscriber)?.slots;
@@ -306,8 +310,8 @@ impl TopicTail {
         Some((keys.len() as u64, are_more))
     }
 
-    /// What was seen of late among the records that wait for a trigger, as of its last look; `None` where every
-    /// record counts for it.
+    /// What was seen of late among the records that wait for a trigger, as of its last look; `None`
+    /// where every record counts for it.
     pub(super) fn sight(&self, subscriber: SubscriberId) -> Option<Sight> {
         let state = self.lock();
         let Subscriber { slots, needs, .. } = state.subscribers.get(&subscriber)?;
@@ -349,8 +353,8 @@ impl TopicTail {
         self.moved.notify_waiters();
     }
 
-    /// Everything of a backfill before `reached` has been judged, and these were found; gives the next
-    /// backfill when this one is over.
+    /// Everything of a backfill before `reached` has been judged, and these were found; gives the
+    /// next backfill when this one is over.
     pub(super) fn append_backfill(
         self: &Arc<Self>,
         ticket: &ReadTicket,
@@ -470,8 +474,8 @@ impl State {
     }
 
     /// Notes from where on a trigger needs its partitions, and gives its slots, unless it has left:
-    /// without any it would seem to have no matches. From time to time drops what no trigger needs any
-    /// more.
+    /// without any it would seem to have no matches. From time to time drops what no trigger needs
+    /// any more.
     fn note_needs(&mut self, subscriber: SubscriberId, needs: &[Need]) -> Option<Vec<Slot>> {
         let subscriber = self.subscribers.get_mut(&subscriber)?;
         subscriber.needs.extend(needs.iter().map(|need| (need.partition, need.from)));

@@ -1,6 +1,6 @@
 //! A topic's tail against a plain list of its records: whatever is produced, cut, trimmed, made
-//! again, selected and read in whatever order, and however short memory is, a count that is complete is the
-//! list's, and one that is not is no more than that.
+//! again, selected and read in whatever order, and however short memory is, a count that is
+//! complete is the list's, and one that is not is no more than that.
 
 use std::collections::BTreeSet;
 

@@ -268,7 +268,8 @@ impl PartitionTail {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(Kept::new(self.position, selected)?),
         };
-        // Counting keys takes a look at each, so that is left to those of which some may be read again.
+        // Counting keys takes a look at each, so that is left to those of which some may be read
+        // again.
         let may_read_again = view.compacted || kept.matches.has_let_go();
         let known = may_read_again.then(|| kept.count(from));
         if let Some(known) = known.filter(|known| view.compacted || known.are_more) {
@@ -411,7 +412,8 @@ impl Kept {
         }
     }
 
-    /// Charges for what has been added, and lets the earliest matches go where nobody has room for it.
+    /// Charges for what has been added, and lets the earliest matches go where nobody has room for
+    /// it.
     pub(super) fn settle(&mut self, payers: &Payers) {
         if !self.has_grown {
             return;

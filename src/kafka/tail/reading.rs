@@ -1,7 +1,7 @@
 //! What a tail has others read of a partition, and for which of its epochs.
 //!
-//! A [`Reading`] that is dropped before it is over, for whatever reason, says so to its tail, and the
-//! next poll has the partition read anew.
+//! A [`Reading`] that is dropped before it is over, for whatever reason, says so to its tail, and
+//! the next poll has the partition read anew.
 
 use std::sync::Arc;
 

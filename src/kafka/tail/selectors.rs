@@ -1,8 +1,10 @@
-//! What is selected on a topic: each selection once, however many triggers have it, in a slot of its own.
+//! What is selected on a topic: each selection once, however many triggers have it, in a slot of
+//! its own.
 //!
-//! A batch is judged with what was selected when its judging began ([`Judging`]). A selector that is added
-//! meanwhile says so by its [`SelectorVersion`], and speaks for the log only from after that batch; a slot
-//! that is given away meanwhile is another selector's by then, and told by the same.
+//! A batch is judged with what was selected when its judging began ([`Judging`]). A selector that
+//! is added meanwhile says so by its [`SelectorVersion`], and speaks for the log only from after
+//! that batch; a slot that is given away meanwhile is another selector's by then, and told by the
+//! same.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -103,8 +105,8 @@ impl Selectors {
         self.judge.forget(|_| false);
     }
 
-    /// Adds what one more trigger selects; gives its slots, and those of them that others have already, for whom
-    /// this account pays too from now on.
+    /// Adds what one more trigger selects; gives its slots, and those of them that others have
+    /// already, for whom this account pays too from now on.
     pub(super) fn add(
         &mut self,
         selectors: &[Selector],
@@ -189,8 +191,8 @@ impl Selected {
         self.selector.by_key
     }
 
-    /// Logs once that there is a record of which it cannot be told whether it matches: a flood of such
-    /// records must not flood the log.
+    /// Logs once that there is a record of which it cannot be told whether it matches: a flood of
+    /// such records must not flood the log.
     pub(super) fn warn_of_indeterminate(
         &mut self,
         topic: &Topic,

@@ -1,15 +1,16 @@
 //! One connection to a broker: requests go out one behind another without waiting, and replies come
 //! back in the same order, each to the call that asked.
 //!
-//! A connection is a task that owns the socket. It ends when its [`Connection`] is dropped, when it has
-//! been idle for long, and at the first thing a broker does that the protocol does not know; every call
-//! that waits then fails with the reason.
+//! A connection is a task that owns the socket. It ends when its [`Connection`] is dropped, when it
+//! has been idle for long, and at the first thing a broker does that the protocol does not know;
+//! every call that waits then fails with the reason.
 //!
-//! - A call has a deadline. What arrives for a call that nobody waits for any more is read and dropped.
-//!   When the broker owes the oldest reply past its deadline, the connection is given up.
-//! - Replies must come in the order of their questions, each with its correlation id, none unasked, none
-//!   larger than a reply to that question may be.
-//! - Where a login ends with time (KIP-368), it is renewed on the same connection between two requests.
+//! - A call has a deadline. What arrives for a call that nobody waits for any more is read and
+//!   dropped. When the broker owes the oldest reply past its deadline, the connection is given up.
+//! - Replies must come in the order of their questions, each with its correlation id, none unasked,
+//!   none larger than a reply to that question may be.
+//! - Where a login ends with time (KIP-368), it is renewed on the same connection between two
+//!   requests.
 //! - A broker's `throttle_time_ms` holds back what this connection would send next.
 //!
 //! # References
@@ -79,8 +80,8 @@ pub(in crate::kafka) struct Connection {
     shared: Arc<Shared>,
 }
 
-/// A connection as long as one question follows on the answer to another: while it is opened, and while
-/// a login is renewed.
+/// A connection as long as one question follows on the answer to another: while it is opened, and
+/// while a login is renewed.
 pub(super) struct Exchange {
     reader: FrameReader<ReadHalf<Box<dyn Stream>>>,
     writer: WriteHalf<Box<dyn Stream>>,
@@ -168,12 +169,12 @@ impl Connection {
         self.jobs.is_closed()
     }
 
-    /// Asks, and waits for the reply until the deadline; gives the payload that it was read from, too.
-    /// Dropping the future gives up the wait alone.
+    /// Asks, and waits for the reply until the deadline; gives the payload that it was read from,
+    /// too. Dropping the future gives up the wait alone.
     ///
     /// # Errors
-    /// [`ConnectionError`]; after any but [`ConnectionError::is_ours`] the connection is over. What the
-    /// broker itself answers with an error is a reply.
+    /// [`ConnectionError`]; after any but [`ConnectionError::is_ours`] the connection is over. What
+    /// the broker itself answers with an error is a reply.
     pub(in crate::kafka) async fn call<R: Request>(
         &self,
         request: &R,

@@ -106,7 +106,8 @@ pub(in crate::kafka) enum ConnectionError {
         /// What was to be asked.
         api: &'static str,
     },
-    /// The version that the broker speaks has no words for this, or there is a name too long for it.
+    /// The version that the broker speaks has no words for this, or there is a name too long for
+    /// it.
     #[error("{api} cannot be asked: {reason}")]
     Unaskable {
         /// What was to be asked.
@@ -198,8 +199,8 @@ impl ConnectionError {
         )
     }
 
-    /// Whether the connection may only have been an old one, so that the same question on a new one may
-    /// be answered.
+    /// Whether the connection may only have been an old one, so that the same question on a new one
+    /// may be answered.
     pub(in crate::kafka) fn is_stale(&self) -> bool {
         matches!(self, Self::Closed | Self::Broken(_) | Self::Idle | Self::GivenUp)
     }

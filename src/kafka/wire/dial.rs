@@ -37,8 +37,8 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long TLS, versions and login may take altogether.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a connection is silent before the system looks whether the other side is still there, and
-/// how often it looks: load balancers forget a connection without a word.
+/// How long a connection is silent before the system looks whether the other side is still there,
+/// and how often it looks: load balancers forget a connection without a word.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 
 /// What is shared by all connections to one cluster.

@@ -1,7 +1,7 @@
 //! Where a broker listens: a host and a port, as a trigger names them or a broker advertises them.
 //!
-//! A name may end in a dot, as Strimzi and Redpanda advertise names of the cluster's DNS. It is part
-//! of the name that is looked up, and no part of the one that a certificate has.
+//! A name may end in a dot, as Strimzi and Redpanda advertise names of the cluster's DNS. It is
+//! part of the name that is looked up, and no part of the one that a certificate has.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,11 +1,11 @@
-//! How frames come in from a peer that nobody vouched for: never more is taken than was asked for, and
-//! no memory before the bytes are there.
+//! How frames come in from a peer that nobody vouched for: never more is taken than was asked for,
+//! and no memory before the bytes are there.
 //!
 //! - A reply's limit is known before it is read; one that announces more ends the connection.
 //! - The buffer grows with what has arrived, not with what was announced.
 //! - What a frame has beyond its first 64 KiB is taken out of a [`FrameBudget`], once those have
-//!   arrived: out of what its cluster may have under way, and of the memory of a namespace that uses the
-//!   cluster. Until there is room a connection waits, to the deadline of its request.
+//!   arrived: out of what its cluster may have under way, and of the memory of a namespace that
+//!   uses the cluster. Until there is room a connection waits, to the deadline of its request.
 //!
 //! # References
 //! - "Kafka protocol guide": a frame is an `INT32` size and as many bytes
@@ -30,7 +30,8 @@ const FIRST_READ: usize = 4 * 1024;
 /// Bytes of a frame that need no share of the budget, and that are read at a time beyond.
 const STEP: usize = 64 * 1024;
 
-/// Bytes that the frames of one cluster may hold beyond their first 64 KiB each: one of the largest replies.
+/// Bytes that the frames of one cluster may hold beyond their first 64 KiB each: one of the largest
+/// replies.
 const CLUSTER_BUDGET: usize = 16 * 1024 * 1024;
 
 /// What a connection is for: what is asked is not to wait for room that records take.

@@ -1,9 +1,9 @@
 //! Which certificates and keys a text of PEM holds.
 //!
-//! The text comes out of a Secret, where it has often been indented, joined or saved by an editor of
-//! Windows. So blanks at the ends of lines, blank lines, any line break, and any text around blocks
-//! are passed over, as are blocks of another kind. What makes it unusable is a block that is cut
-//! off, or data that is not base64.
+//! The text comes out of a Secret, where it has often been indented, joined or saved by an editor
+//! of Windows. So blanks at the ends of lines, blank lines, any line break, and any text around
+//! blocks are passed over, as are blocks of another kind. What makes it unusable is a block that is
+//! cut off, or data that is not base64.
 //!
 //! # References
 //! - RFC 7468, "Textual Encodings of PKIX, PKCS, and CMS Structures"

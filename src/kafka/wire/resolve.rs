@@ -1,8 +1,8 @@
-//! Which addresses a broker's name has, looked up without blocking a thread: names are of tenants, and
-//! one that is not answered for must hold up nobody.
+//! Which addresses a broker's name has, looked up without blocking a thread: names are of tenants,
+//! and one that is not answered for must hold up nobody.
 //!
-//! The system's resolver blocks a thread for each look-up, for as long as a name server is silent. So
-//! names are looked up here by `hickory-resolver`, as `/etc/resolv.conf` and `/etc/hosts` say.
+//! The system's resolver blocks a thread for each look-up, for as long as a name server is silent.
+//! So names are looked up here by `hickory-resolver`, as `/etc/resolv.conf` and `/etc/hosts` say.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,8 +23,8 @@ const MAX_ADDRESSES: usize = 16;
 /// A name that did not resolve is looked up anew after this: it may be a broker that comes back.
 const FORGET_FAILURE_AFTER: Duration = Duration::from_secs(1);
 
-/// How long addresses are believed at most: a broker that was moved is found as soon as DNS knows. They
-/// are looked up only where a connection is opened.
+/// How long addresses are believed at most: a broker that was moved is found as soon as DNS knows.
+/// They are looked up only where a connection is opened.
 const FORGET_AFTER: Duration = Duration::from_secs(1);
 
 /// The look-ups of the process.

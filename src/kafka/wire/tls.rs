@@ -1,8 +1,8 @@
 //! How a connection to a broker is encrypted, and why one is not.
 //!
-//! TLS 1.2 and 1.3 by rustls with ring. Who a broker is, is checked as Go's clients check it, because
-//! that is what users of KEDA come from; see [`verify`]. What a trigger gives is read once, in
-//! [`settings`]; connecting parses nothing of it again.
+//! TLS 1.2 and 1.3 by rustls with ring. Who a broker is, is checked as Go's clients check it,
+//! because that is what users of KEDA come from; see [`verify`]. What a trigger gives is read once,
+//! in [`settings`]; connecting parses nothing of it again.
 //!
 //! A session is never resumed: connections are few and last, and a resumed one would not look at
 //! dates again.
@@ -86,8 +86,9 @@ impl TlsClient {
         Ok(client)
     }
 
-    /// Makes the connection an encrypted one, to a broker that is `host`: a name, or an address with
-    /// or without brackets. The caller bounds the time; dropping the future drops the connection.
+    /// Makes the connection an encrypted one, to a broker that is `host`: a name, or an address
+    /// with or without brackets. The caller bounds the time; dropping the future drops the
+    /// connection.
     ///
     /// # Errors
     /// [`TlsFault`].
@@ -220,8 +221,8 @@ impl fmt::Debug for Handshake {
     }
 }
 
-/// What a broker is to be: a name without the dot that ends it, as certificates have them and SNI is
-/// to have them; or an address, for which rustls sends no SNI.
+/// What a broker is to be: a name without the dot that ends it, as certificates have them and SNI
+/// is to have them; or an address, for which rustls sends no SNI.
 fn server_name(host: &str) -> Result<ServerName<'static>, TlsFault> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = bare.parse::<IpAddr>() {

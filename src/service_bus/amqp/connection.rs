@@ -1,8 +1,8 @@
 //! One AMQP connection to a namespace, for all its entities, with a claim for each.
 //!
-//! Its task owns it: it makes links for whoever asks, puts tokens to `$cbs` before a link and again before
-//! they expire, and ends when the connection does. The claim of an entity is renewed for as long as a link
-//! holds it.
+//! Its task owns it: it makes links for whoever asks, puts tokens to `$cbs` before a link and again
+//! before they expire, and ends when the connection does. The claim of an entity is renewed for as
+//! long as a link holds it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -39,10 +39,11 @@ const IDLE: Duration = Duration::from_secs(60);
 const QUEUE: usize = 64;
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// How soon at the earliest, and at the latest, a claim is tried again that could not be renewed, or only with
-/// the same token.
+/// How soon at the earliest, and at the latest, a claim is tried again that could not be renewed,
+/// or only with the same token.
 const RENEW_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
-/// For how long a claim is taken to be good at most: a tenant's signature may say that it ends never.
+/// For how long a claim is taken to be good at most: a tenant's signature may say that it ends
+/// never.
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 
 /// A connection that is open, or was. It is closed once this is dropped.
@@ -61,7 +62,8 @@ struct Ask {
 
 /// What a link to an entity is made of.
 pub(super) struct Admission {
-    /// Tells the links of a connection from each other: a second one of a name would take the first's place.
+    /// Tells the links of a connection from each other: a second one of a name would take the
+    /// first's place.
     pub(super) name: String,
     pub(super) session: SessionHandle<()>,
     /// Keeps the claim alive.
@@ -91,8 +93,8 @@ struct Owner {
 }
 
 impl Connection {
-    /// Opens a connection whose task ends with `tasks`, with the connection, or once nobody holds this.
-    /// Each step of a link may take `patience`.
+    /// Opens a connection whose task ends with `tasks`, with the connection, or once nobody holds
+    /// this. Each step of a link may take `patience`.
     pub(in crate::service_bus) async fn open(
         web: &Web,
         site: &Site,
@@ -146,8 +148,8 @@ impl Connection {
         *lock(&self.heard) >= then
     }
 
-    /// Attaches to an entity, with a new claim. How long that takes depends on how many stand in line; each is
-    /// served within the patience, or the connection ends.
+    /// Attaches to an entity, with a new claim. How long that takes depends on how many stand in
+    /// line; each is served within the patience, or the connection ends.
     pub(super) async fn link(
         self: Arc<Self>,
         entity: &Arc<str>,
@@ -184,8 +186,8 @@ impl Owner {
         drop(timeout(GOODBYE, self.handle.close()).await);
     }
 
-    /// Whether the namespace answers. Where it does not, what it says later would be taken for the answer to
-    /// another question, so the connection is of no more use.
+    /// Whether the namespace answers. Where it does not, what it says later would be taken for the
+    /// answer to another question, so the connection is of no more use.
     async fn serve(&mut self, ask: Ask) -> bool {
         let session = timeout(self.patience, self.admit(&ask.entity)).await;
         let answers = session.is_ok();
@@ -205,7 +207,8 @@ impl Owner {
         Ok(Admission { name, session, claim: held })
     }
 
-    /// Renews the claims whose time has come. Whether the namespace answers, as in [`Owner::serve`].
+    /// Renews the claims whose time has come. Whether the namespace answers, as in
+    /// [`Owner::serve`].
     async fn renew(&mut self) -> bool {
         // What has lapsed has no link any more, and another link has another claim.
         self.held

@@ -30,7 +30,8 @@ pub(in crate::service_bus) enum Fault {
     TooLong(String),
     /// The token that a claim is made with cannot be had.
     Token(identity::Error),
-    /// It will not do it, or what came is not what the protocol says: another try would come to the same.
+    /// It will not do it, or what came is not what the protocol says: another try would come to the
+    /// same.
     Final(String),
 }
 

@@ -60,8 +60,8 @@ impl Line {
         connection.link(entity, self.way.patience).await
     }
 
-    /// Gives a connection up that nothing has come over since `then`, while something was due. One that others
-    /// hear from is left to them.
+    /// Gives a connection up that nothing has come over since `then`, while something was due. One
+    /// that others hear from is left to them.
     pub(in crate::service_bus) fn give_up(&self, connection: &Arc<Connection>, then: Instant) {
         let mut open = lock(&self.way.open);
         let is_open = open.as_ref().is_some_and(|open| Arc::ptr_eq(open, connection));

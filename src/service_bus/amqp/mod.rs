@@ -1,7 +1,7 @@
 //! Peeking over AMQP 1.0.
 //!
-//! - `stream`: how bytes get there · `connection`: one for all entities of a namespace, with their claims ·
-//!   `line`: which connection that is
+//! - `stream`: how bytes get there · `connection`: one for all entities of a namespace, with their
+//!   claims · `line`: which connection that is
 //! - `link`: peeks of one entity · `raw`, `peeked`: what comes back
 //! - `fault`: what can go wrong on the way
 //!

@@ -1,15 +1,15 @@
-//! A message of Service Bus as peeking gives it: what a selection sees of it, and what says whether a
-//! receiver could get it.
+//! A message of Service Bus as peeking gives it: what a selection sees of it, and what says whether
+//! a receiver could get it.
 //!
-//! A peeked message may be scheduled or deferred, or past its time to live and not swept yet; none of
-//! these waits for a receiver. One that a receiver holds locked does. Times are milliseconds since 1970,
-//! by the clock of Service Bus.
+//! A peeked message may be scheduled or deferred, or past its time to live and not swept yet; none
+//! of these waits for a receiver. One that a receiver holds locked does. Times are milliseconds
+//! since 1970, by the clock of Service Bus.
 //!
 //! # References
 //! - OASIS AMQP 1.0, part 3, section 3.2: the sections of a message
 //! - "AMQP 1.0 in Azure Service Bus protocol guide", message annotations `x-opt-…`
-//! - CloudEvents, AMQP protocol binding 1.0.2, section 3.1: `cloudEvents:type`, and `cloudEvents_type` for
-//!   clients that take no colon
+//! - CloudEvents, AMQP protocol binding 1.0.2, section 3.1: `cloudEvents:type`, and
+//!   `cloudEvents_type` for clients that take no colon
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -64,8 +64,8 @@ enum Body<'a> {
 pub(in crate::service_bus) struct Place {
     /// Its sequence number.
     pub(in crate::service_bus) sequence: u64,
-    /// When it was enqueued. With the number it names the message: a queue that was made again uses the
-    /// same numbers for others.
+    /// When it was enqueued. With the number it names the message: a queue that was made again uses
+    /// the same numbers for others.
     pub(in crate::service_bus) enqueued: i64,
     /// What a receiver would make of it.
     pub(in crate::service_bus) state: State,
@@ -83,8 +83,8 @@ pub(in crate::service_bus) enum State {
 }
 
 impl<'a> Peeked<'a> {
-    /// The message that these bytes encode, as far as they do; `None` if that is not as far as its sequence
-    /// number.
+    /// The message that these bytes encode, as far as they do; `None` if that is not as far as its
+    /// sequence number.
     pub(in crate::service_bus) fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut sections = Values::new(bytes);
         let mut message = Self {
@@ -175,8 +175,8 @@ impl<'a> Peeked<'a> {
     }
 
     fn read_properties(&mut self, mut fields: Values<'a>) {
-        // message-id, user-id, to, subject, reply-to, correlation-id, content-type, content-encoding,
-        // absolute-expiry-time, creation-time, group-id, …
+        // message-id, user-id, to, subject, reply-to, correlation-id, content-type,
+        // content-encoding, absolute-expiry-time, creation-time, group-id, …
         for index in 0..11 {
             let Some(value) = fields.next() else { return };
             match index {

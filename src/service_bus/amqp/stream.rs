@@ -1,8 +1,8 @@
-//! How bytes get to a namespace: TCP, TLS where the namespace is not an emulator, and a WebSocket where port
-//! 5671 is closed.
+//! How bytes get to a namespace: TCP, TLS where the namespace is not an emulator, and a WebSocket
+//! where port 5671 is closed.
 //!
-//! The AMQP library runs a connection in tasks of its own, which wait for the other side even to close. So
-//! a stream can be cut: from then on it is at its end, and what runs on it ends.
+//! The AMQP library runs a connection in tasks of its own, which wait for the other side even to
+//! close. So a stream can be cut: from then on it is at its end, and what runs on it ends.
 
 use std::fmt;
 use std::io;

@@ -1,5 +1,5 @@
-//! The management endpoint as a few lines of HTTP that can be scripted. What the whole scaler makes of
-//! it stands in `tests/service_bus/management.rs`.
+//! The management endpoint as a few lines of HTTP that can be scripted. What the whole scaler makes
+//! of it stands in `tests/service_bus/management.rs`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -31,7 +31,8 @@ fn differences(kustomize: &Value, helm: &Value, at: &str, found: &mut Vec<String
     }
 }
 
-/// Without what has to differ: helm's own labels, and the order of what has a name, which then stands under that.
+/// Without what has to differ: helm's own labels, and the order of what has a name, which then
+/// stands under that.
 fn comparable(value: Value) -> Value {
     match value {
         Value::Object(fields) => fields

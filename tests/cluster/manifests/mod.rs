@@ -1,5 +1,5 @@
-//! What `manifests/` and the chart install: the API server takes it, both are the same, it grants what it says and no more,
-//! KEDA alone may call it, and its Pods are restricted.
+//! What `manifests/` and the chart install: the API server takes it, both are the same, it grants
+//! what it says and no more, KEDA alone may call it, and its Pods are restricted.
 //!
 //! The examples of `docs/installing.md` are built as they stand there.
 //!

@@ -1,4 +1,5 @@
-//! Its Pods are restricted, stand apart, are the ones that are selected, and KEDA alone may call them.
+//! Its Pods are restricted, stand apart, are the ones that are selected, and KEDA alone may call
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -106,7 +107,8 @@ async fn two_pods_stand_apart_and_go_one_by_one() {
             assert_eq!(budgets[0]["spec"]["maxUnavailable"], 1, "{what}");
         }
 
-        // A new one is known to KEDA before an old one ends, which takes calls until it is forgotten.
+        // A new one is known to KEDA before an old one ends, which takes calls until it is
+        // forgotten.
         assert_eq!(spec["strategy"]["rollingUpdate"]["maxUnavailable"], 0, "{what}");
         assert_eq!(spec["minReadySeconds"], 30, "{what}");
         let variable = |name: &str| {

@@ -79,7 +79,8 @@ async fn each_component_grants_its_row_and_no_more() {
     }
 }
 
-/// A component that binds the account of a namespace it was moved out of would grant rights to somebody else.
+/// A component that binds the account of a namespace it was moved out of would grant rights to
+/// somebody else.
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server: make test-cluster"]
 async fn rights_go_to_the_account_of_the_pods_alone() {

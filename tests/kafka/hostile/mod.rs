@@ -171,8 +171,8 @@ async fn no_byte_of_a_reply_is_trusted() {
     scaler.returns_to(before).await;
 }
 
-/// Likewise of a reply to a fetch, whose batches have a checksum, and a number that is no truth would
-/// be one that was made up.
+/// Likewise of a reply to a fetch, whose batches have a checksum, and a number that is no truth
+/// would be one that was made up.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_byte_of_a_fetch_is_trusted() {
     const PATTERNS: [&[u8]; 4] =
@@ -192,7 +192,8 @@ async fn no_byte_of_a_fetch_is_trusted() {
     scaler.returns_to(before).await;
 }
 
-/// A broker that has nothing to say, and says so at once, or says the same nonsense again and again.
+/// A broker that has nothing to say, and says so at once, or says the same nonsense again and
+/// again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_does_not_wait_is_not_asked_without_a_pause() {
     /// How often a second.

@@ -330,8 +330,8 @@ pub(super) fn of_coordinators() -> Vec<Lie> {
     ]
 }
 
-/// What is said of whether a group is a share group: that it is makes the poll fail, and whatever cannot
-/// be read is as if it were not said.
+/// What is said of whether a group is a share group: that it is makes the poll fail, and whatever
+/// cannot be read is as if it were not said.
 pub(super) fn of_share_groups() -> Vec<Lie> {
     use Must::{Fail, FailOrTell, Name, Tell};
     fn error(reply: &mut ShareGroupDescribeResponse, code: i16) {

@@ -41,14 +41,15 @@ pub(super) struct Scaler {
     pub(super) honest: Trigger,
     /// Of a topic with this name, all of whose messages count.
     read: (String, Trigger),
-    /// Those that have lied. They keep their ports, so that none is taken for one that was there before.
+    /// Those that have lied. They keep their ports, so that none is taken for one that was there
+    /// before.
     heard: Vec<Hostile>,
     /// One at a time: what is measured is not to be the other tests' work.
     _turn: MutexGuard<'static, ()>,
 }
 
-/// Polls the honest broker without a pause, or writes to it and polls for what was written, until it is
-/// told to end. Returns how often, and the slowest.
+/// Polls the honest broker without a pause, or writes to it and polls for what was written, until
+/// it is told to end. Returns how often, and the slowest.
 struct Beside {
     polls: JoinSet<(usize, Duration)>,
     over: watch::Sender<bool>,

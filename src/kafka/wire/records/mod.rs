@@ -4,8 +4,8 @@
 //! - `walk`: the records of one batch, one after the other
 //! - `record`: one record and its headers
 //! - `legacy`: the message sets of magic 0 and 1, which Kafka kept before 0.11
-//! - `codec`, `decompress`, `lz4`, `snappy`: compressed records, a piece at a time · `window`: where the
-//!   pieces wait
+//! - `codec`, `decompress`, `lz4`, `snappy`: compressed records, a piece at a time · `window`:
+//!   where the pieces wait
 //! - `aborted`: records of transactions that were aborted
 //! - `cursor`, `error`: what all of these read with, and what can be wrong
 //!

@@ -48,7 +48,8 @@ impl Request for ApiVersions {
     fn decode(&self, version: i16, from: &mut Reader<'_>) -> Result<Self::Reply, DecodeError> {
         let error = error(from)?;
         if version > 0 && error == Some(ErrorCode::UNSUPPORTED_VERSION) {
-            // In the form of version 0, or in what a broker takes for it: version 0 has to be asked.
+            // In the form of version 0, or in what a broker takes for it: version 0 has to be
+            // asked.
             from.skip_rest();
             return Ok(ApiVersionsReply { error, versions: BrokerVersions::default() });
         }

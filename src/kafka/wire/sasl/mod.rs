@@ -1,8 +1,8 @@
 //! What a client and a broker say to each other while the client logs in.
 //!
-//! A [`Mechanism`] makes the client's messages out of the broker's and does no I/O: whoever owns the
-//! connection wraps them into SaslAuthenticate requests. Another way to log in is a module beside
-//! these, a [`Login`] and a line in [`mechanism`].
+//! A [`Mechanism`] makes the client's messages out of the broker's and does no I/O: whoever owns
+//! the connection wraps them into SaslAuthenticate requests. Another way to log in is a module
+//! beside these, a [`Login`] and a line in [`mechanism`].
 //!
 //! Nothing here waits. The dearest step is SCRAM's, whose rounds are bounded; see [`scram`].
 //!
@@ -69,8 +69,8 @@ pub(in crate::kafka) trait Mechanism: Send {
     /// Its name, as a broker lists it.
     fn name(&self) -> &'static str;
 
-    /// How long after a login the next one on a connection comes at the soonest, whatever the broker
-    /// says of its sessions. Kafka's brokers refuse one within a second (`KafkaChannel`).
+    /// How long after a login the next one on a connection comes at the soonest, whatever the
+    /// broker says of its sessions. Kafka's brokers refuse one within a second (`KafkaChannel`).
     fn rest(&self) -> Duration {
         Duration::from_millis(1_100)
     }

@@ -4,8 +4,8 @@
 //! for one byte, and then answers with an error code. Its reason is in the JSON.
 //!
 //! Apache Kafka's brokers take names of extensions that are letters alone; others take more. Which
-//! names a trigger may give is up to `kafka/sasl`; here is made sure that none can be read as another
-//! field.
+//! names a trigger may give is up to `kafka/sasl`; here is made sure that none can be read as
+//! another field.
 //!
 //! # References
 //! - RFC 7628, section 3

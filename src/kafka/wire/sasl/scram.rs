@@ -4,9 +4,9 @@
 //! broker's signature is checked here, in constant time, before the login is good.
 //!
 //! The broker says how many rounds the password is hashed for. Fewer than 4,096 would make it cheap
-//! for a false broker to guess the password from the proof. Kafka itself takes 4,096 to 16,384, and so
-//! do we, because the rounds are done on the thread that runs the connection: the most that a broker
-//! can have done is some 20 ms of work per login, which needs no thread of its own.
+//! for a false broker to guess the password from the proof. Kafka itself takes 4,096 to 16,384, and
+//! so do we, because the rounds are done on the thread that runs the connection: the most that a
+//! broker can have done is some 20 ms of work per login, which needs no thread of its own.
 //!
 //! Name and password are sent and hashed as the UTF-8 that they are. RFC 5802 would have them
 //! prepared by SASLprep, but Kafka's brokers and its tools do not: a password that SASLprep changes

@@ -1,7 +1,7 @@
 //! What a certificate says of itself, where rustls does not tell: its dates, names and key.
 //!
-//! Nothing here is checked by a signature. It serves certificates that a user trusts as they are, and
-//! words for errors.
+//! Nothing here is checked by a signature. It serves certificates that a user trusts as they are,
+//! and words for errors.
 //!
 //! # References
 //! - RFC 5280, section 4.1

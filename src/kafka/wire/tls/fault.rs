@@ -1,7 +1,7 @@
 //! Why a connection is not encrypted, in words for the trigger's user.
 //!
-//! Each reason is one line that ends in what to do. A fault travels through rustls as the reason why
-//! it refused a certificate, and is found again in what the connection reports.
+//! Each reason is one line that ends in what to do. A fault travels through rustls as the reason
+//! why it refused a certificate, and is found again in what the connection reports.
 
 use std::io;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! What a trigger gives for TLS: certificates that are trusted, and the client's own with its key.
 //!
 //! What is read here is usable: text that is not is an error, which is a predicate over the
-//! parameter that held it. What has been read is given back as PEM in one clean form, with a key that
-//! is not encrypted any more, for a client that parses PEM by itself.
+//! parameter that held it. What has been read is given back as PEM in one clean form, with a key
+//! that is not encrypted any more, for a client that parses PEM by itself.
 //!
 //! A key is decrypted where a trigger is decoded, so the work that its encryption asks for is
 //! bounded: to some 100 ms and 32 MB.
@@ -10,7 +10,8 @@
 //! Keys are zeroed when they are dropped, but for the copy that ring signs with.
 //!
 //! # References
-//! - RFC 5958 (PKCS#8), RFC 8018 (PKCS#5), RFC 7914 (scrypt), RFC 8017, A.1.2 (PKCS#1), RFC 5915 (SEC1)
+//! - RFC 5958 (PKCS#8), RFC 8018 (PKCS#5), RFC 7914 (scrypt), RFC 8017, A.1.2 (PKCS#1), RFC 5915
+//!   (SEC1)
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -86,8 +87,9 @@ pub(in crate::kafka) struct ClientIdentity {
     certified: Arc<CertifiedKey>,
 }
 
-/// Why what a trigger gives is of no use. Each is a predicate over the parameter that holds it, which
-/// is `keyPassword` where [`is_of_password`](Self::is_of_password), else the one that was read.
+/// Why what a trigger gives is of no use. Each is a predicate over the parameter that holds it,
+/// which is `keyPassword` where [`is_of_password`](Self::is_of_password), else the one that was
+/// read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(in crate::kafka) enum TlsConfigError {
     /// It is no PEM.

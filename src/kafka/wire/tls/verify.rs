@@ -3,7 +3,8 @@
 //! Every certificate that a trigger gives as `ca` is trusted, as Go trusts its `RootCAs`:
 //! - one that may issue certificates vouches for those that it has issued, an intermediate too, and
 //!   of two that have one name the one whose key fits;
-//! - a broker's own certificate is trusted as it is, whoever has issued it, and vouches for no other.
+//! - a broker's own certificate is trusted as it is, whoever has issued it, and vouches for no
+//!   other.
 //!
 //! Dates and names are checked in both cases, also the dates of what is trusted. Only subject
 //! alternative names are names.

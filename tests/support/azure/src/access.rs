@@ -1,6 +1,7 @@
 //! Who may do what: keys, tokens, and the rights they carry.
 //!
-//! A claim covers the path it names and all below it, upper and lower case alike. Times are milliseconds since 1970.
+//! A claim covers the path it names and all below it, upper and lower case alike. Times are
+//! milliseconds since 1970.
 //!
 //! # References
 //! - Microsoft Learn: Service Bus access control with Shared Access Signatures
@@ -159,14 +160,16 @@ fn live(ends: i64, now: i64) -> Result<i64, Refused> {
     if ends > now { Ok(ends) } else { Err(Refused("ExpiredToken: The token is expired.".into())) }
 }
 
-/// The host of an address such as `sb://127.0.0.1:1234/orders`, without its port; `None` where it is a bare path.
+/// The host of an address such as `sb://127.0.0.1:1234/orders`, without its port; `None` where it
+/// is a bare path.
 pub(crate) fn host(address: &str) -> Option<&str> {
     let (_, rest) = address.split_once("://")?;
     let authority = rest.split('/').next().unwrap_or(rest);
     Some(authority.rsplit_once(':').map_or(authority, |(host, _)| host))
 }
 
-/// The path of an address, without a slash at either end. JavaScript's SDK signs a whole URL, query included.
+/// The path of an address, without a slash at either end. JavaScript's SDK signs a whole URL, query
+/// included.
 pub(crate) fn path(address: &str) -> &str {
     let address = address.split_once('?').map_or(address, |(address, _)| address);
     let path = match address.split_once("://") {

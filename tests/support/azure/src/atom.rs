@@ -1,7 +1,8 @@
 //! What the management endpoint answers.
 //!
-//! An entity is an Atom entry, a list is a feed of entries in pages of at most 100. All need the right Manage. A missing queue or
-//! topic is an empty feed with status 200, as the service has it; a missing subscription is 404.
+//! An entity is an Atom entry, a list is a feed of entries in pages of at most 100. All need the
+//! right Manage. A missing queue or topic is an empty feed with status 200, as the service has it;
+//! a missing subscription is 404.
 //!
 //! # References
 //! - Microsoft Learn: Service Bus Get Queue, List Queues, Get Subscription (REST)

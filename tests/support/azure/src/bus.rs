@@ -1,6 +1,7 @@
 //! A Service Bus namespace on a port of its own, and what a test can do to it.
 //!
-//! What a test asks for has happened when the call returns, except for links and connections: their tasks are told, and act at once.
+//! What a test asks for has happened when the call returns, except for links and connections: their
+//! tasks are told, and act at once.
 //!
 //! # References
 //! - Microsoft Learn: Azure Service Bus messaging overview · Service Bus emulator
@@ -111,7 +112,8 @@ impl ServiceBus {
         )
     }
 
-    /// The connection string of a signature made with such a key, good for the whole namespace until then.
+    /// The connection string of a signature made with such a key, good for the whole namespace
+    /// until then.
     pub fn signed_connection_string(&self, key: &str, ends: SystemTime) -> String {
         let signature = sign(key, KEY, &format!("sb://{}/", self.address.ip()), ends);
         format!(
@@ -177,23 +179,27 @@ impl ServiceBus {
         sent.unwrap_or_else(|| panic!("{path}: there is no such queue or topic"))
     }
 
-    /// Removes the first `count` messages that a receiver could get, as if one had completed them; how many there were.
+    /// Removes the first `count` messages that a receiver could get, as if one had completed them;
+    /// how many there were.
     pub fn receive(&self, path: &str, count: usize) -> usize {
         self.lock().entity(path).map_or(0, |entity| entity.complete(count, |_| true))
     }
 
-    /// Removes all messages that a receiver could get and for which `which` holds; how many there were.
+    /// Removes all messages that a receiver could get and for which `which` holds; how many there
+    /// were.
     pub fn receive_where(&self, path: &str, which: impl Fn(&Message) -> bool) -> usize {
         let which = |sent: &_| which(&Message::read(sent));
         self.lock().entity(path).map_or(0, |entity| entity.complete(usize::MAX, which))
     }
 
-    /// Locks the first `count` messages that a receiver could get and does this with them; how many there were.
+    /// Locks the first `count` messages that a receiver could get and does this with them; how many
+    /// there were.
     pub fn handle(&self, path: &str, count: usize, how: Handling) -> usize {
         self.handle_with(path, count, how, &[])
     }
 
-    /// As [`ServiceBus::handle`], by a receiver that sets these application properties as it gives back or sets aside.
+    /// As [`ServiceBus::handle`], by a receiver that sets these application properties as it gives
+    /// back or sets aside.
     pub fn handle_with(
         &self,
         path: &str,
@@ -318,7 +324,8 @@ impl ServiceBus {
         self.lock().faults.cut_next_reply = true;
     }
 
-    /// Forgets all tokens that were put, as if they had expired: links are detached with `amqp:unauthorized-access`.
+    /// Forgets all tokens that were put, as if they had expired: links are detached with
+    /// `amqp:unauthorized-access`.
     pub fn lapse_claims(&self) {
         self.command(&Command::Lapse);
     }
@@ -353,7 +360,8 @@ impl ServiceBus {
         self.lock().faults.missing_from = number.into().map(|number| (number, false));
     }
 
-    /// Answers the next peek from this number on as if there were no entity, and no peek after that.
+    /// Answers the next peek from this number on as if there were no entity, and no peek after
+    /// that.
     pub fn missing_and_silent_from(&self, number: i64) {
         self.lock().faults.missing_from = Some((number, true));
     }
@@ -363,7 +371,8 @@ impl ServiceBus {
         self.lock().faults.reply_limit = messages;
     }
 
-    /// How many bytes links to management nodes say that a message may have at most. Service Bus sets no such limit.
+    /// How many bytes links to management nodes say that a message may have at most. Service Bus
+    /// sets no such limit.
     pub fn node_limit(&self, bytes: u64) {
         self.lock().faults.node_bytes = bytes;
     }

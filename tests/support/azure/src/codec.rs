@@ -1,8 +1,9 @@
 //! What AMQP 1.0 values look like as bytes.
 //!
-//! The product speaks AMQP through `fe2o3-amqp`. What judges it must not share its codec, or a fault in there would cancel out, and
-//! must be free to write what a well-behaved library refuses to. So this one is its own, and small: decoding takes every encoding of
-//! a type, encoding writes the shortest.
+//! The product speaks AMQP through `fe2o3-amqp`. What judges it must not share its codec, or a
+//! fault in there would cancel out, and must be free to write what a well-behaved library refuses
+//! to. So this one is its own, and small: decoding takes every encoding of a type, encoding writes
+//! the shortest.
 //!
 //! # References
 //! - OASIS AMQP 1.0, part 1: Types
@@ -392,7 +393,8 @@ fn exactly<const N: usize>(from: &mut &[u8]) -> Decoded<[u8; N]> {
     take(from, N)?.try_into().map_err(|_| Malformed)
 }
 
-/// What a size says is there; a size is one byte, or four where the constructor's high bit pair says so.
+/// What a size says is there; a size is one byte, or four where the constructor's high bit pair
+/// says so.
 fn sized<'a>(constructor: u8, from: &mut &'a [u8]) -> Decoded<&'a [u8]> {
     let length = if constructor & 0x10 == 0 {
         byte(from)?.into()

@@ -1,9 +1,10 @@
 //! What the service does on one AMQP connection.
 //!
-//! One task reads, decides and writes, so that what a peer sees is in order. `fe2o3-amqp` has an acceptor, and it does not fit: it
-//! numbers its delivery tags, where here a tag is the lock token; a message would have to be locked before it can be asked whether the
-//! receiver has credit for it; its reply to an attach carries neither properties nor a session filter filled in; and it sends no
-//! message that is already encoded. So the performatives are written here.
+//! One task reads, decides and writes, so that what a peer sees is in order. `fe2o3-amqp` has an
+//! acceptor, and it does not fit: it numbers its delivery tags, where here a tag is the lock token;
+//! a message would have to be locked before it can be asked whether the receiver has credit for it;
+//! its reply to an attach carries neither properties nor a session filter filled in; and it sends
+//! no message that is already encoded. So the performatives are written here.
 //!
 //! | file | answers |
 //! |---|---|
@@ -12,8 +13,8 @@
 //! | `incoming` | what a peer sends |
 //! | `outgoing` | what a peer receives, and what it decides about it |
 //!
-//! Rules: a channel and a handle have the same number in both directions. A frame for a link that is gone is ignored, since the
-//! peer may have sent it before it knew.
+//! Rules: a channel and a handle have the same number in both directions. A frame for a link that
+//! is gone is ignored, since the peer may have sent it before it knew.
 //!
 //! # References
 //! - OASIS AMQP 1.0, part 2: Transport; part 5: Security
@@ -316,7 +317,8 @@ impl Connection {
             Some(DISPOSITION) => self.on_disposition(channel, performative),
             Some(DETACH) => self.on_detach(channel, performative),
             Some(END) => {
-                // Nothing more is said on a channel that has ended: Go's client drops the connection.
+                // Nothing more is said on a channel that has ended: Go's client drops the
+                // connection.
                 self.waiting.retain(|waiting| waiting.channel != channel);
                 if let Some(session) = self.sessions.remove(&channel) {
                     session.links.values().for_each(|link| self.let_go(link));

@@ -1,11 +1,13 @@
 //! What a queue or subscription does with its messages.
 //!
-//! No I/O and no clock: who calls says what time it is, in milliseconds since 1970. Every entry first calls [`Entity::turn`], so
-//! that locks end and scheduled messages come due without a timer. A message past its time to live stays until it is swept, which
-//! a receiver's coming does, and the service now and then: a browse still sees it.
+//! No I/O and no clock: who calls says what time it is, in milliseconds since 1970. Every entry
+//! first calls [`Entity::turn`], so that locks end and scheduled messages come due without a timer.
+//! A message past its time to live stays until it is swept, which a receiver's coming does, and the
+//! service now and then: a browse still sees it.
 //!
 //! # References
-//! - Microsoft Learn: Message transfers, locks, and settlement · Message browsing · Message sessions · Partitioned queues and topics
+//! - Microsoft Learn: Message transfers, locks, and settlement · Message browsing · Message
+//!   sessions · Partitioned queues and topics
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -188,8 +190,8 @@ impl Entity {
         })
     }
 
-    /// Lets happen what has come due: locks and sessions end, scheduled messages become active. Whether there is anything new
-    /// for a receiver.
+    /// Lets happen what has come due: locks and sessions end, scheduled messages become active.
+    /// Whether there is anything new for a receiver.
     pub(crate) fn turn(&mut self, now: i64) -> bool {
         let mut changed = false;
         while let Some((_, token)) =
@@ -292,8 +294,9 @@ impl Entity {
         sent.session.clone().filter(|_| self.options.sessions)
     }
 
-    /// Messages from this number on, in whatever state, without taking any: the partition the number is in, and those after it.
-    /// At most `count`, and not more bytes than `bytes` unless the first is longer by itself.
+    /// Messages from this number on, in whatever state, without taking any: the partition the
+    /// number is in, and those after it. At most `count`, and not more bytes than `bytes` unless
+    /// the first is longer by itself.
     pub(crate) fn peek(
         &self,
         from: i64,
@@ -445,7 +448,8 @@ impl Entity {
         scheduled && self.remove(sequence).is_some()
     }
 
-    /// Gives the session to the link: the named one, or one that has messages and no holder. Its name and until when.
+    /// Gives the session to the link: the named one, or one that has messages and no holder. Its
+    /// name and until when.
     pub(crate) fn hold(
         &mut self,
         session: Option<&str>,
@@ -552,7 +556,8 @@ impl Entity {
         self.expiring.extend(locked);
     }
 
-    /// Removes the first `count` messages a receiver could get for which `which` holds; how many there were.
+    /// Removes the first `count` messages a receiver could get for which `which` holds; how many
+    /// there were.
     pub(crate) fn complete(&mut self, count: usize, which: impl Fn(&Sent) -> bool) -> usize {
         let found: Vec<i64> = self
             .messages

@@ -1,8 +1,9 @@
 //! A stand-in for Entra's token endpoint: `POST /<tenant>/oauth2/v2.0/token` over TLS.
 //!
-//! It gives tokens for a service account's token (workload identity) and for a client secret, checks what Entra checks,
-//! in that order, and refuses in Entra's words. It counts what it is asked, and can hold its answers back, throttle,
-//! refuse, redirect, or answer whatever a test likes.
+//! It gives tokens for a service account's token (workload identity) and for a client secret,
+//! checks what Entra checks, in that order, and refuses in Entra's words. It counts what it is
+//! asked, and can hold its answers back, throttle, refuse, redirect, or answer whatever a test
+//! likes.
 //!
 //! # References
 //! - Microsoft identity platform, "OAuth 2.0 client credentials flow"
@@ -48,8 +49,8 @@ pub struct Entra {
     _server: JoinSet<()>,
 }
 
-/// What the endpoint was asked: the form's fields, and the tenant of the path as `tenant`. A Basic header counts as
-/// `client_id` and `client_secret`, and is told by `authorization`.
+/// What the endpoint was asked: the form's fields, and the tenant of the path as `tenant`. A Basic
+/// header counts as `client_id` and `client_secret`, and is told by `authorization`.
 pub type Asked = HashMap<String, String>;
 
 /// An answer other than Entra's usual one.
@@ -91,7 +92,8 @@ type Issuer = Box<dyn Fn(&str) -> Option<(String, String)> + Send + Sync>;
 type Refusal = (StatusCode, &'static str, u32, String);
 
 impl Entra {
-    /// Starts on a free loopback port, with this certificate and key, both as PEM. Tokens live for an hour.
+    /// Starts on a free loopback port, with this certificate and key, both as PEM. Tokens live for
+    /// an hour.
     pub async fn start(cert: &str, key: &str) -> Entra {
         let tls = TlsAcceptor::from(Arc::new(server_config(cert, key)));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -128,12 +130,14 @@ impl Entra {
         self.known().form_only = true;
     }
 
-    /// Gives tokens without a signature from now on, as Kafka takes them where it is told to take any: `sub` is the client.
+    /// Gives tokens without a signature from now on, as Kafka takes them where it is told to take
+    /// any: `sub` is the client.
     pub fn unsigned(&self) {
         self.known().unsigned = true;
     }
 
-    /// A service account's token, as the kubelet writes it to the pod's file; another one each time.
+    /// A service account's token, as the kubelet writes it to the pod's file; another one each
+    /// time.
     pub fn service_account_token(&self, subject: &str) -> String {
         self.service_account_token_for(subject, EXCHANGE_AUDIENCE)
     }
@@ -148,7 +152,8 @@ impl Entra {
         token
     }
 
-    /// Takes the tokens of a cluster too: `tell` says the subject and the audience of one that is valid.
+    /// Takes the tokens of a cluster too: `tell` says the subject and the audience of one that is
+    /// valid.
     pub fn trust_issuer(
         &self,
         tell: impl Fn(&str) -> Option<(String, String)> + Send + Sync + 'static,

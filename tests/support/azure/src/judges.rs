@@ -1,8 +1,8 @@
 //! Programs that use a namespace through Microsoft's own SDKs.
 //!
-//! What those of a language need is installed once per checkout, when a test first asks for one: into
-//! `target/judges/<language>`. The versions are pinned beside the programs. A lock file lets one test
-//! binary install while others wait. A program that fails is a panic with what it printed.
+//! What those of a language need is installed once per checkout, when a test first asks for one:
+//! into `target/judges/<language>`. The versions are pinned beside the programs. A lock file lets
+//! one test binary install while others wait. A program that fails is a panic with what it printed.
 //!
 //! | program | what it does |
 //! |---|---|
@@ -62,8 +62,8 @@ pub fn javascript(program: &str) -> Judge {
     Judge { command, input: String::new() }
 }
 
-/// The program in Go, which does what its first argument says; `None` where Go is not at hand, which
-/// nobody needs for anything else on a developer's machine. CI has it.
+/// The program in Go, which does what its first argument says; `None` where Go is not at hand,
+/// which nobody needs for anything else on a developer's machine. CI has it.
 pub fn go(what: &str) -> Option<Judge> {
     if std::env::var_os("CI").is_none() && !has_go() {
         eprintln!(

@@ -1,6 +1,7 @@
 //! What a token of the Entra stand-in looks like, and whether one is genuine.
 //!
-//! The Service Bus stand-in believes what the Entra stand-in has signed: HS256 with a key both know. Times are seconds since 1970.
+//! The Service Bus stand-in believes what the Entra stand-in has signed: HS256 with a key both
+//! know. Times are seconds since 1970.
 //!
 //! # References
 //! - RFC 7519: JSON Web Token

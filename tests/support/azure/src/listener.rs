@@ -1,7 +1,8 @@
 //! Which protocol a connection speaks.
 //!
-//! One port serves all of them, as a test has only one to give: the first bytes tell. `AMQP` is AMQP, a TLS record is TLS and is
-//! looked into again, anything else is HTTP, which may be upgraded to a WebSocket that carries AMQP.
+//! One port serves all of them, as a test has only one to give: the first bytes tell. `AMQP` is
+//! AMQP, a TLS record is TLS and is looked into again, anything else is HTTP, which may be upgraded
+//! to a WebSocket that carries AMQP.
 //!
 //! # References
 //! - OASIS AMQP WebSocket Binding 1.0

@@ -1,7 +1,8 @@
 //! What a message holds, as a test writes it and as a queue keeps it.
 //!
-//! A queue keeps the bare message as the bytes it came in, so that nothing is lost that nobody here looks into. What the service adds
-//! is written anew around it: the header, and the annotations `x-opt-…`.
+//! A queue keeps the bare message as the bytes it came in, so that nothing is lost that nobody here
+//! looks into. What the service adds is written anew around it: the header, and the annotations
+//! `x-opt-…`.
 //!
 //! # References
 //! - OASIS AMQP 1.0, part 3, section 3.2: Message Format
@@ -119,8 +120,8 @@ impl Message {
         Self { body: body.into(), ..Self::default() }
     }
 
-    /// Adds a section of a body that is not bytes, by its number: a value (0x77) or a sequence (0x76), which
-    /// holds what these bytes encode.
+    /// Adds a section of a body that is not bytes, by its number: a value (0x77) or a sequence
+    /// (0x76), which holds what these bytes encode.
     pub fn section(mut self, code: u8, encoded: &[u8]) -> Self {
         self.sections.push((code, encoded.to_vec()));
         self
@@ -333,7 +334,8 @@ impl Sent {
                 }
             }
         }
-        // The service gives an id to a message that has none; JavaScript's SDK settles no message without.
+        // The service gives an id to a message that has none; JavaScript's SDK settles no message
+        // without.
         if !id {
             sent.set(&[(MESSAGE_ID, Value::String(new_id()))]);
         }
@@ -385,7 +387,8 @@ impl Sent {
             .push((Value::symbol("x-opt-scheduled-enqueue-time"), Value::Timestamp(due)));
     }
 
-    /// Writes into the properties when the message came and when it ends, as the service does for one that has a time to live.
+    /// Writes into the properties when the message came and when it ends, as the service does for
+    /// one that has a time to live.
     pub(crate) fn date(&mut self, created: i64, expires: i64) {
         self.set(&[
             (CREATION_TIME, Value::Timestamp(created)),
@@ -546,7 +549,8 @@ impl Request {
     }
 }
 
-/// A reply of a node: what it says in application properties, and the encoded value that is its body.
+/// A reply of a node: what it says in application properties, and the encoded value that is its
+/// body.
 pub(crate) fn reply(to: &Request, application: Vec<(&str, Value)>, body: Option<&[u8]>) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.map_or(0, <[u8]>::len) + 160);
     let mut properties = vec![Value::Null; CORRELATION_ID + 1];

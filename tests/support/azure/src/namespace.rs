@@ -1,4 +1,5 @@
-//! What a namespace holds: its queues and topics, who may use them, and the faults it has been told to show.
+//! What a namespace holds: its queues and topics, who may use them, and the faults it has been told
+//! to show.
 //!
 //! One lock guards all of it, and nothing is awaited under it.
 

@@ -1,6 +1,7 @@
 //! What an entity's management node answers.
 //!
-//! A request names an operation and carries a map; the reply carries a status as HTTP has it, and a map or nothing.
+//! A request names an operation and carries a map; the reply carries a status as HTTP has it, and a
+//! map or nothing.
 //!
 //! # References
 //! - Microsoft Learn: AMQP 1.0 in Azure Service Bus, request-response-based operations

@@ -1,4 +1,5 @@
-//! A client as small as can be, to see on the wire what the SDKs hide: how links, connections and sockets end.
+//! A client as small as can be, to see on the wire what the SDKs hide: how links, connections and
+//! sockets end.
 
 use std::time::Duration;
 
@@ -96,7 +97,8 @@ impl Peer {
         self.0.write_all(&frame).await.expect("the bus reads");
     }
 
-    /// The next frame of this kind; those before it are left out. `None` when the socket ends first.
+    /// The next frame of this kind; those before it are left out. `None` when the socket ends
+    /// first.
     async fn try_next(&mut self, code: u64) -> Option<Came> {
         loop {
             let read =

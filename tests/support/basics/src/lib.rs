@@ -1,4 +1,5 @@
-//! What tests everywhere need, those of other stand-ins and of single modules too: so nothing of the program is in it.
+//! What tests everywhere need, those of other stand-ins and of single modules too: so nothing of
+//! the program is in it.
 
 mod ports;
 mod rows;

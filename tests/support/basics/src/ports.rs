@@ -1,7 +1,8 @@
 //! Which ports a node may listen on.
 //!
-//! From below the range that the kernel gives to outgoing connections. A port from that range can be taken by any client while
-//! a broker is down, and a client that keeps trying a dead broker there can even end up connected to itself.
+//! From below the range that the kernel gives to outgoing connections. A port from that range can
+//! be taken by any client while a broker is down, and a client that keeps trying a dead broker
+//! there can even end up connected to itself.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
@@ -13,7 +14,8 @@ const PORTS: Range<u16> = 12_000..32_000;
 /// How far this process has come in [`PORTS`].
 static TAKEN: AtomicU16 = AtomicU16::new(0);
 
-/// A port of 127.0.0.1 on which nobody listens, different at each call. Processes start at different places.
+/// A port of 127.0.0.1 on which nobody listens, different at each call. Processes start at
+/// different places.
 ///
 /// # Panics
 /// If none is free.

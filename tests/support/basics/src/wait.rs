@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// How long a test waits for what should take milliseconds, or seconds, before it fails. Others may be
-/// building on the machine.
+/// How long a test waits for what should take milliseconds, or seconds, before it fails. Others may
+/// be building on the machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often a condition is looked at again: often enough to catch what goes by.

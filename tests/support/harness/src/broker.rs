@@ -1,4 +1,5 @@
-//! A cluster of one node: shared by the tests of a binary, with every kind of security, or a test's own.
+//! A cluster of one node: shared by the tests of a binary, with every kind of security, or a test's
+//! own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +13,8 @@ use super::node::Properties;
 use super::requests::Requests;
 use super::version::KafkaVersion;
 
-/// A heap with room for every test of a binary; the quick compiler, because a broker in a test is mostly young.
+/// A heap with room for every test of a binary; the quick compiler, because a broker in a test is
+/// mostly young.
 const FOR_TESTS: &[&str] = &["-Xmx1g", "-XX:TieredStopAtLevel=1"];
 
 /// An older version has a few tests alone.
@@ -21,7 +23,8 @@ const FOR_FEW_TESTS: &[&str] = &["-Xmx384m", "-XX:TieredStopAtLevel=1"];
 /// The optimising compiler too: a benchmark is not to measure a slow broker.
 const FOR_BENCHMARKS: &[&str] = &["-Xms1g", "-Xmx1g"];
 
-/// One node. What is done to topics, messages and groups stands in [`Client`](super::Client), killing and restarting in [`Cluster`].
+/// One node. What is done to topics, messages and groups stands in [`Client`](super::Client),
+/// killing and restarting in [`Cluster`].
 #[derive(Debug)]
 pub struct Broker {
     cluster: Cluster,
@@ -36,7 +39,8 @@ pub enum Listener {
     Ssl,
     /// TLS; clients need a certificate of the same authority.
     Mtls,
-    /// SASL in plain text: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, and OAUTHBEARER with any unsigned token.
+    /// SASL in plain text: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, and OAUTHBEARER with any unsigned
+    /// token.
     SaslPlaintext,
     /// SASL within TLS.
     SaslSsl,
@@ -78,7 +82,8 @@ impl Broker {
         SHARED.get_or_init(Self::start)
     }
 
-    /// The broker of this test binary that runs this version of Kafka, started by the first test that asks.
+    /// The broker of this test binary that runs this version of Kafka, started by the first test
+    /// that asks.
     pub fn of(version: KafkaVersion) -> &'static Self {
         static OLD: Mutex<BTreeMap<KafkaVersion, &Broker>> = Mutex::new(BTreeMap::new());
         if version == KafkaVersion::Newest {
@@ -160,7 +165,8 @@ impl Broker {
 
     /// Connections that clients hold open now, on any listener but the harness's own.
     ///
-    /// On a shared broker those of other tests are among them: use one of [`Broker::start`], or [`Requests::connections_of`].
+    /// On a shared broker those of other tests are among them: use one of [`Broker::start`], or
+    /// [`Requests::connections_of`].
     pub fn connections(&self) -> usize {
         established(&self.ports)
     }

@@ -65,7 +65,8 @@ impl Authority {
         Identity { cert: self.certify(&key, name, hosts), key: key.serialize_pem() }
     }
 
-    /// A certificate with this common name, of the one key whose encrypted form is known: nothing here can encrypt another.
+    /// A certificate with this common name, of the one key whose encrypted form is known: nothing
+    /// here can encrypt another.
     pub fn issue_locked(&self, name: &str) -> Locked {
         let key = KeyPair::from_pem(UNLOCKED_KEY).expect("a key");
         let cert = self.certify(&key, name, &[]);

@@ -1,4 +1,5 @@
-//! The harness's own clients of a cluster. What is done through them stands in `topics.rs`, `messages.rs` and `groups.rs`.
+//! The harness's own clients of a cluster. What is done through them stands in `topics.rs`,
+//! `messages.rs` and `groups.rs`.
 
 use std::fmt::{self, Debug};
 use std::time::Duration;
@@ -12,7 +13,8 @@ use test_basics::PATIENCE;
 
 use super::wire::{Answer, Api, Body, Connection};
 
-/// What the harness's clients call themselves, so that their requests are told from those of others.
+/// What the harness's clients call themselves, so that their requests are told from those of
+/// others.
 pub(crate) const CLIENT_ID: &str = "harness";
 
 /// One client of each kind.
@@ -25,14 +27,16 @@ pub struct Client {
 }
 
 impl Client {
-    /// Clients that use one listener of a cluster themselves, and tell others of another. They connect when they are first used.
+    /// Clients that use one listener of a cluster themselves, and tell others of another. They
+    /// connect when they are first used.
     pub fn new(bootstrap: &str, harness: &str) -> Self {
         let config = config(harness);
         Self {
             bootstrap: bootstrap.into(),
             harness: harness.into(),
             admin: config.create().expect("an admin client"),
-            // Not idempotent: a topic deleted and made again would be a fatal error to such a producer, and every test shares it.
+            // Not idempotent: a topic deleted and made again would be a fatal error to such a
+            // producer, and every test shares it.
             producer: config
                 .clone()
                 .set("acks", "all")
@@ -50,7 +54,8 @@ impl Client {
         &self.bootstrap
     }
 
-    /// The configuration of a client that finds the cluster as those under test do, for what the harness has no words for.
+    /// The configuration of a client that finds the cluster as those under test do, for what the
+    /// harness has no words for.
     pub fn config(&self) -> ClientConfig {
         let mut config = config(&self.bootstrap);
         config.remove("client.id");
@@ -62,7 +67,8 @@ impl Client {
         &self.harness
     }
 
-    /// The configuration of a client of the harness, which [`Broker::connections`](super::Broker::connections) does not count.
+    /// The configuration of a client of the harness, which
+    /// [`Broker::connections`](super::Broker::connections) does not count.
     pub(super) fn own_config(&self) -> ClientConfig {
         config(&self.harness)
     }

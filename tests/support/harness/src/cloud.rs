@@ -1,4 +1,5 @@
-//! A namespace of Azure's and an Entra, both stand-ins, and a scaler with a workload identity between them.
+//! A namespace of Azure's and an Entra, both stand-ins, and a scaler with a workload identity
+//! between them.
 
 use std::collections::HashMap;
 use std::time::Duration;

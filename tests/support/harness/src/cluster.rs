@@ -1,4 +1,5 @@
-//! Nodes that belong together: started at once, ready when every one has joined, killed and brought back one by one.
+//! Nodes that belong together: started at once, ready when every one has joined, killed and brought
+//! back one by one.
 
 use std::fmt::Write as _;
 use std::ops::Deref;
@@ -14,16 +15,19 @@ use super::client::Client;
 use super::node::{Node, Plan, Properties};
 use super::version::KafkaVersion;
 
-/// How long a cluster may take to start. It takes 1.2 s on an idle machine; others may be building on this one.
+/// How long a cluster may take to start. It takes 1.2 s on an idle machine; others may be building
+/// on this one.
 const START: Duration = Duration::from_secs(90);
 
-/// How often a start is tried, in case a port was taken between finding it free and listening on it.
+/// How often a start is tried, in case a port was taken between finding it free and listening on
+/// it.
 const TRIES: usize = 3;
 
 /// Broker and controller nodes with their data in a temporary folder. Dropping it ends them.
 #[derive(Debug)]
 pub struct Cluster {
-    // Declared first, hence dropped first: clients do not see their brokers die, and the folder goes last.
+    // Declared first, hence dropped first: clients do not see their brokers die, and the folder
+    // goes last.
     client: Client,
     nodes: Mutex<Vec<Node>>,
     ports: Vec<u16>,
@@ -148,7 +152,8 @@ impl Cluster {
         self.nodes()[node].stop();
     }
 
-    /// Lets a node stand still, until it is told to go on: its connections stay, and nothing is answered.
+    /// Lets a node stand still, until it is told to go on: its connections stay, and nothing is
+    /// answered.
     pub fn pause(&self, node: usize) {
         self.nodes()[node].signal("STOP");
     }
@@ -158,7 +163,8 @@ impl Cluster {
         self.nodes()[node].signal("CONT");
     }
 
-    /// Starts a node again that was killed or stopped, on its old ports and data, and waits until all nodes are there.
+    /// Starts a node again that was killed or stopped, on its old ports and data, and waits until
+    /// all nodes are there.
     ///
     /// # Panics
     /// If it does not start, or another one is not running.
@@ -220,8 +226,8 @@ impl Deref for Cluster {
     }
 }
 
-/// The ports of a node. The harness has one to itself, and so have the nodes among themselves: what comes in on the others is of those
-/// under test.
+/// The ports of a node. The harness has one to itself, and so have the nodes among themselves: what
+/// comes in on the others is of those under test.
 struct Listeners<'a> {
     plaintext: u16,
     harness: u16,
@@ -245,7 +251,8 @@ impl Listeners<'_> {
     }
 }
 
-/// The properties of a node that is to start fast, stay small, and do within milliseconds what takes others minutes.
+/// The properties of a node that is to start fast, stay small, and do within milliseconds what
+/// takes others minutes.
 fn properties(node: usize, nodes: usize, folder: &Path, listeners: &Listeners<'_>) -> Properties {
     let replicas = nodes.min(3);
 

@@ -1,7 +1,9 @@
-//! What a test does to consumer groups: their committed offsets, moved from outside while nobody is in them.
+//! What a test does to consumer groups: their committed offsets, moved from outside while nobody is
+//! in them.
 //!
-//! librdkafka takes 0.1 s for a commit, because it learns of the coordinator once more for each group. Tests have thousands of groups,
-//! so commits go over a plain connection, at some thousands a second. All groups have one coordinator: see `cluster.rs`.
+//! librdkafka takes 0.1 s for a commit, because it learns of the coordinator once more for each
+//! group. Tests have thousands of groups, so commits go over a plain connection, at some thousands
+//! a second. All groups have one coordinator: see `cluster.rs`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,7 +33,8 @@ pub struct Commit {
 }
 
 impl Client {
-    /// Commits offsets for a group that nobody is in, forward or back: partition and next offset to read. Makes the group if need be.
+    /// Commits offsets for a group that nobody is in, forward or back: partition and next offset to
+    /// read. Makes the group if need be.
     pub async fn commit(
         &self,
         group: &str,
@@ -80,8 +83,9 @@ impl Client {
         committed.collect()
     }
 
-    /// Reads so many messages from the beginning of a topic as a share group, and acknowledges them. The
-    /// broker has to have share groups: see [`Broker::start_with_share_groups`](super::Broker::start_with_share_groups).
+    /// Reads so many messages from the beginning of a topic as a share group, and acknowledges
+    /// them. The broker has to have share groups: see
+    /// [`Broker::start_with_share_groups`](super::Broker::start_with_share_groups).
     pub async fn share(&self, group: &str, topic: &str, messages: usize) {
         self.run_java("ShareGroup", [group.into(), topic.into(), messages.to_string()]).await;
     }
@@ -123,8 +127,8 @@ impl Client {
                     accepted(&mut answer)?;
                     let _node = answer.int32()?;
                     let broker = format!("{}:{}", answer.string()?, answer.int32()?);
-                    // What was sent to one that is given up may yet be done, after what came later: so
-                    // only where another one may have taken over.
+                    // What was sent to one that is given up may yet be done, after what came later:
+                    // so only where another one may have taken over.
                     let has_others = self.harness().contains(',');
                     return if has_others {
                         Connection::open_for(&broker, CLIENT_ID, ANSWERS_WITHIN)

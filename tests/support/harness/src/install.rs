@@ -1,8 +1,10 @@
 //! Where the jars of Kafka are, and how they come there.
 //!
-//! Maven resolves them once a checkout, into `target/kafka`, and those of an older version into a folder beside it when a test first
-//! asks for one. A lock file lets one test binary do it while others wait. Starting is what a test run pays for again and again, so
-//! the JVM's class archive (CDS) of the newest is written there too: on two cores a broker then starts in 1.2 s instead of 2 s.
+//! Maven resolves them once a checkout, into `target/kafka`, and those of an older version into a
+//! folder beside it when a test first asks for one. A lock file lets one test binary do it while
+//! others wait. Starting is what a test run pays for again and again, so the JVM's class archive
+//! (CDS) of the newest is written there too: on two cores a broker then starts in 1.2 s instead of
+//! 2 s.
 //!
 //! # References
 //! - JEP 350: Dynamic CDS Archives
@@ -41,7 +43,8 @@ impl Install {
     /// The installation of a version in this checkout, made if it is not there yet.
     ///
     /// # Panics
-    /// If Java or Maven is missing, or Maven cannot resolve the jars: a test that needs a broker fails without one.
+    /// If Java or Maven is missing, or Maven cannot resolve the jars: a test that needs a broker
+    /// fails without one.
     pub(crate) fn of(version: KafkaVersion) -> &'static Self {
         static INSTALLS: Mutex<BTreeMap<KafkaVersion, &Install>> = Mutex::new(BTreeMap::new());
         // One that panicked while it held them left none half made.
@@ -160,7 +163,8 @@ fn resolve(folder: &Path, version: KafkaVersion) {
     }
 }
 
-/// Compiles the broker's own classes into a jar among the others: the class archive does not take folders.
+/// Compiles the broker's own classes into a jar among the others: the class archive does not take
+/// folders.
 fn compile(folder: &Path, version: KafkaVersion) {
     let jars = folder.join("jars");
     let classes = folder.join("classes");

@@ -1,5 +1,6 @@
-//! What the tests and benchmarks run against: real brokers of Apache Kafka to start, break and count on, brokers that lie, and the scaler
-//! itself; and what a test does to them, in words that read as sentences.
+//! What the tests and benchmarks run against: real brokers of Apache Kafka to start, break and
+//! count on, brokers that lie, and the scaler itself; and what a test does to them, in words that
+//! read as sentences.
 //!
 //! ```ignore
 //! use sift_harness::{Broker, Message};
@@ -11,11 +12,13 @@
 //! ```
 //!
 //! - One broker serves all tests of a binary, so every test uses topics and groups of its own.
-//! - What cannot be had (Java, Maven, a broker that starts) fails the test and says why; nothing is skipped.
+//! - What cannot be had (Java, Maven, a broker that starts) fails the test and says why; nothing is
+//!   skipped.
 //! - Helpers panic instead of returning errors: a test has no use for them.
 //! - No broker outlives the test binary, whatever ends it: see `kafka/Lifeline.java`.
-//! - It holds the scaler as its tests and benchmarks meet it, from outside. Unit tests in `src/` are a compilation of their own, to whose
-//!   types nothing here fits; what they share with others is in `test-basics`.
+//! - It holds the scaler as its tests and benchmarks meet it, from outside. Unit tests in `src/`
+//!   are a compilation of their own, to whose types nothing here fits; what they share with others
+//!   is in `test-basics`.
 //!
 //! | file | job |
 //! |---|---|

@@ -87,7 +87,8 @@ impl Client {
         produce_all(&self.producer, topic, [message]).await.remove(0)
     }
 
-    /// Writes messages, in this order within a partition, and returns where they went, once all are acknowledged.
+    /// Writes messages, in this order within a partition, and returns where they went, once all are
+    /// acknowledged.
     pub async fn produce_all(
         &self,
         topic: &str,
@@ -162,8 +163,8 @@ async fn produce_all(
             }
         };
         if written.is_empty() {
-            // Until the producer has heard of a topic its messages wait apart, and may come after those that
-            // follow them.
+            // Until the producer has heard of a topic its messages wait apart, and may come after
+            // those that follow them.
             written.push(delivered(topic, delivery).await);
         } else {
             waiting.push(delivery);

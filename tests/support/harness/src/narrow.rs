@@ -2,8 +2,8 @@
 //! ApiVersions, rewritten.
 //!
 //! # References
-//! - `ApiVersionsResponse.json` in Kafka's source: a count and three numbers an entry; from version 3 on
-//!   the count is a varint of one more, and each entry ends with its tagged fields
+//! - `ApiVersionsResponse.json` in Kafka's source: a count and three numbers an entry; from version
+//!   3 on the count is a varint of one more, and each entry ends with its tagged fields
 
 /// Kafka's number of ApiVersions.
 pub(crate) const API_VERSIONS: i16 = 18;

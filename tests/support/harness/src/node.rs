@@ -91,7 +91,8 @@ impl Node {
     /// Ends the process as a power cut would.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.process.take() {
-            // Killed before its input is closed, because at the end of its input it removes the data. An error means that it has ended.
+            // Killed before its input is closed, because at the end of its input it removes the
+            // data. An error means that it has ended.
             drop(child.kill());
             child.wait().expect("a child can be waited for");
         }

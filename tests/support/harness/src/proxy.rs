@@ -1,4 +1,5 @@
-//! Stand-ins for a broker: one that passes everything on until it is told to hold replies back or to cut them, and one that never answers.
+//! Stand-ins for a broker: one that passes everything on until it is told to hold replies back or
+//! to cut them, and one that never answers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -81,8 +82,8 @@ impl Proxy {
         Self::offering(broker, None).await
     }
 
-    /// Stands before the broker on this port of 127.0.0.1 and lets it offer less than it knows. [`Proxy::refused`] tells what was asked
-    /// for all the same.
+    /// Stands before the broker on this port of 127.0.0.1 and lets it offer less than it knows.
+    /// [`Proxy::refused`] tells what was asked for all the same.
     pub async fn narrow(broker: u16, offer: Offer) -> Self {
         Self::offering(broker, Some(offer)).await
     }
@@ -127,8 +128,8 @@ impl Proxy {
         self.shared.replies.send_replace(replies);
     }
 
-    /// Forgets the connections there are, as a load balancer does: nothing passes on them any more, and neither side is told. New ones
-    /// work.
+    /// Forgets the connections there are, as a load balancer does: nothing passes on them any more,
+    /// and neither side is told. New ones work.
     pub fn forget(&self) {
         self.shared.forgotten.send_modify(|times| *times += 1);
     }

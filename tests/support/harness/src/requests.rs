@@ -1,7 +1,9 @@
-//! Which requests a broker has answered, read from its request log: who asked, what, and over which connection.
+//! Which requests a broker has answered, read from its request log: who asked, what, and over which
+//! connection.
 //!
-//! The harness's own requests are left out. Others' are told apart by the topic or group that they name, since the tests of a
-//! binary share a broker. A fetch names its topics by id, so it is found by its client only.
+//! The harness's own requests are left out. Others' are told apart by the topic or group that they
+//! name, since the tests of a binary share a broker. A fetch names its topics by id, so it is found
+//! by its client only.
 //!
 //! # References
 //! - `kafka.network.RequestConvertToJson` in Kafka's source: the fields of a line
@@ -104,8 +106,9 @@ impl Requests {
 
     /// The log, once everything answered before this call is in it.
     ///
-    /// A line is written just after the answer has left. But one network thread serves all connections of a listener, in order: when a
-    /// request made now is in the log, so are all that were answered before.
+    /// A line is written just after the answer has left. But one network thread serves all
+    /// connections of a listener, in order: when a request made now is in the log, so are all that
+    /// were answered before.
     async fn up_to_now(&self) -> String {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
         let deadline = Instant::now() + PATIENCE;

@@ -1,4 +1,5 @@
-//! The scaler as KEDA meets it: a server on a port of its own, and triggers that are polled over gRPC.
+//! The scaler as KEDA meets it: a server on a port of its own, and triggers that are polled over
+//! gRPC.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

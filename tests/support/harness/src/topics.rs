@@ -111,13 +111,15 @@ impl Client {
         answer.elements()[0].error().expect("the records can be deleted");
     }
 
-    /// The log start and the last stable offset, a partition each: the bounds of what a reader of committed records can be given.
+    /// The log start and the last stable offset, a partition each: the bounds of what a reader of
+    /// committed records can be given.
     pub fn offsets(&self, topic: &str) -> Vec<(i64, i64)> {
         let partitions = (0..).take(self.leaders(topic).len());
         partitions.map(|partition| self.bounds(topic, partition)).collect()
     }
 
-    /// Waits until the log start of a partition has reached an offset: until retention, say, has done its work.
+    /// Waits until the log start of a partition has reached an offset: until retention, say, has
+    /// done its work.
     pub async fn until_log_starts_at(&self, topic: &str, partition: i32, offset: i64) {
         until("the log start has moved", async || {
             let bounds = self.reader.fetch_watermarks(topic, partition, PATIENCE);
@@ -126,10 +128,12 @@ impl Client {
         .await;
     }
 
-    /// Writes tombstones of its own to a partition until compaction has left at most so many other records, and returns their offsets.
+    /// Writes tombstones of its own to a partition until compaction has left at most so many other
+    /// records, and returns their offsets.
     ///
-    /// Compaction spares the newest segment, which ends only with a record that comes too late for it: hence the tombstones. The topic
-    /// needs `cleanup.policy=compact`, a short `segment.ms` and a small `min.cleanable.dirty.ratio`.
+    /// Compaction spares the newest segment, which ends only with a record that comes too late for
+    /// it: hence the tombstones. The topic needs `cleanup.policy=compact`, a short `segment.ms` and
+    /// a small `min.cleanable.dirty.ratio`.
     pub async fn compact(&self, topic: &str, partition: i32, at_most: usize) -> Vec<i64> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -176,7 +180,8 @@ impl Client {
         tokio::task::spawn_blocking(read).await.expect("the reader ends")
     }
 
-    /// The ids of the nodes that lead the partitions, −1 where nobody does; none at all for a topic that is not there.
+    /// The ids of the nodes that lead the partitions, −1 where nobody does; none at all for a topic
+    /// that is not there.
     pub(super) fn leaders(&self, topic: &str) -> Vec<i32> {
         leaders(&self.reader.fetch_metadata(Some(topic), PATIENCE).expect("the cluster answers"))
     }
@@ -252,7 +257,8 @@ impl Client {
 
     /// Whether each of so many partitions has a leader.
     ///
-    /// The producer is asked too: a handle does not know of a new partition before it has asked by itself.
+    /// The producer is asked too: a handle does not know of a new partition before it has asked by
+    /// itself.
     fn leads_all(&self, topic: &str, partitions: usize) -> bool {
         let to_producer = self
             .producer

@@ -1,4 +1,5 @@
-//! Kafka's protocol as far as librdkafka is too slow for it: a connection, requests and answers of the plain (not "flexible") versions.
+//! Kafka's protocol as far as librdkafka is too slow for it: a connection, requests and answers of
+//! the plain (not "flexible") versions.
 //!
 //! # References
 //! - "Kafka protocol guide" in Kafka's documentation

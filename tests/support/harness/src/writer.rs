@@ -60,7 +60,8 @@ impl Client {
         self.run_java("Writer", how.into_iter().chain(targets)).await;
     }
 
-    /// Runs a program in Java that stands beside the broker's classes; its first argument is the broker.
+    /// Runs a program in Java that stands beside the broker's classes; its first argument is the
+    /// broker.
     ///
     /// # Panics
     /// If it fails, which it says why.

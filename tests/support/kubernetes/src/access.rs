@@ -1,6 +1,7 @@
 //! Who asks the API server: users with a certificate, service accounts with a token.
 //!
-//! A user exists as soon as someone has a certificate with the name, and may do nothing before something is granted.
+//! A user exists as soon as someone has a certificate with the name, and may do nothing before
+//! something is granted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,8 +71,8 @@ impl ApiServer {
         self.credentials(user).kubeconfig
     }
 
-    /// A service account, created if it is not there, with a token from TokenRequest. It may do nothing until something is granted to
-    /// its [`user`](ServiceAccount::user), or by manifests.
+    /// A service account, created if it is not there, with a token from TokenRequest. It may do
+    /// nothing until something is granted to its [`user`](ServiceAccount::user), or by manifests.
     ///
     /// # Panics
     /// If it cannot be created, or its namespace is missing.

@@ -1,4 +1,5 @@
-//! The cluster's certificate authority, made anew for each server: who the server is, and who its users are.
+//! The cluster's certificate authority, made anew for each server: who the server is, and who its
+//! users are.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
@@ -42,7 +43,8 @@ impl Authority {
         self.issue(&params)
     }
 
-    /// For a user, as the API server reads it: the common name is the user, the organisation the group.
+    /// For a user, as the API server reads it: the common name is the user, the organisation the
+    /// group.
     pub(crate) fn user(&self, name: &str, group: Option<&str>) -> Identity {
         let mut params = CertificateParams::default();
         params.distinguished_name = named(name, group);

@@ -8,7 +8,8 @@ use test_basics::{PATIENCE, holds_within};
 use crate::programs::source;
 use crate::server::ApiServer;
 
-/// Where KEDA's definitions are: a folder with the YAML of ScaledJob, ScaledObject and TriggerAuthentication.
+/// Where KEDA's definitions are: a folder with the YAML of ScaledJob, ScaledObject and
+/// TriggerAuthentication.
 const FOLDER: &str = "KEDA_CRDS";
 
 /// How KEDA's kinds are defined.
@@ -21,11 +22,12 @@ pub enum Definitions {
 }
 
 impl ApiServer {
-    /// Defines KEDA's kinds in another way than before, and waits until it holds. What is stored stays, even where it no longer fits. For a
-    /// server of the test's own.
+    /// Defines KEDA's kinds in another way than before, and waits until it holds. What is stored
+    /// stays, even where it no longer fits. For a server of the test's own.
     ///
     /// # Panics
-    /// If the server refuses it, or it does not hold in two minutes; and without KEDA's definitions.
+    /// If the server refuses it, or it does not hold in two minutes; and without KEDA's
+    /// definitions.
     pub async fn define(&self, definitions: Definitions) {
         let folder = match definitions {
             Definitions::Keda => keda(),
@@ -61,7 +63,8 @@ fn misfit() -> Value {
     })
 }
 
-/// The folder of KEDA's definitions. A relative path starts at the checkout, wherever the tests run.
+/// The folder of KEDA's definitions. A relative path starts at the checkout, wherever the tests
+/// run.
 fn keda() -> PathBuf {
     let Some(folder) = std::env::var_os(FOLDER).filter(|folder| !folder.is_empty()) else {
         panic!(

@@ -1,6 +1,7 @@
 //! Rights of users, as RBAC gives them, and what they come to.
 //!
-//! RBAC takes effect a moment after its objects are written, so whoever grants or revokes here waits until it has.
+//! RBAC takes effect a moment after its objects are written, so whoever grants or revokes here
+//! waits until it has.
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
@@ -38,13 +39,14 @@ struct Rule {
 }
 
 impl ApiServer {
-    /// Grants rights to a user: `api.grant("alice").to(&["list", "watch"], "scaledjobs.keda.sh").everywhere().await`.
+    /// Grants rights to a user: `api.grant("alice").to(&["list", "watch"],
+    /// "scaledjobs.keda.sh").everywhere().await`.
     pub fn grant(&self, user: impl Into<String>) -> Grant<'_> {
         Grant { api: self, user: user.into(), rules: Vec::new() }
     }
 
-    /// Whether a user may do something, in one namespace or in all. A resource is named as in `serviceaccounts/token` and
-    /// `scaledjobs.keda.sh/status`.
+    /// Whether a user may do something, in one namespace or in all. A resource is named as in
+    /// `serviceaccounts/token` and `scaledjobs.keda.sh/status`.
     ///
     /// # Panics
     /// If the server does not say.

@@ -1,6 +1,8 @@
-//! KEDA's operator: what it does with the objects of one namespace, and with what a scaler tells it.
+//! KEDA's operator: what it does with the objects of one namespace, and with what a scaler tells
+//! it.
 //!
-//! It has no metrics server beside it, so a ScaledObject's workload gets from 0 to 1 and back, and no further. Jobs stay objects.
+//! It has no metrics server beside it, so a ScaledObject's workload gets from 0 to 1 and back, and
+//! no further. Jobs stay objects.
 
 use std::fs;
 use std::time::Duration;
@@ -19,7 +21,8 @@ const NAMESPACE: &str = "keda";
 /// How long it may take to elect nobody, and to fill its caches.
 const START: Duration = Duration::from_secs(240);
 
-/// A running operator. Dropping it ends it, and so does the end of this process, however that comes.
+/// A running operator. Dropping it ends it, and so does the end of this process, however that
+/// comes.
 pub struct Keda {
     // Dropped in this order.
     operator: Process,

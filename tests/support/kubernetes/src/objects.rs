@@ -17,7 +17,8 @@ use crate::programs::Program;
 use crate::server::ApiServer;
 use crate::tools;
 
-/// Server-side apply. The server names every field that it does not know, and a field that another wrote is taken over.
+/// Server-side apply. The server names every field that it does not know, and a field that another
+/// wrote is taken over.
 const APPLY: [&str; 7] = [
     "apply",
     "--server-side",
@@ -53,8 +54,8 @@ impl ApiServer {
         }
     }
 
-    /// Creates or changes the objects of a YAML text with one or more documents; what the server made of them. An object without a
-    /// namespace goes to `default`.
+    /// Creates or changes the objects of a YAML text with one or more documents; what the server
+    /// made of them. An object without a namespace goes to `default`.
     ///
     /// # Panics
     /// If the server refuses one, or kubectl cannot read it.
@@ -79,11 +80,12 @@ impl ApiServer {
         self.kubectl_apply(&[], yaml).await
     }
 
-    /// What [`ApiServer::apply`] would make of it, with every check of the server: nothing is stored. Namespaces must be there, see
-    /// [`ApiServer::ensure_namespace`].
+    /// What [`ApiServer::apply`] would make of it, with every check of the server: nothing is
+    /// stored. Namespaces must be there, see [`ApiServer::ensure_namespace`].
     ///
     /// # Errors
-    /// What is wrong with each object that would be refused: the first thing, or all of what its values lack.
+    /// What is wrong with each object that would be refused: the first thing, or all of what its
+    /// values lack.
     pub async fn dry_run(&self, yaml: &str) -> Result<Vec<Value>, String> {
         self.kubectl_apply(&["--dry-run=server"], yaml).await
     }

@@ -1,5 +1,5 @@
-//! A process that ends with this one, however that ends: its standard input is a pipe from here, and it, or a guard beside it, watches for the
-//! end of it.
+//! A process that ends with this one, however that ends: its standard input is a pipe from here,
+//! and it, or a guard beside it, watches for the end of it.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -16,7 +16,8 @@ const COLUMNS_SHOWN: usize = 400;
 /// Ends a process that does not watch its input itself.
 const END: &str = r#"echo guarded; cat; kill -KILL "$0""#;
 
-/// Stops a process, says so, and wakes it at the end of the input. On a busy machine some threads run on for a while, which Linux shows.
+/// Stops a process, says so, and wakes it at the end of the input. On a busy machine some threads
+/// run on for a while, which Linux shows.
 const PAUSE: &str = r#"
 kill -STOP "$0" || exit
 while grep -qsv ') T ' /proc/"$0"/task/*/stat; do :; done
@@ -32,7 +33,8 @@ pub(crate) struct Process {
     child: Option<Child>,
     /// Ends it, where it would not end with its input.
     end: Option<Guard>,
-    /// Wakes it. A stopped process sees no end of its input, so without this it would stay when this one is killed.
+    /// Wakes it. A stopped process sees no end of its input, so without this it would stay when
+    /// this one is killed.
     pause: Option<Guard>,
 }
 
@@ -70,7 +72,8 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(log.try_clone().expect("a file can be shared"))
             .stderr(log);
-        // In a group of its own, so that Ctrl-C reaches the test alone and the process ends with it.
+        // In a group of its own, so that Ctrl-C reaches the test alone and the process ends with
+        // it.
         command.process_group(0);
         let child = command.spawn().expect("the program has just been made");
         if !self.plan.program.ends_with_input() {
@@ -89,8 +92,8 @@ impl Process {
     /// Ends it as a power cut would.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Killed before its input is closed, because at the end of its input etcd removes the data. An error means that it has
-            // ended.
+            // Killed before its input is closed, because at the end of its input etcd removes the
+            // data. An error means that it has ended.
             child.kill().ok();
             // Before the process is waited for: then its number may be another's.
             self.pause = None;

@@ -1,8 +1,9 @@
 //! The programs that a test needs, and how they come to be.
 //!
-//! All but kubectl are built from Go modules, whose versions and sums stand in `go/`; kubectl is a package for Python. They are made once
-//! a machine and user, into `~/.cache/keda-sift/<name>-<hash of what it is made from>` (or under `XDG_CACHE_HOME`), out of reach of
-//! `cargo clean`. A lock file lets one process make a program while others wait.
+//! All but kubectl are built from Go modules, whose versions and sums stand in `go/`; kubectl is a
+//! package for Python. They are made once a machine and user, into `~/.cache/keda-sift/<name>-<hash
+//! of what it is made from>` (or under `XDG_CACHE_HOME`), out of reach of `cargo clean`. A lock
+//! file lets one process make a program while others wait.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -59,7 +60,8 @@ impl Program {
     /// Where the program is; it is made if it is not there yet.
     ///
     /// # Panics
-    /// If Go or Python is missing, or what it is made from cannot be had: a test that needs a program fails without it.
+    /// If Go or Python is missing, or what it is made from cannot be had: a test that needs a
+    /// program fails without it.
     pub fn path(self) -> &'static Path {
         static PATHS: [OnceLock<PathBuf>; Program::ALL.len()] =
             [const { OnceLock::new() }; Program::ALL.len()];
@@ -83,7 +85,8 @@ impl Program {
         }
     }
 
-    /// Whether it ends at the end of its standard input: those do that have a main function of ours.
+    /// Whether it ends at the end of its standard input: those do that have a main function of
+    /// ours.
     pub(crate) fn ends_with_input(self) -> bool {
         matches!(self, Self::ApiServer | Self::Etcd)
     }

@@ -1,6 +1,7 @@
 //! What the server was asked, and by whom: its audit log.
 //!
-//! A request is there once its answer begins, so a watch counts as soon as it is open. What the server asks itself is left out.
+//! A request is there once its answer begins, so a watch counts as soon as it is open. What the
+//! server asks itself is left out.
 
 use std::fs;
 use std::slice;
@@ -23,13 +24,16 @@ rules:
 /// One request.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Who asked: the name of a user, or `system:serviceaccount:<namespace>:<name>`. Empty if that did not become clear.
+    /// Who asked: the name of a user, or `system:serviceaccount:<namespace>:<name>`. Empty if that
+    /// did not become clear.
     pub user: String,
     /// The program, as it calls itself.
     pub agent: String,
-    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; a method in lower case for what is no resource.
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; a method
+    /// in lower case for what is no resource.
     pub verb: String,
-    /// Such as `scaledjobs.keda.sh` or `serviceaccounts/token`; empty for what is no resource, such as `/readyz`.
+    /// Such as `scaledjobs.keda.sh` or `serviceaccounts/token`; empty for what is no resource, such
+    /// as `/readyz`.
     pub resource: String,
     /// The namespace; empty for requests about all of them.
     pub namespace: String,

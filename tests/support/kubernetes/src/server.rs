@@ -24,14 +24,16 @@ use crate::programs::Program;
 use crate::requests;
 use crate::tokens;
 
-/// How long a server may take to start. It takes 5 to 10 s on an idle machine; others may be building on this one.
+/// How long a server may take to start. It takes 5 to 10 s on an idle machine; others may be
+/// building on this one.
 const START: Duration = Duration::from_secs(240);
 
-/// How often a start is tried, in case a port was taken between finding it free and listening on it.
+/// How often a start is tried, in case a port was taken between finding it free and listening on
+/// it.
 const TRIES: usize = 3;
 
-/// An API server with its etcd and its data in a temporary folder. Dropping it ends it, and so does the end of this process, however
-/// that comes.
+/// An API server with its etcd and its data in a temporary folder. Dropping it ends it, and so does
+/// the end of this process, however that comes.
 pub struct ApiServer {
     // Dropped in this order: the server before its store, and the folder last.
     server: Mutex<Process>,
@@ -54,7 +56,8 @@ impl ApiServer {
         SHARED.get_or_init(Self::start).await
     }
 
-    /// A server of the test's own: to stop it, to pause it, to define KEDA's kinds in another way, or to count its requests.
+    /// A server of the test's own: to stop it, to pause it, to define KEDA's kinds in another way,
+    /// or to count its requests.
     ///
     /// # Panics
     /// If it does not start, its programs cannot be made, or KEDA's definitions are missing.
@@ -154,12 +157,14 @@ impl ApiServer {
         }
     }
 
-    /// Ends the server as a power cut would; what it keeps stays. Its port answers nobody until [`ApiServer::restart`].
+    /// Ends the server as a power cut would; what it keeps stays. Its port answers nobody until
+    /// [`ApiServer::restart`].
     pub fn stop(&self) {
         self.server().kill();
     }
 
-    /// Starts the server again, stopped or not, at the same address with the same data, and waits until it is ready.
+    /// Starts the server again, stopped or not, at the same address with the same data, and waits
+    /// until it is ready.
     ///
     /// # Panics
     /// If it does not start.
@@ -294,7 +299,8 @@ fn server_arguments(folder: &Path, port: u16, etcd: u16, url: &str) -> Vec<Strin
         format!("--service-account-signing-key-file={}", file("token.key")),
         format!("--service-account-key-file={}", file("token.pub")),
         "--service-cluster-ip-range=10.0.0.0/16".to_owned(),
-        // There are no nodes to send anyone to, and nobody gives namespaces their default service account.
+        // There are no nodes to send anyone to, and nobody gives namespaces their default service
+        // account.
         "--endpoint-reconciler-type=none".to_owned(),
         "--disable-admission-plugins=ServiceAccount".to_owned(),
         format!("--audit-policy-file={}", file("audit.yaml")),

@@ -1,5 +1,5 @@
-//! Whether a service account's token is one that this server signed, and what it says: as another program finds out, by the server's
-//! public key.
+//! Whether a service account's token is one that this server signed, and what it says: as another
+//! program finds out, by the server's public key.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -44,7 +44,8 @@ impl ApiServer {
         }
     }
 
-    /// What a token says, if this server gave it and it has not expired. Whom it is for is left to the caller.
+    /// What a token says, if this server gave it and it has not expired. Whom it is for is left to
+    /// the caller.
     ///
     /// # Errors
     /// What is wrong with it.

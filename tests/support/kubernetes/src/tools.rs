@@ -16,8 +16,8 @@ pub fn kustomize(folder: impl AsRef<Path>) -> String {
     text(command).unwrap_or_else(|error| panic!("kustomize build {}: {error}", folder.display()))
 }
 
-/// What `helm template` makes of a chart, as the release `keda-sift` in the namespace `keda-sift`; later arguments, such as `--set` or
-/// `--namespace`, hold against that.
+/// What `helm template` makes of a chart, as the release `keda-sift` in the namespace `keda-sift`;
+/// later arguments, such as `--set` or `--namespace`, hold against that.
 ///
 /// # Panics
 /// If it fails, with what it said.

@@ -179,7 +179,8 @@ impl Connection {
         message::reply(request, status, None)
     }
 
-    /// Puts a reply onto the link whose target the request names, or else one that comes from the same node.
+    /// Puts a reply onto the link whose target the request names, or else one that comes from the
+    /// same node.
     fn answer(&mut self, channel: u16, to: &Terminus, request: &Request, reply: Vec<u8>) {
         let Some(session) = self.sessions.get_mut(&channel) else { return };
         let mut links: Vec<&mut Sending> = Vec::new();

@@ -84,7 +84,8 @@ impl Connection {
         }
         for (delivery, outcome) in outcomes {
             let state = match outcome {
-                // The outcome comes back without its error: one in there would say that it could not be applied.
+                // The outcome comes back without its error: one in there would say that it could
+                // not be applied.
                 Ok(()) => Value::composite(state.descriptor().unwrap_or(ACCEPTED), vec![]),
                 Err(LockLost) => {
                     Value::composite(REJECTED, vec![error(node::LOCK_LOST.0, node::LOCK_LOST.1)])
@@ -161,7 +162,8 @@ impl Connection {
         true
     }
 
-    /// Cuts a message into frames the peer takes, and sends them or keeps them for when its window has room.
+    /// Cuts a message into frames the peer takes, and sends them or keeps them for when its window
+    /// has room.
     fn transfer(
         &mut self,
         channel: u16,

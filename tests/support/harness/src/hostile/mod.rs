@@ -1,9 +1,9 @@
 //! A broker that lies: it speaks as much of Kafka's protocol as is asked of it, and bends what it
 //! says.
 //!
-//! It has one topic of three partitions, in each of which 6 messages wait for any group, 3 of them of
-//! one [`TYPE`]. What a [`Scenario`] does not bend is honest, so that a client gets as far as the
-//! lie.
+//! It has one topic of three partitions, in each of which 6 messages wait for any group, 3 of them
+//! of one [`TYPE`]. What a [`Scenario`] does not bend is honest, so that a client gets as far as
+//! the lie.
 //!
 //! | file | job |
 //! |---|---|
