@@ -146,6 +146,10 @@ impl Wanted for MemoryTrigger {
     fn selection(&self) -> &Selection {
         &self.selection
     }
+
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
 }
 
 impl Measure for Follower {

@@ -132,6 +132,11 @@ impl Trigger {
         self.wanted().selection()
     }
 
+    /// Its source, and where the messages wait, in words for a person.
+    pub fn place(&self) -> String {
+        format!("{} {}", self.source(), self.wanted().place())
+    }
+
     /// How far a count must go where KEDA starts no more than `max_jobs` Jobs. `None` where it must
     /// go on to the end, or to the trigger's own `countLimit`.
     pub fn enough(&self, max_jobs: NonZeroU64) -> Option<NonZeroU64> {

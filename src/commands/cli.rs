@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::serve;
+use super::{check, serve};
 
 /// A KEDA external scaler that counts the messages that matter: in a Kafka topic, only those of the
 /// types a Job handles.
@@ -18,6 +18,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
+    Check(Box<check::Args>),
 }
 
 impl Cli {
@@ -25,6 +26,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Serve(args) => serve::run(*args),
+            Command::Check(args) => check::run(&args),
         }
     }
 }

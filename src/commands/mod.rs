@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `cli` | which commands there are |
 //! | `serve` | `keda-sift serve`: answers KEDA |
+//! | `check` | `keda-sift check`: what is wrong with manifests, and what they count now |
 //! | `connections` | what a command may connect to, and as whom |
 //! | `signals` | what tells a running command to end |
 //! | `duration` | how a length of time is written on the command line |
 
+mod check;
 mod cli;
 mod connections;
 mod duration;

@@ -19,6 +19,8 @@ use crate::source::{Scaling, Wanted};
 
 /// Bytes of the longest group that the protocol can carry.
 const GROUP_BYTES: usize = i16::MAX as usize;
+/// Bytes of the names of topics that a person is shown.
+const SHOWN_BYTES: usize = 100;
 /// Topics that one trigger may name: each is a tail.
 pub(super) const MAX_TOPICS: usize = 1_000;
 
@@ -189,6 +191,17 @@ impl Wanted for KafkaTrigger {
 
     fn selection(&self) -> &Selection {
         &self.selection
+    }
+
+    fn place(&self) -> String {
+        let topics: Vec<_> = self.topics.iter().map(Topic::as_str).collect();
+        let topics = match topics[..] {
+            [] => "all topics".to_owned(),
+            [topic] => format!("topic {topic}"),
+            _ => format!("topics {}", topics.join(",")),
+        };
+        let group = metadata::quoted(self.group.as_str());
+        format!("{} for group {group}", metadata::one_line(&topics, SHOWN_BYTES))
     }
 
     /// Offsets are reckoned with, as KEDA does.

@@ -152,6 +152,10 @@ impl Wanted for ServiceBusTrigger {
         &self.selection
     }
 
+    fn place(&self) -> String {
+        self.entities.to_string()
+    }
+
     fn default_limit(&self) -> Option<NonZeroU64> {
         Some(self.peek_limit())
     }

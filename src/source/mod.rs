@@ -105,6 +105,9 @@ pub trait Wanted: fmt::Debug + Send + Sync {
     /// Which messages count.
     fn selection(&self) -> &Selection;
 
+    /// Where they wait, in words for a person.
+    fn place(&self) -> String;
+
     /// Whether the number is not counted but reckoned, so that it is the same however many are
     /// enough.
     fn is_reckoned(&self) -> bool {

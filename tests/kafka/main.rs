@@ -7,6 +7,7 @@ mod agreement;
 mod backfill;
 mod broker;
 mod bursts;
+mod check;
 mod failures;
 mod groups;
 mod hostile;

@@ -1,6 +1,7 @@
 //! The program and its ports: what it takes, tells and keeps to itself, whatever it counts.
 
 mod bad_metadata;
+mod check;
 mod identity;
 mod metrics;
 mod secrets;
