@@ -6,9 +6,11 @@
 //! what is to be read as a desired state, one entry a partition, so that nothing queues up. A
 //! reader that has had nothing to read for a while ends, and its connections with it.
 //!
-//! - `work`: the task · `turns`: what a broker leads, and in which order that is fetched ·
-//!   `session`: what it remembers of that
+//! - `desk`: where readings are posted · `work`: the task
+//! - `turns`: what a broker leads, and in which order that is fetched · `session`: what it remembers
+//!   of that
 
+mod desk;
 mod session;
 mod turns;
 mod work;
@@ -18,14 +20,14 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
+pub(super) use self::desk::Parts;
+use self::desk::{Change, Desk};
 use self::work::Work;
 pub(super) use self::work::{FETCH_BYTES, PARTITION_BYTES};
-use super::broker::{Connections, Lane, Topics};
-use super::judges::Judges;
+use super::broker::Lane;
 use super::names::{Partition, Topic};
 use super::tail::Reading;
 use crate::coalescer::Tasks;
-use crate::ledger::Payers;
 use crate::lock::lock;
 
 /// Where readings are posted, and the task that reads them while there are any.
@@ -35,29 +37,6 @@ pub(super) struct Reader {
     tasks: Tasks,
     desk: Mutex<Option<Arc<Desk>>>,
 }
-
-/// What reading takes.
-#[derive(Clone)]
-pub(super) struct Parts {
-    pub(super) connections: Arc<Connections>,
-    pub(super) topics: Arc<Topics>,
-    pub(super) judges: Arc<Judges>,
-    pub(super) payers: Arc<Payers>,
-}
-
-/// What polls and the task share.
-struct Desk {
-    /// `None` once the task takes nothing more.
-    changes: Mutex<Option<HashMap<Place, Change>>>,
-    posted: Notify,
-}
-
-enum Change {
-    Read(Reading),
-    Stop,
-}
-
-type Place = (Topic, Partition);
 
 impl Reader {
     /// A reader that has yet to read anything: no connection, no task.
@@ -96,55 +75,5 @@ impl Reader {
             // A desk that takes nothing more reads nothing either.
             let _taken = desk.put((topic.clone(), partition), Change::Stop);
         }
-    }
-}
-
-impl Desk {
-    fn put(&self, place: Place, change: Change) -> Result<(), Change> {
-        // Dropped outside the lock: a reading that is replaced tells its tail.
-        let _replaced = match &mut *lock(&self.changes) {
-            Some(changes) => changes.insert(place, change),
-            None => return Err(change),
-        };
-        self.posted.notify_one();
-        Ok(())
-    }
-
-    fn close(&self) {
-        let _left = lock(&self.changes).take();
-        self.posted.notify_one();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kafka::tail::TopicTail;
-
-    fn place(topic: &str, partition: Partition) -> Place {
-        (Topic::from(topic), partition)
-    }
-
-    /// A reading and whether the next poll has its partition read.
-    fn reading() -> (Reading, impl Fn() -> bool) {
-        use crate::kafka::tail::tests::{account, every_record, need, view};
-        let tail = Arc::new(TopicTail::new(Topic::from("t")));
-        let subscriber = tail.follow(&[every_record()], &account());
-        let mut readings = tail.look(subscriber, &[need(0, 10)], view()).readings;
-        let reading = readings.pop().expect("a tail");
-        (reading, move || tail.look(subscriber, &[need(0, 10)], view()).readings.len() == 1)
-    }
-
-    #[test]
-    fn a_reading_is_not_lost_with_a_task_that_ends() {
-        let (posted, posted_again) = reading();
-        let (replaced, replaced_again) = reading();
-        let desk = Desk { changes: Mutex::new(Some(HashMap::new())), posted: Notify::new() };
-        assert!(desk.put(place("t", 0), Change::Read(replaced)).is_ok());
-        assert!(desk.put(place("t", 0), Change::Read(posted)).is_ok());
-        assert!(replaced_again() && !posted_again());
-        desk.close();
-        assert!(posted_again());
-        assert!(desk.put(place("t", 0), Change::Read(reading().0)).is_err(), "a closed desk");
     }
 }

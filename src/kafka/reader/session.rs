@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Place;
+use super::desk::Place;
 use crate::kafka::wire::requests::{
     FetchPartition, FetchReply, FetchSession, FetchTopic, ForgottenTopic, InSession, TopicId,
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Place;
+use super::desk::Place;
 use super::session::Session;
 use crate::kafka::names::{Partition, Topic};
 

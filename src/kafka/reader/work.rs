@@ -30,9 +30,9 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
+use super::desk::{Change, Desk, Parts, Place};
 use super::session::{Question, Wanted};
 use super::turns::Broker;
-use super::{Change, Desk, Parts, Place};
 use crate::kafka::broker::{Lane, Leader};
 use crate::kafka::fault::{Fault, Kind};
 use crate::kafka::judges::{Outcome, Portion};

@@ -23,13 +23,14 @@
 //!
 //! - `selectors`: what is selected · `partition`: a partition, its states and what leads from one
 //!   to the next
-//! - `reading`: what a tail has others read
+//! - `look`: what a poll needs, and sees · `reading`: what a tail has others read
 //!
 //! # References
 //! - KIP-98: under `read_committed` a partition ends at the last stable offset, and control records
 //!   and aborted records take offsets but are not delivered
 //! - KIP-516: a topic that is made again has another id
 
+mod look;
 mod partition;
 mod reading;
 mod selectors;
@@ -41,6 +42,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub(super) use self::look::{Indeterminate, Match, Need, Progress, View};
 pub(super) use self::partition::Epoch;
 use self::partition::{Backfill, Break, Kept, PartitionTail, Stretch};
 pub(super) use self::reading::{ReadTicket, Reading};
@@ -49,18 +51,11 @@ pub(super) use self::selectors::{Judging, Selector, SelectorVersion};
 use super::broker::TopicShape;
 use super::by_partition::ByPartition;
 use super::fault::Fault;
-use super::index::{KeyHash, MAX_KEYS};
+use super::index::MAX_KEYS;
 use super::names::{Offset, Partition, Topic};
 use crate::ledger::Account;
 use crate::lock::lock;
-use crate::selection::{Reason, Sight, Slot};
-
-/// A record that a compacted topic once held may be gone; matches in one are read again when they
-/// were last read longer ago than this.
-const COMPACTED_STALE_AFTER: Duration = Duration::from_secs(1);
-
-/// How often matches are read again that were all let go of for want of memory.
-const LET_GO_AGAIN_AFTER: Duration = Duration::from_secs(30);
+use crate::selection::{Sight, Slot};
 
 /// How many offsets one backfill spans: half a second of reading, which is what a poll waits at
 /// most for the backfills of others.
@@ -76,30 +71,6 @@ pub(super) struct TopicTail {
     moved: Notify,
 }
 
-/// What a poll needs of one partition.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Need {
-    pub(super) partition: Partition,
-    /// Matches at or after this count.
-    pub(super) from: Offset,
-    /// The log start offset.
-    pub(super) start: Offset,
-    /// The end offset: everything before it must have been judged.
-    pub(super) end: Offset,
-    /// How far the tail had come before the end was asked for.
-    pub(super) seen: Offset,
-}
-
-/// What a poll knows of a topic when it looks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct View {
-    pub(super) shape: TopicShape,
-    /// Whether records may vanish from the middle of the log.
-    pub(super) compacted: bool,
-    /// When the ends were asked for.
-    pub(super) asked: Instant,
-}
-
 /// What a look gave.
 pub(super) struct Seen {
     /// For each need how many matches are known, all selectors together.
@@ -111,31 +82,8 @@ pub(super) struct Seen {
     pub(super) readings: Vec<Reading>,
 }
 
-/// How complete what was seen is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Progress {
-    Complete,
-    /// Offsets judged and offsets to go, and what keeps them from being judged now, if anything
-    /// does.
-    Reading {
-        judged: Offset,
-        behind: Offset,
-        fault: Option<Fault>,
-    },
-    /// What the poll brought is older than what has happened since: ask again.
-    Outdated,
-    /// Reading fails, and this poll need not wait for it.
-    Failed(Fault),
-}
-
 /// A trigger on a topic, as its tail knows it.
 pub(super) type SubscriberId = u64;
-
-/// A match that a reader found.
-pub(super) type Match = (Slot, Offset, KeyHash);
-
-/// What a record cannot be judged for, the record's offset, and why.
-pub(super) type Indeterminate = (Slot, Offset, Reason);
 
 struct State {
     /// How many offsets a backfill spans.
@@ -586,7 +534,7 @@ pub(super) mod tests {
     use super::*;
     use crate::kafka::broker::TopicId;
     use crate::ledger::Ledger;
-    use crate::selection::Part;
+    use crate::selection::{Part, Reason};
 
     pub(in crate::kafka) fn view() -> View {
         let shape = TopicShape { id: TopicId::of(1), partitions: 1 };

@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use super::partition::LET_GO_AGAIN_AFTER;
 use super::tests::{every_record, view};
 use super::*;
 use crate::kafka::broker::TopicId;
 use crate::kafka::fault::Kind;
+use crate::kafka::index::KeyHash;
 use crate::ledger::{Charge, Ledger, Use};
 use crate::selection::{EventTypeFrom, Part, Sample, Verdicts};
 

@@ -12,16 +12,24 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::look::{Match, Need, Progress, View};
 use super::selectors::{Selected, SelectorVersion, Selectors};
-use super::{COMPACTED_STALE_AFTER, LET_GO_AGAIN_AFTER, Match, Need, Progress, View};
 use crate::kafka::fault::{Fault, Kind};
 use crate::kafka::index::{Counted, KeyHash, Matches};
 use crate::kafka::names::Offset;
 use crate::ledger::{Charge, Exhausted, Payers, Use};
 use crate::selection::Slot;
+
+/// A record that a compacted topic once held may be gone; matches in one are read again when they
+/// were last read longer ago than this.
+const COMPACTED_STALE_AFTER: Duration = Duration::from_secs(1);
+
+/// How often matches are read again that were all let go of for want of memory.
+pub(super) const LET_GO_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// Which reading of a partition something belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

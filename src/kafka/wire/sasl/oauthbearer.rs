@@ -15,7 +15,7 @@
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Mechanism, SaslError, Step, reason};
+use super::mechanism::{Mechanism, SaslError, Step, reason, text};
 use crate::secret::Secret;
 
 pub(super) const NAME: &str = "OAUTHBEARER";
@@ -116,7 +116,7 @@ impl Mechanism for OAuthBearer {
 
 /// Why a broker refuses: the status that it gives, else all that it says.
 fn status(challenge: &[u8]) -> String {
-    let failure = super::text(NAME, challenge).ok();
+    let failure = text(NAME, challenge).ok();
     let failure = failure.and_then(|text| serde_json::from_str::<Failure<'_>>(text).ok());
     reason(failure.as_ref().map_or(challenge, |failure| failure.status.as_bytes()))
 }

@@ -5,7 +5,7 @@
 
 use zeroize::Zeroizing;
 
-use super::{Mechanism, SaslError, Step, reason};
+use super::mechanism::{Mechanism, SaslError, Step, reason};
 use crate::secret::Secret;
 
 pub(super) const NAME: &str = "PLAIN";

@@ -26,7 +26,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256, Sha512};
 use zeroize::Zeroizing;
 
-use super::{Mechanism, SaslError, Step, reason, text};
+use super::mechanism::{Mechanism, SaslError, Step, reason, text};
 use crate::metadata::one_line;
 use crate::secret::Secret;
 
