@@ -163,7 +163,7 @@ impl<'de> Visitor<'de> for Tree {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key::<Spanned<String>>()? {
             let (line, column) = (key.referenced.line(), key.referenced.column());
-            let location = Location { line: line as u64, column: column as u64 };
+            let location = Location { line, column };
             entries.push((key.value, location, map.next_value()?));
         }
         Ok(Node::Map(entries))
