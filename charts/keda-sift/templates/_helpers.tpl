@@ -34,7 +34,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- .Values.tls.existingSecret | default (printf "%s-tls" (include "keda-sift.fullname" .)) }}
 {{- end }}
 
-{{- /* The features that grant rights and are on, each with its rules. */ -}}
+{{- /* The features that are on and grant rights, each with its rules. */ -}}
 {{- define "keda-sift.rights" -}}
 {{- if .Values.warmUp.enabled }}
 warm-up:
@@ -68,7 +68,7 @@ trigger-authentications:
 {{- end }}
 {{- end }}
 
-{{- /* What values must not say together. */ -}}
+{{- /* Values that must not be combined. */ -}}
 {{- define "keda-sift.check" -}}
 {{- if and .Values.events.enabled (not .Values.warmUp.enabled) }}
 {{- fail "events.enabled needs warmUp.enabled, which finds the ScaledJobs that Events are for" }}
