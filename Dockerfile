@@ -1,11 +1,13 @@
-# The program on glibc and CA certificates, without a shell or a package manager; docs/image.md tells what is in it, and how it is built for
-# amd64 and arm64. Every command is one of scripts/image.
+# The program on glibc and CA certificates, without a shell or a package manager. docs/image.md says
+# what is in the image, and how it is built for amd64 and arm64. Every command is one of
+# scripts/image.
 
-# Both stages are of one Debian: a program that was built against a newer glibc does not run on an older one.
+# Both stages use the same Debian: a program built against a newer glibc does not run on an older
+# one.
 FROM rust:1.95-trixie AS build
 WORKDIR /build
 
-# The manifests alone, so that this layer stays until a dependency changes.
+# Only the manifests, so that this layer stays until a dependency changes.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo/config.toml .cargo/
 COPY tests/support/azure/Cargo.toml tests/support/azure/
@@ -18,7 +20,7 @@ RUN scripts/image dependencies
 COPY build.rs ./
 COPY proto proto
 COPY src src
-# Told by the metric keda_sift_build_info.
+# Reported by the metric keda_sift_build_info.
 ARG REVISION=unknown
 RUN scripts/image program out/keda-sift
 

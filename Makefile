@@ -1,5 +1,5 @@
-# Bare `make` lists what there is to do. ARGS goes to the command behind a target: `make demo ARGS=--once`. SECONDS is how long each
-# fuzz target runs.
+# Bare `make` lists the targets. ARGS goes to the command behind a target: `make demo ARGS=--once`.
+# SECONDS is how long each fuzz target runs.
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-cluster image lint docs deny format fuzz bench prepare
@@ -15,7 +15,7 @@ demo: ## build, start an embedded Kafka, a stand-in for Service Bus and the scal
 	cargo build --locked --example demo
 	cargo run --locked --quiet --example demo -- $(ARGS)
 
-test: ## run every test, those on a real Apache Kafka too, and test-cluster where it can be run; KAFKA=all: on older ones, and the slow ones, too
+test: ## run every test, including those on a real Apache Kafka, and test-cluster if it can run; KAFKA=all: on older Kafkas too, and the slow ones
 	@scripts/prepare build test
 	cargo test --locked --workspace --doc
 	cargo test --locked $(or $(ARGS),--workspace --tests)
@@ -34,7 +34,7 @@ test-cluster: ## run the tests on a real Kubernetes API server, which is built o
 	@scripts/prepare build test cluster
 	cargo test --locked --workspace --test api_server --test cluster $(ARGS) -- --include-ignored
 
-image: ## do the image's build steps, in a folder that has what the Dockerfile copies, without a container
+image: ## run the image's build steps without a container, in a folder with what the Dockerfile copies
 	@scripts/prepare build
 	cargo test --locked --test repository image:: -- --ignored
 
@@ -48,7 +48,7 @@ docs: ## build the docs of the code; warnings are errors
 	@scripts/prepare build
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 
-deny: ## check the licences and the sources of all that is depended on
+deny: ## check the licences and the sources of all dependencies
 	@scripts/prepare build deny
 	cargo deny --locked check licenses bans sources
 	cargo deny --locked --manifest-path fuzz/Cargo.toml check bans sources
@@ -57,9 +57,9 @@ format: ## format the code
 	@scripts/prepare lint
 	cargo fmt --all
 
-# Without a sanitizer, of which there is none on a stable toolchain: there is no unsafe code of ours to watch. What is found is kept
-# apart from the corpus, and gone on from.
-fuzz: ## try any bytes on what reads brokers' replies and records, each for SECONDS, a minute if not said
+# Without a sanitizer: a stable toolchain has none, and there is no unsafe code of ours to watch.
+# Findings are kept apart from the corpus, and the next run continues from them.
+fuzz: ## feed arbitrary bytes to what reads brokers' replies and records, for SECONDS each, by default a minute
 	@scripts/prepare build fuzz
 	@for target in $$(cargo fuzz list); do \
 		echo "fuzzing $$target for $(SECONDS) s"; \
@@ -68,7 +68,7 @@ fuzz: ## try any bytes on what reads brokers' replies and records, each for SECO
 			-max_total_time=$(SECONDS) -max_len=4096 -len_control=0 -timeout=5 $(ARGS) || exit 1; \
 	done
 
-bench: ## run the benchmarks; each prints a ratio to a yardstick measured beside it
+bench: ## run the benchmarks; each prints a ratio to a yardstick measured in the same run
 	@scripts/prepare build test
 	cargo bench --locked $(ARGS)
 
