@@ -6,6 +6,8 @@
 
 mod events;
 mod examples;
+mod go;
+mod jobs;
 mod keda;
 mod manifests;
 mod operator;

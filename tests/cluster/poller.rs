@@ -2,7 +2,7 @@
 //! told and what it learns.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -15,8 +15,7 @@ use serde_json::{Value, json};
 use sift_harness::free_port;
 use tempfile::TempDir;
 
-/// Small files, and nothing in them of the machine that built them.
-const FLAGS: [&str; 4] = ["-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags=-s -w"];
+use crate::go;
 
 /// What resolves to the addresses of a headless Service. The dot spares the search list of this
 /// machine.
@@ -117,25 +116,8 @@ fn sent(trigger: &ScaledObjectRef) -> Value {
     json!({ "name": trigger.name, "namespace": trigger.namespace, "scalerMetadata": trigger.scaler_metadata })
 }
 
-/// The program, built by the first test that asks. What Go has built before takes it a second.
+/// The program, built by the first test that asks.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("poller");
-        let mut go = Command::new("go");
-        go.arg("build").args(FLAGS).arg("-o").arg(&path).arg(".");
-        // Nothing from outside decides what is built.
-        go.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/poller"));
-        go.env("GOFLAGS", "").env("GOWORK", "off");
-        match go.output() {
-            Ok(output) if output.status.success() => path,
-            Ok(output) => {
-                panic!("{go:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                panic!("go: not found; see https://go.dev/dl")
-            }
-            Err(error) => panic!("{go:?}: {error}"),
-        }
-    })
+    PROGRAM.get_or_init(|| go::build("poller"))
 }

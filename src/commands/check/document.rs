@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 use serde_saphyr::Spanned;
 
 /// Where something stands in a file; both count from 1.
@@ -68,11 +69,15 @@ impl Node {
         }
     }
 
-    /// The whole number of a key, above or equal 0.
-    pub(super) fn number(&self, key: &str) -> Option<u64> {
-        match self.get(key)? {
-            Node::Other(number) => number.parse().ok(),
-            _ => None,
+    /// The same without places.
+    pub(super) fn json(&self) -> Value {
+        match self {
+            Node::Text(text) => Value::from(text.as_str()),
+            Node::Other(value) => serde_json::from_str(value).unwrap_or_default(),
+            Node::List(items) => items.iter().map(Node::json).collect(),
+            Node::Map(entries) => {
+                entries.iter().map(|(key, _, node)| (key.clone(), node.json())).collect()
+            }
         }
     }
 
@@ -197,7 +202,7 @@ items:
         assert_eq!(trigger.begins(), Some(Location { line: 5, column: 7 }));
         let metadata = trigger.get("metadata").unwrap();
         assert_eq!(metadata.location("lagThreshold"), Some(Location { line: 6, column: 29 }));
-        assert_eq!(metadata.number("lagThreshold"), Some(10));
+        assert_eq!(metadata.json()["lagThreshold"], 10);
         assert_eq!(metadata.text("topic"), Some("a"));
     }
 

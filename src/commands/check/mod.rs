@@ -3,7 +3,6 @@
 
 mod document;
 mod inspect;
-mod jobs;
 mod report;
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,11 +17,11 @@ use tokio::time::Instant;
 
 use self::document::Node;
 use self::inspect::{FROM_ENV, Finding, Found, Mark};
-use self::jobs::{Counted, Present, Scale};
 use self::report::{OfFile, OfTrigger, Output, Report};
 use super::connections::Connections;
 use super::duration::parse_positive;
 use crate::backlog::{Backlog, Measured, Purpose, Scope};
+use crate::jobs::{Counted, Present, Scale};
 use crate::ledger::{DEFAULT_LIMIT, Ledger};
 use crate::metadata::one_line;
 use crate::sources::Sources;
@@ -283,7 +282,7 @@ async fn measure(
 fn tell_jobs(object: &Node, found: &[Found<'_>], all: &mut [OfTrigger], args: &Args) {
     let Some(spec) = object.get("spec") else { return };
     let triggers = spec.get("triggers").map_or(0, |triggers| triggers.items().len());
-    let scale = Scale::of(spec);
+    let scale = Scale::of(&spec.json());
     let counted: Vec<Counted> = all.iter().filter_map(|of| of.counted).collect();
     let Some((last, found)) = all.last_mut().zip(found.last()) else { return };
     if counted.len() < triggers {

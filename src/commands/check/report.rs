@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::inspect::{Finding, Mark};
-use super::jobs::Counted;
+use crate::jobs::Counted;
 
 /// Where a finding's `see` is.
 const PAGE: &str = "https://github.com/keda-sift/keda-sift/blob/main/docs/troubleshooting.md";

@@ -1,17 +1,17 @@
-//! How many Jobs KEDA would start, by its own arithmetic.
+//! How many Jobs KEDA starts for a ScaledJob, by its own arithmetic.
 //!
 //! # References
 //! - KEDA 2.20 `pkg/scaling/executor/scale_jobs.go` (strategies) and `pkg/scaling/scale_handler.go`
 //!   (`multipleScalersCalculation`)
 
-use super::document::Node;
+use serde_json::Value;
 
 /// KEDA's `maxReplicaCount` of a ScaledJob that has none.
 const DEFAULT_MAX: u64 = 100;
 
 /// What a ScaledJob says of how it is scaled.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Scale {
+pub struct Scale {
     strategy: Strategy,
     /// The most Jobs beside those that are always there.
     max: u64,
@@ -38,31 +38,33 @@ enum Several {
 
 /// What one trigger has come to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Counted {
+pub struct Counted {
     /// The metric's value.
-    pub(super) value: u64,
+    pub value: u64,
     /// Messages for one Job.
-    pub(super) target: u64,
-    pub(super) is_active: bool,
+    pub target: u64,
+    /// Whether more wait than its activation threshold.
+    pub is_active: bool,
 }
 
 /// Jobs that there are.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Present {
-    pub(super) running: u64,
-    pub(super) pending: u64,
+pub struct Present {
+    /// Those that are not complete and have not failed.
+    pub running: u64,
+    /// Of those, the ones whose Pod does not run yet.
+    pub pending: u64,
 }
 
 impl Scale {
     /// What the spec of a ScaledJob says; what it does not say is at KEDA's default.
-    pub(super) fn of(spec: &Node) -> Self {
-        let strategy = spec.get("scalingStrategy");
-        let text = |key: &str| strategy.and_then(|strategy| strategy.text(key));
-        let number = |key: &str| strategy.and_then(|strategy| strategy.number(key)).unwrap_or(0);
-        let min = spec.number("minReplicaCount").unwrap_or(0);
+    pub fn of(spec: &Value) -> Self {
+        let strategy = &spec["scalingStrategy"];
+        let text = |key: &str| strategy[key].as_str();
+        let min = spec["minReplicaCount"].as_u64().unwrap_or(0);
         // `MaxReplicaCount` and `MinReplicaCount` of KEDA's `scaledjob_types.go`: what is always there
         // is not started.
-        let (min, max) = match spec.number("maxReplicaCount") {
+        let (min, max) = match spec["maxReplicaCount"].as_u64() {
             None => (min, DEFAULT_MAX),
             Some(max) if min > max => (max, max),
             Some(max) => (min, max - min),
@@ -75,7 +77,9 @@ impl Scale {
                 Some("custom") => text("customScalingRunningJobPercentage")
                     .and_then(|text| text.parse().ok())
                     .map_or(Strategy::Default, |percentage| Strategy::Custom {
-                        deduction: number("customScalingQueueLengthDeduction"),
+                        deduction: strategy["customScalingQueueLengthDeduction"]
+                            .as_u64()
+                            .unwrap_or(0),
                         percentage,
                     }),
                 _ => Strategy::Default,
@@ -92,12 +96,12 @@ impl Scale {
     }
 
     /// The most Jobs at a time.
-    pub(super) fn max(&self) -> u64 {
+    pub fn max(&self) -> u64 {
         self.max.saturating_add(self.min)
     }
 
     /// How many Jobs KEDA starts, where these were counted and those are there.
-    pub(super) fn starts(&self, counted: &[Counted], present: Present) -> u64 {
+    pub fn starts(&self, counted: &[Counted], present: Present) -> u64 {
         if present.running < self.min {
             return self.min - present.running;
         }
@@ -165,11 +169,10 @@ fn to_u64(number: i64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::document;
     use super::*;
 
     fn scale(spec: &str) -> Scale {
-        Scale::of(&document::read(spec).expect("YAML")[0])
+        Scale::of(&serde_saphyr::from_str(spec).expect("YAML"))
     }
 
     fn counted(value: u64, target: u64) -> Counted {
