@@ -19,7 +19,7 @@ use super::duration::{parse, parse_positive};
 use super::memory;
 use super::signals::Signals;
 use crate::kubernetes::{Addresses, Changes, Events, Kubernetes, Name, Watch};
-use crate::scaler::{self, Cluster, Scaler};
+use crate::scaler::{self, KubernetesContext, Scaler};
 use crate::server::{self, Ending, Listener, Listeners, Shutdown, Tls, TlsError};
 use crate::telemetry::{self, LogFormat};
 use crate::wiring::Wired;
@@ -179,7 +179,7 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
         (Some(_), true) => Events::new(&kubernetes),
         _ => Events::off(),
     };
-    let cluster = Cluster::new(kubernetes, events);
+    let cluster = KubernetesContext::new(kubernetes, events);
     let scaler = Arc::new(Scaler::in_cluster(sources, cluster, options, shutdown.stop()));
     let mut warming = JoinSet::new();
     if let Some(changes) = changes {

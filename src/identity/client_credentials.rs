@@ -19,7 +19,7 @@ use serde::Deserialize;
 use url::{Host, Url, form_urlencoded};
 
 use super::error::Error;
-use super::lease::Granted;
+use super::lifetime::Granted;
 use super::words::{self, Complaint};
 use crate::secret::Secret;
 

@@ -40,9 +40,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::error::Error;
-use super::lease::Granted;
+use super::lifetime::Granted;
 use super::options::{AUTHORITY_HOST, CLIENT_ID, Options, TENANT_ID, TOKEN_FILE};
-use super::who::{self, Who};
+use super::principal::{self, AzurePrincipal};
 use super::words::{self, Complaint};
 use crate::kubernetes::{AzureIdentity, Kubernetes, ServiceAccount};
 use crate::metadata;
@@ -115,7 +115,7 @@ impl Login {
     pub(super) async fn find(
         options: &Options,
         kubernetes: &Kubernetes,
-        who: &Who,
+        who: &AzurePrincipal,
         authority: Authority,
     ) -> Result<Login, Error> {
         let Some(account) = &who.account else {
@@ -126,7 +126,11 @@ impl Login {
         Login::of_account(options, who, account, annotated, proof, authority)
     }
 
-    fn of_pod(options: &Options, who: &Who, authority: Authority) -> Result<Login, Error> {
+    fn of_pod(
+        options: &Options,
+        who: &AzurePrincipal,
+        authority: Authority,
+    ) -> Result<Login, Error> {
         let chosen = |own: &Option<String>, given: &Option<String>, variable| {
             own.as_ref().or(given.as_ref()).cloned().ok_or(Error::NotConfigured { variable })
         };
@@ -141,7 +145,7 @@ impl Login {
 
     fn of_account(
         options: &Options,
-        who: &Who,
+        who: &AzurePrincipal,
         account: &ServiceAccount,
         annotated: AzureIdentity,
         proof: Proof,
@@ -341,7 +345,7 @@ fn authority_url(text: &str) -> Result<Url, Error> {
 
 /// What an annotation says, which becomes part of a request to Entra, the tenant of its path.
 fn annotation(key: &str, said: &str, marks: &str, fits: &'static str) -> Result<String, String> {
-    let checked = who::id("annotation", Some(said), marks, "an ID", fits);
+    let checked = principal::id("annotation", Some(said), marks, "an ID", fits);
     checked.ok().flatten().ok_or_else(|| {
         let said = metadata::quoted(said);
         format!("has {said} in its annotation azure.workload.identity/{key}; give {fits}")
@@ -410,10 +414,11 @@ mod tests {
             ("a token", Options { token_file: None, ..pod() }, "AZURE_FEDERATED_TOKEN_FILE"),
         ];
         for (case, options, variable) in rows {
-            let told = Login::of_pod(&options, &Who::default(), authority()).expect_err(case);
+            let told =
+                Login::of_pod(&options, &AzurePrincipal::default(), authority()).expect_err(case);
             assert_eq!(told, Error::NotConfigured { variable }, "{case}");
         }
-        let who = Who::parse(Some("other"), Some("there")).expect("two IDs");
+        let who = AzurePrincipal::parse(Some("other"), Some("there")).expect("two IDs");
         let options = Options { client_id: None, tenant_id: None, ..pod() };
         let login = Login::of_pod(&options, &who, authority()).expect("all is said");
         assert_eq!(login.identity(), "identity other in tenant there");
@@ -423,15 +428,16 @@ mod tests {
     fn a_service_account_says_its_identity_in_annotations() {
         let name = |text| crate::kubernetes::Name::parse(text).expect("a name");
         let account = ServiceAccount { namespace: name("media"), name: name("thumbnails") };
-        let login = |client: Option<&str>, tenant: Option<&str>, who: Who, options: Options| {
-            let proof = Proof::Account(Kubernetes::none(), account.clone());
-            let said = |text: Option<&str>| text.map(str::to_owned);
-            let annotated = AzureIdentity { client_id: said(client), tenant_id: said(tenant) };
-            Login::of_account(&options, &who, &account, annotated, proof, authority())
-                .map(|login| login.identity())
-                .map_err(|error| error.to_string())
-        };
-        let own = Who::default;
+        let login =
+            |client: Option<&str>, tenant: Option<&str>, who: AzurePrincipal, options: Options| {
+                let proof = Proof::Account(Kubernetes::none(), account.clone());
+                let said = |text: Option<&str>| text.map(str::to_owned);
+                let annotated = AzureIdentity { client_id: said(client), tenant_id: said(tenant) };
+                Login::of_account(&options, &who, &account, annotated, proof, authority())
+                    .map(|login| login.identity())
+                    .map_err(|error| error.to_string())
+            };
+        let own = AzurePrincipal::default;
         let none = Options::default;
         assert_eq!(
             login(Some("Client"), Some("there"), own(), pod()).as_deref(),
@@ -441,7 +447,7 @@ mod tests {
             login(Some("client"), None, own(), pod()).as_deref(),
             Ok("identity client in tenant own-tenant")
         );
-        let named = Who::parse(Some("other"), Some("elsewhere")).expect("two IDs");
+        let named = AzurePrincipal::parse(Some("other"), Some("elsewhere")).expect("two IDs");
         assert_eq!(
             login(Some("client"), Some("there"), named, none()).as_deref(),
             Ok("identity other in tenant elsewhere")

@@ -25,9 +25,9 @@ use super::client_credentials::OAuthClient;
 use super::error::Error;
 use super::exchange::{Authority, Login};
 use super::hosts::Scope;
-use super::lease::{Granted, Lease};
+use super::lifetime::{Granted, TokenLifetime};
 use super::options::Options;
-use super::who::Who;
+use super::principal::AzurePrincipal;
 use crate::kubernetes::Kubernetes;
 use crate::lock::lock;
 use crate::web::Web;
@@ -58,7 +58,7 @@ pub struct Identities {
 /// Whose token, and what for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
-    Identity(Who, Scope),
+    Identity(AzurePrincipal, Scope),
     Client(Arc<OAuthClient>),
 }
 
@@ -69,7 +69,7 @@ type UnderWay = watch::Receiver<Option<Answer>>;
 /// What is known of one token.
 #[derive(Default)]
 struct Held {
-    token: Option<(Token, Lease)>,
+    token: Option<(Token, TokenLifetime)>,
     under_way: Option<UnderWay>,
     /// Entra is not to be asked before then, for this reason.
     throttled: Option<(Instant, Error)>,
@@ -94,7 +94,12 @@ impl Identities {
     ///
     /// # Errors
     /// There is no identity, or Entra gives it no token, or none by then.
-    pub async fn token(&self, who: &Who, scope: &Scope, deadline: Instant) -> Result<Token, Error> {
+    pub async fn token(
+        &self,
+        who: &AzurePrincipal,
+        scope: &Scope,
+        deadline: Instant,
+    ) -> Result<Token, Error> {
         let authority = Authority::new(&self.options, scope.authority)?;
         let key = Key::Identity(who.clone(), scope.clone());
         let fetch = {
@@ -200,7 +205,7 @@ impl fmt::Display for Key {
 }
 
 impl Held {
-    fn good(&self, now: Instant) -> Option<(Token, Lease)> {
+    fn good(&self, now: Instant) -> Option<(Token, TokenLifetime)> {
         self.token.clone().filter(|(_, lease)| lease.is_good(now))
     }
 
@@ -219,7 +224,11 @@ impl Held {
 
 /// Puts an answer in its place, and drops what has ended, so that identities of triggers long gone
 /// take no room.
-fn settle(held: &mut HashMap<Key, Held>, key: &Key, answer: &Result<(Token, Lease), Error>) {
+fn settle(
+    held: &mut HashMap<Key, Held>,
+    key: &Key,
+    answer: &Result<(Token, TokenLifetime), Error>,
+) {
     let now = Instant::now();
     let entry = held.entry(key.clone()).or_default();
     entry.under_way = None;
@@ -240,8 +249,8 @@ fn settle(held: &mut HashMap<Key, Held>, key: &Key, answer: &Result<(Token, Leas
     });
 }
 
-fn leased(granted: Granted) -> (Token, Lease) {
+fn leased(granted: Granted) -> (Token, TokenLifetime) {
     let life = granted.life.min(LONGEST_LIFE);
     let token = Token { secret: granted.secret, expires: SystemTime::now() + life };
-    (token, Lease::new(Instant::now(), life))
+    (token, TokenLifetime::new(Instant::now(), life))
 }

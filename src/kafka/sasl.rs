@@ -19,7 +19,7 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::wire::sasl::{Login, PasswordMechanism};
-use crate::identity::{OAuthClient, TokenEndpoint, Who};
+use crate::identity::{AzurePrincipal, OAuthClient, TokenEndpoint};
 use crate::metadata::{self, Reader, quoted};
 use crate::secret::Secret;
 
@@ -39,7 +39,7 @@ pub(super) enum TokenLogin {
     /// A client's of the user's own, with what is said besides.
     Client { client: Arc<OAuthClient>, extensions: Vec<(String, String)> },
     /// An identity's, for Event Hubs.
-    Workload(Who),
+    Workload(AzurePrincipal),
 }
 
 /// Why a text is no list of extensions.
@@ -165,7 +165,7 @@ fn workload(reader: &mut Reader<'_>, checked: bool) -> Option<TokenLogin> {
             "sends a token of the scaler's, so it needs tls: enable, and no brokerUnsafeSsl",
         );
     }
-    Who::decode(reader).map(TokenLogin::Workload)
+    AzurePrincipal::decode(reader).map(TokenLogin::Workload)
 }
 
 fn extensions(text: &str) -> Result<Vec<(String, String)>, ExtensionsError> {

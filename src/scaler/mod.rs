@@ -6,7 +6,7 @@
 //! | `service` | each call of the contract |
 //! | `triggers` | which triggers KEDA asks about, until it no longer does |
 //! | `live` | one trigger's value and whether it is active, from one measurement |
-//! | `cluster` | what of Kubernetes a poll meets |
+//! | `context` | what of Kubernetes a poll meets |
 //! | `warm` | which triggers are measured before anybody polls them |
 //! | `key` | whether two requests mean the same trigger |
 //! | `status` | how an error reads in `kubectl describe` |
@@ -14,7 +14,7 @@
 //! # References
 //! - KEDA's external scalers: <https://keda.sh/docs/latest/concepts/external-scalers/>
 
-mod cluster;
+mod context;
 mod key;
 mod live;
 pub mod proto;
@@ -26,7 +26,7 @@ mod warm;
 #[cfg(test)]
 mod tests;
 
-pub use cluster::Cluster;
+pub use context::KubernetesContext;
 pub use proto::external_scaler_server::ExternalScalerServer;
 pub use service::{Options, Scaler, Stop};
 pub use status::Error;

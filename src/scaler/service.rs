@@ -22,7 +22,7 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Request, Response, Status};
 use tracing::{debug, warn};
 
-use super::cluster::Cluster;
+use super::context::KubernetesContext;
 use super::live::{LiveTrigger, NothingMatches};
 use super::proto::external_scaler_server::ExternalScaler;
 use super::proto::{
@@ -48,7 +48,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub struct Scaler {
     pub(super) triggers: Triggers,
     pub(super) sources: Sources,
-    pub(super) cluster: Cluster,
+    pub(super) cluster: KubernetesContext,
     options: Options,
     pub(super) stop: Stop,
     metrics: Metrics,
@@ -92,11 +92,16 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl Scaler {
     /// A scaler that follows no trigger yet.
     pub fn new(sources: Sources, options: Options, stop: Stop) -> Self {
-        Self::in_cluster(sources, Cluster::default(), options, stop)
+        Self::in_cluster(sources, KubernetesContext::default(), options, stop)
     }
 
     /// The same in a cluster whose objects triggers may name.
-    pub fn in_cluster(sources: Sources, cluster: Cluster, options: Options, stop: Stop) -> Self {
+    pub fn in_cluster(
+        sources: Sources,
+        cluster: KubernetesContext,
+        options: Options,
+        stop: Stop,
+    ) -> Self {
         Self {
             triggers: Triggers::new(Ledger::new(options.memory_limit)),
             sources,

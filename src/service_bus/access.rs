@@ -19,7 +19,9 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::sas;
-use crate::identity::{self, Cloud, HostError, Hosts, Identities, Scope, TrustedHost, Who};
+use crate::identity::{
+    self, AzurePrincipal, Cloud, HostError, Hosts, Identities, Scope, TrustedHost,
+};
 use crate::secret::Secret;
 
 /// How long a signature made here is good; Microsoft's clients take as long.
@@ -40,7 +42,7 @@ pub enum Access {
         /// The cloud it is in.
         cloud: Cloud,
         /// Whose token.
-        who: Who,
+        who: AzurePrincipal,
     },
     /// By a connection string.
     SharedAccess {
@@ -84,7 +86,7 @@ pub enum Site {
         /// A host that may have it.
         host: TrustedHost,
         /// Whose token.
-        who: Who,
+        who: AzurePrincipal,
     },
     /// By a connection string.
     SharedAccess {
@@ -254,7 +256,7 @@ mod tests {
         let access = |namespace: &str, cloud| Access::Identity {
             namespace: namespace.to_owned(),
             cloud,
-            who: Who::default(),
+            who: AzurePrincipal::default(),
         };
         let hosts = Hosts::default();
         let site = access("orders", Cloud::Public).trust(&hosts).expect("a namespace of Azure's");

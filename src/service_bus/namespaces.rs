@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::access::Site;
-use super::amqp::Line;
+use super::amqp::ConnectionSlot;
 use super::counts::Counts;
 use super::entity::Entity;
 use super::gate::Gate;
@@ -34,7 +34,7 @@ pub(super) struct Namespace {
     site: Site,
     patience: Duration,
     pub(super) counts: Counts,
-    line: Arc<Line>,
+    line: Arc<ConnectionSlot>,
     gate: Arc<Gate>,
     turns: Arc<Semaphore>,
     tasks: Tasks,
@@ -85,8 +85,14 @@ impl Namespaces {
         let counts = Counts::new(site.clone(), web, identities(), Arc::clone(&gate), tasks.clone());
         // Before a call's own deadline, so that it can say what was waited for.
         let step = patience * 3 / 4;
-        let line =
-            Line::new(site.clone(), transport, web.clone(), identities(), step, tasks.clone());
+        let line = ConnectionSlot::new(
+            site.clone(),
+            transport,
+            web.clone(),
+            identities(),
+            step,
+            tasks.clone(),
+        );
         let (line, peekers) = (Arc::new(line), Mutex::default());
         let turns = Arc::new(Semaphore::new(peek::AT_ONCE));
         Namespace { site, patience, counts, line, gate, turns, tasks, peekers }

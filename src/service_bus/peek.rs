@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
-use super::amqp::{Ask, Connection, Fault, Line, Link, Reply};
+use super::amqp::{Ask, Connection, ConnectionSlot, Fault, Link, Reply};
 use super::browse::{self, Browse, Checked, Want};
 use super::entity::Entity;
 use super::error::{Error, Right};
@@ -60,7 +60,7 @@ struct Looking {
     namespace: Arc<str>,
     entity: Entity,
     path: Arc<str>,
-    line: Arc<Line>,
+    line: Arc<ConnectionSlot>,
     gate: Arc<Gate>,
     turns: Arc<Semaphore>,
     patience: Duration,
@@ -88,7 +88,7 @@ impl Peeker {
     pub(super) fn new(
         namespace: &str,
         entity: &Entity,
-        line: Arc<Line>,
+        line: Arc<ConnectionSlot>,
         gate: Arc<Gate>,
         turns: Arc<Semaphore>,
         patience: Duration,

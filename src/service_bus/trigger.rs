@@ -15,7 +15,7 @@ use std::num::NonZeroU64;
 use super::access::Access;
 use super::connection_string::ConnectionString;
 use super::entity::{Entities, Entity, Matching, Name, Operation, Pattern};
-use crate::identity::{Cloud, CloudError, HostError, Hosts, Who};
+use crate::identity::{AzurePrincipal, Cloud, CloudError, HostError, Hosts};
 use crate::metadata::Reader;
 use crate::selection::{EventTypeFrom, Selection};
 use crate::source::{Scaling, Wanted};
@@ -171,7 +171,7 @@ fn connection(reader: &mut Reader<'_>) -> Option<ConnectionString> {
 /// By connection string, or else by identity.
 fn access(reader: &mut Reader<'_>, connection: Option<&ConnectionString>) -> Option<Access> {
     let namespace = reader.text("namespace").map(str::trim);
-    let who = Who::decode(reader);
+    let who = AzurePrincipal::decode(reader);
     if reader.has("connection") {
         for key in ["namespace", "identityId", "identityTenantId", "serviceAccountName"] {
             if reader.has(key) {

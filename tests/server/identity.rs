@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use azure_stand_ins::entra::{EXCHANGE_AUDIENCE, Entra};
 use keda_sift::identity::{
-    Cloud, Error, Hosts, Identities, OAuthClient, Options, Scope, Token, TokenEndpoint,
-    TrustedHost, Who,
+    AzurePrincipal, Cloud, Error, Hosts, Identities, OAuthClient, Options, Scope, Token,
+    TokenEndpoint, TrustedHost,
 };
 use keda_sift::kubernetes::Kubernetes;
 use keda_sift::secret::Secret;
@@ -58,16 +58,16 @@ impl Pod {
     }
 
     async fn token(&self) -> Result<Token, Error> {
-        self.token_as(&Who::default()).await
+        self.token_as(&AzurePrincipal::default()).await
     }
 
-    async fn token_as(&self, who: &Who) -> Result<Token, Error> {
+    async fn token_as(&self, who: &AzurePrincipal) -> Result<Token, Error> {
         self.identities.token(who, &service_bus(), Instant::now() + PATIENCE).await
     }
 
     /// The token at hand, if a call with no time at all gets one.
     async fn token_at_once(&self) -> Result<Token, Error> {
-        self.identities.token(&Who::default(), &service_bus(), Instant::now()).await
+        self.identities.token(&AzurePrincipal::default(), &service_bus(), Instant::now()).await
     }
 
     async fn client_token(&self, client: &Arc<OAuthClient>) -> Result<Token, Error> {
@@ -171,7 +171,9 @@ async fn calls_that_come_together_share_one_exchange() {
     for _ in 0..100 {
         let identities = Arc::clone(&pod.identities);
         calls.spawn(async move {
-            identities.token(&Who::default(), &service_bus(), Instant::now() + PATIENCE).await
+            identities
+                .token(&AzurePrincipal::default(), &service_bus(), Instant::now() + PATIENCE)
+                .await
         });
     }
     pod.entra.release();
@@ -301,7 +303,7 @@ async fn entras_refusal_reaches_the_user_and_is_not_remembered() {
 #[tokio::test]
 async fn entras_own_checks_are_told_in_its_words() {
     let pod = Pod::start().await;
-    let who = |client, tenant| Who::parse(client, tenant).expect("IDs");
+    let who = |client, tenant| AzurePrincipal::parse(client, tenant).expect("IDs");
     let rows = [
         ("a tenant", who(None, Some("elsewhere")), "AADSTS90002"),
         ("a client", who(Some("nobody"), None), "AADSTS700016"),
@@ -327,7 +329,7 @@ async fn each_identity_and_scope_has_its_own_token() {
     let other = "00000000-0000-4000-8000-0000000000b0";
     pod.entra.federate(SUBJECT, other, TENANT);
     let own = pod.token().await.expect("a token");
-    let who = Who::parse(Some(other), None).expect("an ID");
+    let who = AzurePrincipal::parse(Some(other), None).expect("an ID");
     let others = pod.token_as(&who).await.expect("a token");
     assert!(!same(&own, &others));
     let events = Scope::event_hubs(&host("events"));
@@ -416,8 +418,9 @@ async fn an_entra_that_cannot_be_reached_is_told_with_the_reason() {
     ];
     for (case, options, web, word) in rows {
         let identities = Identities::new(options, web, Kubernetes::none());
-        let told =
-            identities.token(&Who::default(), &service_bus(), Instant::now() + PATIENCE).await;
+        let told = identities
+            .token(&AzurePrincipal::default(), &service_bus(), Instant::now() + PATIENCE)
+            .await;
         let told = told.expect_err(case).to_string();
         assert!(told.starts_with("entra at ") && told.contains(word), "{case}: {told}");
     }

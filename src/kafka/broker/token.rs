@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::identity::{Hosts, Identities, OAuthClient, Scope, Token, TokenEndpoints, Who};
+use crate::identity::{
+    AzurePrincipal, Hosts, Identities, OAuthClient, Scope, Token, TokenEndpoints,
+};
 use crate::kafka::error::Error;
 use crate::kafka::sasl::TokenLogin;
 use crate::kafka::security::ClusterConfig;
@@ -44,7 +46,7 @@ pub(in crate::kafka) struct Bearer {
 /// Whose token, and what for, once it is known that it may go there.
 enum Login {
     Client(Arc<OAuthClient>),
-    Identity(Who, Scope),
+    Identity(AzurePrincipal, Scope),
 }
 
 impl Bearer {
@@ -126,7 +128,11 @@ fn client_login(logins: &Logins, client: &Arc<OAuthClient>) -> Result<Login, Err
 }
 
 /// Event Hubs gives each namespace a resource of its own: that of the first server.
-fn workload_login(logins: &Logins, config: &ClusterConfig, who: &Who) -> Result<Login, Error> {
+fn workload_login(
+    logins: &Logins,
+    config: &ClusterConfig,
+    who: &AzurePrincipal,
+) -> Result<Login, Error> {
     let hosts = config.hosts().map(|host| logins.hosts.trust_host(host));
     let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
     let first = hosts.first().ok_or(Error::NoTokens)?;

@@ -72,8 +72,8 @@ fn a_provider_that_is_not_used_changes_nothing() {
 
 #[test]
 fn an_identity_is_the_scalers_own_or_another() {
-    assert_eq!(login(WORKLOAD, &[]), TokenLogin::Workload(Who::default()));
-    let other = Who::parse(Some("other"), Some("there")).expect("two IDs");
+    assert_eq!(login(WORKLOAD, &[]), TokenLogin::Workload(AzurePrincipal::default()));
+    let other = AzurePrincipal::parse(Some("other"), Some("there")).expect("two IDs");
     let rows = [("identityId", "other"), ("identityTenantId", "there")];
     assert_eq!(login(WORKLOAD, &rows), TokenLogin::Workload(other));
 }

@@ -16,7 +16,7 @@ use crate::service_bus::trigger::Transport;
 use crate::web::Web;
 
 /// The way to a namespace.
-pub(in crate::service_bus) struct Line {
+pub(in crate::service_bus) struct ConnectionSlot {
     way: Arc<Way>,
     opening: Arc<Coalescer<(), Result<Arc<Connection>, Fault>>>,
 }
@@ -31,7 +31,7 @@ struct Way {
     open: Mutex<Option<Arc<Connection>>>,
 }
 
-impl Line {
+impl ConnectionSlot {
     /// A line that is not open yet. Each step of opening it, and of a link, may take `patience`.
     pub(in crate::service_bus) fn new(
         site: Site,
@@ -40,10 +40,10 @@ impl Line {
         identities: Arc<Identities>,
         patience: Duration,
         tasks: Tasks,
-    ) -> Line {
+    ) -> ConnectionSlot {
         let open = Mutex::default();
         let way = Way { site, transport, web, identities, patience, tasks, open };
-        Line { way: Arc::new(way), opening: Coalescer::new() }
+        ConnectionSlot { way: Arc::new(way), opening: Coalescer::new() }
     }
 
     /// A link to an entity, with a new claim.

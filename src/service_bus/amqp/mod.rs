@@ -19,6 +19,6 @@ mod stream;
 
 pub(super) use connection::Connection;
 pub(super) use fault::Fault;
-pub(super) use line::Line;
+pub(super) use line::ConnectionSlot;
 pub(super) use link::{Ask, Link, Reply};
 pub(super) use peeked::{Peeked, Place, State};

@@ -56,7 +56,7 @@ fn a_trigger_of_keda_s_scaler_keeps_its_meaning() {
         access: Access::Identity {
             namespace: "service-bus-namespace".to_owned(),
             cloud: Cloud::Public,
-            who: Who::default(),
+            who: AzurePrincipal::default(),
         },
         entities: queue("functions-sbqueue"),
         scaling: Scaling {
@@ -153,19 +153,20 @@ fn a_connection_string_s_entity_need_not_be_named_and_must_agree() {
 fn an_identity_is_the_scaler_s_or_a_named_one() {
     let complete = [("queueName", "q"), ("namespace", "orders")];
     let client = "6f1c0a2e-0000-4000-8000-00000000000a";
-    let rows: &[(Rows<'_>, Cloud, Who)] = &[
-        (&[], Cloud::Public, Who::default()),
-        (&[("cloud", "AzureUSGovernmentCloud")], Cloud::UsGovernment, Who::default()),
-        (&[("cloud", "azurechinacloud")], Cloud::China, Who::default()),
+    let rows: &[(Rows<'_>, Cloud, AzurePrincipal)] = &[
+        (&[], Cloud::Public, AzurePrincipal::default()),
+        (&[("cloud", "AzureUSGovernmentCloud")], Cloud::UsGovernment, AzurePrincipal::default()),
+        (&[("cloud", "azurechinacloud")], Cloud::China, AzurePrincipal::default()),
         (
             &[("cloud", "Private"), ("endpointSuffix", "servicebus.cloudapi.de")],
             Cloud::Private("servicebus.cloudapi.de".to_owned()),
-            Who::default(),
+            AzurePrincipal::default(),
         ),
         (
             &[("identityId", client), ("identityTenantId", "contoso.onmicrosoft.com")],
             Cloud::Public,
-            Who::parse(Some(client), Some("contoso.onmicrosoft.com")).expect("an identity"),
+            AzurePrincipal::parse(Some(client), Some("contoso.onmicrosoft.com"))
+                .expect("an identity"),
         ),
     ];
     for (rows, cloud, who) in rows {

@@ -12,7 +12,7 @@ use keda_sift::kubernetes::{Events, Kubernetes, Watch};
 use keda_sift::ledger::DEFAULT_LIMIT;
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
-use keda_sift::scaler::{self, Cluster, Scaler};
+use keda_sift::scaler::{self, KubernetesContext, Scaler};
 use keda_sift::server::{self, Ending, Listener, Listeners, Shutdown};
 use keda_sift::sources::Sources;
 use keda_sift::telemetry::PageFormat;
@@ -140,7 +140,7 @@ impl Sift {
         let sources = settings.sources();
         let Settings { kubernetes, watch, warm_timeout, events, .. } = settings;
         let events = if events { Events::new(&kubernetes) } else { Events::off() };
-        let cluster = Cluster::new(kubernetes.clone(), events);
+        let cluster = KubernetesContext::new(kubernetes.clone(), events);
         let scaler = Arc::new(Scaler::in_cluster(sources, cluster, options, shutdown.stop()));
         let (kept, mut servers) = (Arc::clone(&scaler), JoinSet::new());
         if let Some(watch) = watch {

@@ -9,7 +9,7 @@ use crate::metadata::{Reader, cut, quoted};
 /// The client and the tenant of an identity; what is absent is the service account's, or else the
 /// scaler's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Who {
+pub struct AzurePrincipal {
     pub(super) client_id: Option<String>,
     pub(super) tenant_id: Option<String>,
     /// Whose token is exchanged in place of the scaler's.
@@ -27,20 +27,23 @@ const ACCOUNT: &str = "serviceAccountName";
 /// What is wrong with a trigger's `identityId` or `identityTenantId`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {value:?} is not {what}; give {fits}")]
-pub struct WhoError {
+pub struct AzurePrincipalError {
     key: &'static str,
     value: String,
     what: &'static str,
     fits: &'static str,
 }
 
-impl Who {
+impl AzurePrincipal {
     /// A trigger's `identityId` and `identityTenantId`.
     ///
     /// # Errors
     /// One of them holds what no ID has: both become part of a request to Entra, the tenant of its
     /// path.
-    pub fn parse(identity_id: Option<&str>, tenant_id: Option<&str>) -> Result<Who, WhoError> {
+    pub fn parse(
+        identity_id: Option<&str>,
+        tenant_id: Option<&str>,
+    ) -> Result<AzurePrincipal, AzurePrincipalError> {
         let client_id =
             id("identityId", identity_id, "-", "a client ID", "the identity's client ID, a GUID")?;
         let tenant_id = id(
@@ -50,17 +53,17 @@ impl Who {
             "a tenant",
             "the tenant's GUID or its domain name",
         )?;
-        Ok(Who { client_id, tenant_id, account: None })
+        Ok(AzurePrincipal { client_id, tenant_id, account: None })
     }
 
     /// What a trigger's `identityId`, `identityTenantId` and `serviceAccountName` say; each is
     /// complained of on its own.
-    pub fn decode(reader: &mut Reader<'_>) -> Option<Who> {
+    pub fn decode(reader: &mut Reader<'_>) -> Option<AzurePrincipal> {
         let [identity, tenant] = IDS.map(|key| reader.text(key).map(str::trim));
-        if Who::parse(identity, None).is_err() {
+        if AzurePrincipal::parse(identity, None).is_err() {
             reader.complain(IDS[0], "is not a client ID; give the identity's client ID, a GUID");
         }
-        if Who::parse(None, tenant).is_err() {
+        if AzurePrincipal::parse(None, tenant).is_err() {
             reader.complain(IDS[1], "is not a tenant; give its GUID or its domain name");
         }
         let account = reader.parsed(ACCOUNT, "give the name of a service account", |text| {
@@ -75,11 +78,11 @@ impl Who {
         }
         let account =
             namespace.zip(account).map(|(namespace, name)| ServiceAccount { namespace, name });
-        Some(Who { account, ..Who::parse(identity, tenant).ok()? })
+        Some(AzurePrincipal { account, ..AzurePrincipal::parse(identity, tenant).ok()? })
     }
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for AzurePrincipal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.client_id, &self.account) {
             (Some(client), _) => f.write_str(client)?,
@@ -100,7 +103,7 @@ pub(super) fn id(
     marks: &str,
     what: &'static str,
     fits: &'static str,
-) -> Result<Option<String>, WhoError> {
+) -> Result<Option<String>, AzurePrincipalError> {
     let Some(value) = value else {
         return Ok(None);
     };
@@ -111,7 +114,7 @@ pub(super) fn id(
     if good {
         return Ok(Some(value.to_ascii_lowercase()));
     }
-    Err(WhoError { key, value: cut(value, SHOWN_BYTES).to_owned(), what, fits })
+    Err(AzurePrincipalError { key, value: cut(value, SHOWN_BYTES).to_owned(), what, fits })
 }
 
 #[cfg(test)]
@@ -122,16 +125,18 @@ mod tests {
 
     #[test]
     fn ids_are_taken_in_any_case() {
-        let who = Who::parse(Some(CLIENT), Some("Contoso.onmicrosoft.com")).expect("two IDs");
+        let who =
+            AzurePrincipal::parse(Some(CLIENT), Some("Contoso.onmicrosoft.com")).expect("two IDs");
         assert_eq!(
             who,
-            Who::parse(Some(&CLIENT.to_lowercase()), Some("contoso.onmicrosoft.com")).unwrap()
+            AzurePrincipal::parse(Some(&CLIENT.to_lowercase()), Some("contoso.onmicrosoft.com"))
+                .unwrap()
         );
         assert_eq!(
             who.to_string(),
             "6f1c0a2e-0000-4000-8000-00000000000a in tenant contoso.onmicrosoft.com"
         );
-        assert_eq!(Who::parse(None, None), Ok(Who::default()));
+        assert_eq!(AzurePrincipal::parse(None, None), Ok(AzurePrincipal::default()));
     }
 
     #[test]
@@ -147,7 +152,7 @@ mod tests {
             ("a line break", Some("a\nb"), None, "identityId"),
         ];
         for (case, client, tenant, key) in rows {
-            let told = Who::parse(client, tenant).expect_err(case).to_string();
+            let told = AzurePrincipal::parse(client, tenant).expect_err(case).to_string();
             assert!(told.starts_with(key) && !told.contains('\n'), "{case}: {told}");
         }
     }

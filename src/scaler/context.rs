@@ -13,7 +13,7 @@ use crate::kubernetes::{
 use crate::trigger::Trigger;
 
 /// The cluster's part in answering KEDA; by default there is none.
-pub struct Cluster {
+pub struct KubernetesContext {
     pub(super) kubernetes: Kubernetes,
     authentications: Authentications,
     events: Events,
@@ -21,13 +21,13 @@ pub struct Cluster {
     objects: RwLock<HashMap<(Name, Name), Vec<ScaledRef>>>,
 }
 
-impl Default for Cluster {
+impl Default for KubernetesContext {
     fn default() -> Self {
         Self::new(Kubernetes::none(), Events::off())
     }
 }
 
-impl Cluster {
+impl KubernetesContext {
     /// Asks this API server, and tells these Events.
     pub fn new(kubernetes: Kubernetes, events: Events) -> Self {
         let authentications = Authentications::new(kubernetes.clone());

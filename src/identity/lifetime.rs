@@ -26,18 +26,18 @@ pub(super) struct Granted {
 
 /// The life of one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lease {
+pub(super) struct TokenLifetime {
     renew_at: Instant,
     use_until: Instant,
 }
 
-impl Lease {
+impl TokenLifetime {
     /// For a token that has `life` to go. The last quarter is for renewing, for shorter ones up to
     /// a half.
-    pub(super) fn new(now: Instant, life: Duration) -> Lease {
+    pub(super) fn new(now: Instant, life: Duration) -> TokenLifetime {
         let renewing = (life / 4).max(RENEWED_BEFORE.min(life / 2));
         let unused = NOT_USED_BEFORE.min(life / 10);
-        Lease { renew_at: now + (life - renewing), use_until: now + (life - unused) }
+        TokenLifetime { renew_at: now + (life - renewing), use_until: now + (life - unused) }
     }
 
     pub(super) fn is_good(&self, now: Instant) -> bool {
@@ -76,7 +76,7 @@ mod tests {
         let now = Instant::now();
         let before = |time: Duration| now + time - Duration::from_millis(1);
         for (case, life, renewed, used) in rows {
-            let lease = Lease::new(now, life);
+            let lease = TokenLifetime::new(now, life);
             assert!(
                 !lease.is_due(before(renewed)) && lease.is_due(now + renewed),
                 "{case}: {lease:?}"
