@@ -115,19 +115,6 @@ impl Source for Memory {
 
     type Trigger = MemoryTrigger;
 
-    fn metric_name(reader: &mut Reader<'_>) -> String {
-        format!("memory-{}", reader.text("topic").unwrap_or("all"))
-    }
-
-    fn decode(
-        reader: &mut Reader<'_>,
-        scaling: Scaling,
-        selection: Selection,
-    ) -> Option<MemoryTrigger> {
-        let _no_use: Option<SecretString> = reader.secret("password");
-        Some(MemoryTrigger { scaling, selection })
-    }
-
     fn follow(&self, _trigger: &Arc<MemoryTrigger>, _account: &Account) -> Box<dyn Measure> {
         self.followed.fetch_add(1, Ordering::Relaxed);
         Box::new(Follower(self.clone()))
@@ -139,6 +126,15 @@ impl Source for Memory {
 }
 
 impl Wanted for MemoryTrigger {
+    fn metric_name(reader: &mut Reader<'_>) -> String {
+        format!("memory-{}", reader.text("topic").unwrap_or("all"))
+    }
+
+    fn decode(reader: &mut Reader<'_>, scaling: Scaling, selection: Selection) -> Option<Self> {
+        let _no_use: Option<SecretString> = reader.secret("password");
+        Some(Self { scaling, selection })
+    }
+
     fn scaling(&self) -> &Scaling {
         &self.scaling
     }

@@ -10,9 +10,8 @@ use super::clusters::Clusters;
 use super::poll::TriggerPoller;
 use super::trigger::KafkaTrigger;
 use crate::ledger::Account;
-use crate::metadata::{Reader, Table};
-use crate::selection::Selection;
-use crate::source::{Measure, Scaling, ScalingKeys, Source};
+use crate::metadata::Table;
+use crate::source::{Measure, ScalingKeys, Source};
 
 /// The Kafka source. Nothing connects before a trigger is measured.
 pub struct Kafka(Arc<Clusters>);
@@ -58,18 +57,6 @@ impl Source for Kafka {
     };
 
     type Trigger = KafkaTrigger;
-
-    fn metric_name(reader: &mut Reader<'_>) -> String {
-        KafkaTrigger::metric_name(reader)
-    }
-
-    fn decode(
-        reader: &mut Reader<'_>,
-        scaling: Scaling,
-        selection: Selection,
-    ) -> Option<KafkaTrigger> {
-        KafkaTrigger::decode(reader, scaling, selection)
-    }
 
     fn follow(&self, trigger: &Arc<KafkaTrigger>, account: &Account) -> Box<dyn Measure> {
         Box::new(Kafka::follow(self, Arc::clone(trigger), account.clone()))

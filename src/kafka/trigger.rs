@@ -120,22 +120,14 @@ pub enum PartitionListError {
     Reversed(i32, i32),
 }
 
-impl KafkaTrigger {
-    /// The metric's name as KEDA's scaler would make it, not yet normalised, as far as the metadata
-    /// says it.
-    pub(super) fn metric_name(reader: &mut Reader<'_>) -> String {
+impl Wanted for KafkaTrigger {
+    fn metric_name(reader: &mut Reader<'_>) -> String {
         let topics = topics(reader);
         let group = Group::from(reader.text("consumerGroup").unwrap_or_default());
         metric_name(&topics, &group)
     }
 
-    /// Reads a trigger's Kafka rows; `scaling` and `selection` are of rows that every source has.
-    /// `None` after a complaint; there may be one even so.
-    pub(super) fn decode(
-        reader: &mut Reader<'_>,
-        scaling: Scaling,
-        selection: Selection,
-    ) -> Option<Self> {
+    fn decode(reader: &mut Reader<'_>, scaling: Scaling, selection: Selection) -> Option<Self> {
         let cluster = ClusterConfig::decode(reader);
         reader.require("consumerGroup", "give the consumer group of the workload");
         let group = reader.text("consumerGroup");
@@ -182,9 +174,7 @@ impl KafkaTrigger {
             selection,
         })
     }
-}
 
-impl Wanted for KafkaTrigger {
     fn scaling(&self) -> &Scaling {
         &self.scaling
     }

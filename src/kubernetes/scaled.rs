@@ -19,12 +19,10 @@ use super::client::Kubernetes;
 use super::environment::Environment;
 use super::error::Error;
 use super::names::Name;
+use crate::metadata::FROM_ENV;
 
 /// KEDA's `maxReplicaCount` of a ScaledJob that has none.
 const DEFAULT_MAX_JOBS: u64 = 100;
-
-/// Ends a key whose value KEDA takes from the environment of the workload.
-const FROM_ENV: &str = "FromEnv";
 
 /// What KEDA scales.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -33,7 +33,7 @@ pub use self::text::{cut, list, one_line, quoted};
 use crate::secret::Secret;
 
 /// Ends a key whose value KEDA has taken from the environment of the workload.
-const FROM_ENV: &str = "FromEnv";
+pub(crate) const FROM_ENV: &str = "FromEnv";
 /// Bytes of the whole message: the Kubernetes event that shows it takes 1,024, the words KEDA puts
 /// before it included.
 const MESSAGE_BYTES: usize = 900;

@@ -110,7 +110,7 @@ impl LiveTrigger {
         *matches = Matches::OthersAlone;
         let mut words = format!("nothing matches among the messages looked at last: {sight}");
         if let Some(hint) = self.trigger.selection().hint() {
-            words.push_str("; ");
+            words.push_str("; eventType ");
             words.push_str(&hint);
         }
         Some(NothingMatches { words, is_new })

@@ -182,7 +182,7 @@ impl EventTypes {
         let (entry, star) = entries.find(|(entry, _)| entry.contains(PATTERN))?;
         let entry = quoted(&format!("{entry}{star}"));
         Some(format!(
-            "eventType {entry} is taken letter for letter, not as a pattern; all types that begin \
+            "{entry} is taken letter for letter, not as a pattern; all types that begin \
              with order. are order.*"
         ))
     }

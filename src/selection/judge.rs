@@ -84,8 +84,9 @@ impl Judge {
                 judge.all.push(slot);
                 continue;
             };
-            let seen = || self.seen.get(&view).map(Arc::clone).unwrap_or_default();
-            let seen = Arc::clone(judge.seen.entry(view.clone()).or_insert_with(seen));
+            let known = judge.seen.get(&view).or_else(|| self.seen.get(&view));
+            let seen = known.map(Arc::clone).unwrap_or_default();
+            judge.seen.insert(view, Arc::clone(&seen));
             match part {
                 Part::All => {}
                 Part::Type { from, name } => judge.group(from).seeing(seen).add_name(&name, slot),

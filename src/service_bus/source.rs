@@ -10,9 +10,8 @@ use super::namespaces::Namespaces;
 use super::trigger::ServiceBusTrigger;
 use crate::identity::{Hosts, Identities};
 use crate::ledger::Account;
-use crate::metadata::{Reader, Table};
-use crate::selection::Selection;
-use crate::source::{Measure, Scaling, ScalingKeys, Source};
+use crate::metadata::Table;
+use crate::source::{Measure, ScalingKeys, Source};
 use crate::web::Web;
 
 /// The Service Bus source. Nothing connects before a trigger is measured.
@@ -60,29 +59,11 @@ impl Source for ServiceBus {
 
     type Trigger = ServiceBusTrigger;
 
-    fn metric_name(reader: &mut Reader<'_>) -> String {
-        ServiceBusTrigger::metric_name(reader)
-    }
-
-    fn decode(
-        reader: &mut Reader<'_>,
-        scaling: Scaling,
-        selection: Selection,
-    ) -> Option<ServiceBusTrigger> {
-        ServiceBusTrigger::decode(reader, scaling, selection)
-    }
-
     fn follow(&self, trigger: &Arc<ServiceBusTrigger>, _account: &Account) -> Box<dyn Measure> {
         Box::new(Follower::new(trigger, &self.0))
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         self.0.end().boxed()
-    }
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options { request_timeout: Duration::from_secs(10), hosts: Hosts::default() }
     }
 }

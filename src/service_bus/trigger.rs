@@ -87,21 +87,24 @@ pub enum Transport {
 }
 
 impl ServiceBusTrigger {
-    /// The metric's name as KEDA's scaler would make it, not yet normalised, as far as the metadata
-    /// says it.
-    pub(super) fn metric_name(reader: &mut Reader<'_>) -> String {
+    /// Where peeking stops if nobody says how many are enough; above the activation threshold, so
+    /// that it always tells whether that is passed.
+    pub fn peek_limit(&self) -> NonZeroU64 {
+        let Scaling { target, activation, count_limit, .. } = self.scaling;
+        let of_jobs = target.saturating_mul(DEFAULT_MAX_JOBS);
+        let limit = of_jobs.clamp(DEFAULT_PEEK_LIMIT, MOST_OF_ITSELF);
+        count_limit.unwrap_or(NonZeroU64::MIN.saturating_add(activation.max(limit - 1)))
+    }
+}
+
+impl Wanted for ServiceBusTrigger {
+    fn metric_name(reader: &mut Reader<'_>) -> String {
         let connection = connection(reader);
         let entities = entities(reader, connection.as_ref());
         entities.as_ref().map(metric_name).unwrap_or_default()
     }
 
-    /// Reads a trigger's Service Bus rows; `scaling` and `selection` are of rows that every source
-    /// has. `None` after a complaint; there may be one even so.
-    pub(super) fn decode(
-        reader: &mut Reader<'_>,
-        scaling: Scaling,
-        selection: Selection,
-    ) -> Option<Self> {
+    fn decode(reader: &mut Reader<'_>, scaling: Scaling, selection: Selection) -> Option<Self> {
         // No message would ever have a type.
         if selection.from == EventTypeFrom::Key {
             reader.complain(
@@ -133,17 +136,6 @@ impl ServiceBusTrigger {
         })
     }
 
-    /// Where peeking stops if nobody says how many are enough; above the activation threshold, so
-    /// that it always tells whether that is passed.
-    pub fn peek_limit(&self) -> NonZeroU64 {
-        let Scaling { target, activation, count_limit, .. } = self.scaling;
-        let of_jobs = target.saturating_mul(DEFAULT_MAX_JOBS);
-        let limit = of_jobs.clamp(DEFAULT_PEEK_LIMIT, MOST_OF_ITSELF);
-        count_limit.unwrap_or(NonZeroU64::MIN.saturating_add(activation.max(limit - 1)))
-    }
-}
-
-impl Wanted for ServiceBusTrigger {
     fn scaling(&self) -> &Scaling {
         &self.scaling
     }

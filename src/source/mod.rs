@@ -47,25 +47,13 @@ pub trait Source: Send + Sync + 'static {
     /// What a trigger asks of it.
     type Trigger: Wanted + PartialEq + 'static;
 
-    /// The metric's name as KEDA's scaler would make it, not yet normalised, as far as the metadata
-    /// says it.
-    fn metric_name(reader: &mut Reader<'_>) -> String;
-
-    /// Reads what a trigger says beside what every source has. `None` after a complaint; there may
-    /// be one even so.
-    fn decode(
-        reader: &mut Reader<'_>,
-        scaling: Scaling,
-        selection: Selection,
-    ) -> Option<Self::Trigger>;
-
     /// Reads a whole trigger but for its selection.
     fn read(reader: &mut Reader<'_>, selection: Selection) -> Option<Self::Trigger>
     where
         Self: Sized,
     {
         let scaling = Scaling::decode::<Self>(reader);
-        Self::decode(reader, scaling, selection)
+        Self::Trigger::decode(reader, scaling, selection)
     }
 
     /// Begins to follow a trigger, which connects when it is first measured; `account` pays for
@@ -99,6 +87,18 @@ pub trait Measure: Send + Sync {
 
 /// What a trigger asks of its source, as far as everybody needs to know.
 pub trait Wanted: fmt::Debug + Send + Sync {
+    /// The metric's name as KEDA's scaler would make it, not yet normalised, as far as the metadata
+    /// says it.
+    fn metric_name(reader: &mut Reader<'_>) -> String
+    where
+        Self: Sized;
+
+    /// Reads what a trigger says beside what every source has. `None` after a complaint; there may
+    /// be one even so.
+    fn decode(reader: &mut Reader<'_>, scaling: Scaling, selection: Selection) -> Option<Self>
+    where
+        Self: Sized;
+
     /// When and how far to scale.
     fn scaling(&self) -> &Scaling;
 
@@ -158,7 +158,7 @@ impl Scaling {
             let below = format!("is not above {}; give more than {activation}", keys.activation);
             reader.complain("countLimit", below);
         }
-        let default_name = S::metric_name(reader);
+        let default_name = S::Trigger::metric_name(reader);
         let metric_name = metric_name(reader, &default_name);
         Self { metric_name, target, activation, count_limit }
     }

@@ -46,9 +46,12 @@ impl Trigger {
     /// be one, which [`Trigger::read`] complains of.
     pub fn authentication(metadata: &HashMap<String, String>) -> Option<Name> {
         let mut reader = Reader::new(metadata);
-        reader.know(&PARAMETERS);
         // Looked at by every poll, and rarely there.
-        reader.has(common::AUTHENTICATION).then(|| common::authentication(&mut reader)).flatten()
+        if !reader.has(common::AUTHENTICATION) {
+            return None;
+        }
+        reader.know(&PARAMETERS);
+        common::authentication(&mut reader)
     }
 
     /// What KEDA is told of the trigger.

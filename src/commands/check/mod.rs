@@ -16,14 +16,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::document::Node;
-use self::inspect::{FROM_ENV, Finding, Found, Mark};
+use self::inspect::{Finding, Found, Mark};
 use self::report::{OfFile, OfTrigger, Output, Report};
 use super::connections::Connections;
 use super::duration::parse_positive;
 use crate::backlog::{Backlog, Measured, Purpose, Scope};
 use crate::jobs::{Counted, Present, Scale};
 use crate::ledger::{DEFAULT_LIMIT, Ledger};
-use crate::metadata::one_line;
+use crate::metadata::{FROM_ENV, one_line};
 use crate::sources::Sources;
 use crate::trigger::Trigger;
 use crate::wiring::Wired;
@@ -117,14 +117,8 @@ fn try_run(args: &Args) -> Result<Report, Box<dyn Error>> {
     for (file, objects) in &documents {
         for object in objects {
             let found = inspect::triggers(object, &args.namespace);
-            let looked = found.iter().map(|found| look(found, file, args, live.as_ref()));
-            let mut all: Vec<OfTrigger> = runtime.block_on(async {
-                let mut all = Vec::new();
-                for looked in looked {
-                    all.push(looked.await);
-                }
-                all
-            });
+            let look = |found| runtime.block_on(look(found, file, args, live.as_ref()));
+            let mut all: Vec<OfTrigger> = found.iter().map(look).collect();
             if live.is_some() && object.text("kind") == Some("ScaledJob") {
                 tell_jobs(object, &found, &mut all, args);
             }
