@@ -32,7 +32,7 @@ spec:
     - type: external
       metadata:
         scalerAddress: keda-sift.keda-sift:9090
-        bootstrapServersFromEnv: KAFKA
+        bootstrapServersFromEnv: BROKERS_OF_CHECK
         consumerGroup: check
         topic: {topic}
         offsetResetPolicy: earliest
@@ -51,7 +51,7 @@ async fn a_count_and_the_jobs_that_follow_from_it_are_told() {
     broker.topic(TOPIC).create().await;
     let messages = (0..9).map(|n| Message::of_type(if n < 7 { "paid" } else { "made" }));
     broker.produce_all(TOPIC, messages).await;
-    let environment = [("KAFKA", broker.bootstrap())];
+    let environment = [("BROKERS_OF_CHECK", broker.bootstrap())];
     let text = |output: &Output| String::from_utf8(output.stdout.clone()).expect("UTF-8");
 
     let paid = check(&["--running", "1"], &environment, manifest(broker, TOPIC, "paid")).await;
@@ -75,7 +75,7 @@ async fn a_count_and_the_jobs_that_follow_from_it_are_told() {
     let told = text(&unset);
     assert_eq!(unset.status.code(), Some(1), "{told}");
     assert!(
-        told.contains("? bootstrapServersFromEnv  the variable KAFKA is not set here"),
+        told.contains("? bootstrapServersFromEnv  the variable BROKERS_OF_CHECK is not set here"),
         "{told}"
     );
 }
