@@ -158,7 +158,7 @@ async fn judging(report: &mut Report, bootstrap: &str) {
         let keep = |bytes: Bytes| portions.push(Bytes::copy_from_slice(&bytes));
         FetchLoop::new(bootstrap, load.topic, PARTITIONS).read(keep).await;
         let trigger = trigger(bootstrap, load.topic, &BY_HEADER);
-        let judge = Judge::new((0..).map(Slot).zip(trigger.selection.parts()));
+        let judge = Judge::new((0..).map(Slot).zip(trigger.selection.selectors()));
         let (mut scratch, mut verdicts) = (Scratch::default(), Verdicts::default());
         let mut ratios = Vec::new();
         for _ in 0..ROUNDS {

@@ -127,11 +127,11 @@ impl Librdkafka {
 
 /// A scaler in this process.
 pub(crate) fn scaler() -> Arc<Scaler> {
-    let patience = Duration::from_secs(10);
-    let sources = Settings { measure_timeout: patience, ..Settings::default() }.sources();
+    let timeout = Duration::from_secs(10);
+    let sources = Settings { measure_timeout: timeout, ..Settings::default() }.sources();
     let options = scaler::Options {
-        measure_timeout: patience,
-        forget_after: 90 * patience,
+        measure_timeout: timeout,
+        forget_after: 90 * timeout,
         memory_limit: DEFAULT_LIMIT,
     };
     Arc::new(Scaler::new(sources, options, Stop::default()))

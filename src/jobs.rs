@@ -62,8 +62,8 @@ impl Scale {
         let strategy = &spec["scalingStrategy"];
         let text = |key: &str| strategy[key].as_str();
         let min = spec["minReplicaCount"].as_u64().unwrap_or(0);
-        // `MaxReplicaCount` and `MinReplicaCount` of KEDA's `scaledjob_types.go`: what is always there
-        // is not started.
+        // `MaxReplicaCount` and `MinReplicaCount` of KEDA's `scaledjob_types.go`: what is always
+        // there is not started.
         let (min, max) = match spec["maxReplicaCount"].as_u64() {
             None => (min, DEFAULT_MAX),
             Some(max) if min > max => (max, max),

@@ -41,7 +41,7 @@ pub struct MemoryTrigger {
     selection: Selection,
 }
 
-struct Follower(Memory);
+struct TriggerPoller(Memory);
 
 impl Memory {
     /// Measures this from now on.
@@ -117,7 +117,7 @@ impl Source for Memory {
 
     fn follow(&self, _trigger: &Arc<MemoryTrigger>, _account: &Account) -> Box<dyn Measure> {
         self.followed.fetch_add(1, Ordering::Relaxed);
-        Box::new(Follower(self.clone()))
+        Box::new(TriggerPoller(self.clone()))
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
@@ -148,7 +148,7 @@ impl Wanted for MemoryTrigger {
     }
 }
 
-impl Measure for Follower {
+impl Measure for TriggerPoller {
     fn measure(
         &self,
         _deadline: Instant,
@@ -171,7 +171,7 @@ impl Measure for Follower {
     }
 }
 
-impl Drop for Follower {
+impl Drop for TriggerPoller {
     fn drop(&mut self) {
         self.0.followed.fetch_sub(1, Ordering::Relaxed);
     }

@@ -7,7 +7,7 @@
 //! | `check` | `keda-sift check`: what is wrong with manifests, and what they count now |
 //! | `connections` | what a command may connect to, and as whom |
 //! | `signals` | what tells a running command to end |
-//! | `duration` | how a length of time is written on the command line |
+//! | `duration`, `memory` | how a length of time and an amount of memory are written there |
 
 mod check;
 mod cli;

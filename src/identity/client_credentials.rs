@@ -73,11 +73,12 @@ pub struct OAuthClient {
     pub scopes: Vec<String>,
 }
 
-/// Where the secret stands in a request.
+/// How a client shows its secret: `client_secret_basic` and `client_secret_post` of RFC 6749,
+/// 2.3.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Header,
-    Form,
+enum AuthMethod {
+    Basic,
+    Post,
 }
 
 #[derive(Deserialize)]
@@ -148,8 +149,8 @@ impl OAuthClient {
     /// The endpoint gives no token to this client, or does not answer.
     pub(super) async fn exchange(self: Arc<Self>, http: reqwest::Client) -> Result<Granted, Error> {
         let asked = async {
-            match self.ask(&http, Place::Header).await {
-                Err(Error::Refused { .. }) => self.ask(&http, Place::Form).await,
+            match self.ask(&http, AuthMethod::Basic).await {
+                Err(Error::Refused { .. }) => self.ask(&http, AuthMethod::Post).await,
                 answered => answered,
             }
         };
@@ -159,13 +160,13 @@ impl OAuthClient {
         })
     }
 
-    async fn ask(&self, http: &reqwest::Client, place: Place) -> Result<Granted, Error> {
+    async fn ask(&self, http: &reqwest::Client, method: AuthMethod) -> Result<Granted, Error> {
         let mut request = http
             .post(self.endpoint.0.clone())
             .header("accept", "application/json")
             .header("content-type", "application/x-www-form-urlencoded")
-            .body(self.form(place));
-        if place == Place::Header {
+            .body(self.form(method));
+        if method == AuthMethod::Basic {
             let secret = encoded(self.secret.expose());
             request = request.basic_auth(encoded(&self.id), Some(secret));
         }
@@ -179,13 +180,13 @@ impl OAuthClient {
         Err(self.refusal(status, said))
     }
 
-    fn form(&self, place: Place) -> String {
+    fn form(&self, method: AuthMethod) -> String {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
         if !self.scopes.is_empty() {
             form.append_pair("scope", &self.scopes.join(" "));
         }
-        if place == Place::Form {
+        if method == AuthMethod::Post {
             form.append_pair("client_id", &self.id);
             form.append_pair("client_secret", self.secret.expose());
         }

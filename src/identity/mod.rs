@@ -1,7 +1,7 @@
 //! Identity: tokens for what Azure guards, and the hosts that may see them.
 //!
-//! - `principal`: as whom a trigger asks · `cloud`, `hosts`: where its namespace is, and whether a token
-//!   may go there
+//! - `principal`: as whom a trigger asks · `cloud`, `hosts`: where its namespace is, and whether a
+//!   token may go there
 //! - `identities`: all tokens, each fetched once and ahead of its end · `lifetime`: when that is ·
 //!   `exchange`: the one call to Entra · `options`: what the workload identity webhook tells the
 //!   pod
@@ -9,8 +9,8 @@
 //!   user's choice
 //! - `error`, `words`: what can go wrong
 //!
-//! A token of the scaler's is for one [`AzurePrincipal`] and one [`Scope`], and goes to a [`TrustedHost`]
-//! alone.
+//! A token of the scaler's is for one [`AzurePrincipal`] and one [`Scope`], and goes to a
+//! [`TrustedHost`] alone.
 
 mod client_credentials;
 mod cloud;

@@ -29,7 +29,7 @@ use super::judges::Judges;
 use super::names::{Group, Offset, Topic};
 use super::reader::{Parts, Reader};
 use super::security::ClusterConfig;
-use super::tail::{Reading, Selector, SubscriberId, TopicTail};
+use super::tail::{Reading, SubscriberId, TailSelector, TopicTail};
 use super::wire::tls::TlsClient;
 use super::wire::{Dialer, Network, Resolver};
 use crate::coalescer::{Coalescer, ENDED, Tasks};
@@ -287,7 +287,7 @@ impl Cluster {
     pub(super) fn follow(
         &self,
         topic: &Topic,
-        selectors: &[Selector],
+        selectors: &[TailSelector],
         account: &Account,
     ) -> (Arc<TopicTail>, SubscriberId) {
         // Under the lock, so that a tail is not ended at the moment that it is wanted again.

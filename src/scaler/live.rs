@@ -31,7 +31,7 @@ pub(crate) struct LiveTrigger {
     trigger: Trigger,
     account: Account,
     /// Made by the first measurement and not before, so that to ask for the spec does no I/O.
-    follower: OnceLock<Box<dyn Measure>>,
+    poller: OnceLock<Box<dyn Measure>>,
     said: Mutex<Option<Snapshot>>,
     matches: Mutex<Matches>,
 }
@@ -67,7 +67,7 @@ impl LiveTrigger {
         Self {
             trigger,
             account,
-            follower: OnceLock::new(),
+            poller: OnceLock::new(),
             said: Mutex::default(),
             matches: Mutex::new(Matches::None),
         }
@@ -105,7 +105,7 @@ impl LiveTrigger {
         if *matches == Matches::Some {
             return None;
         }
-        let sight = self.follower.get()?.sight().filter(|sight| sight.messages() > 0)?;
+        let sight = self.poller.get()?.sight().filter(|sight| sight.messages() > 0)?;
         let is_new = *matches != Matches::OthersAlone;
         *matches = Matches::OthersAlone;
         let mut words = format!("nothing matches among the messages looked at last: {sight}");
@@ -156,8 +156,8 @@ impl LiveTrigger {
         scope: Scope,
     ) -> Result<Measured, Error> {
         let follow = || sources.follow(&self.trigger, &self.account);
-        let follower = self.follower.get_or_init(follow);
-        Ok(follower.measure(deadline, purpose, scope).await?)
+        let poller = self.poller.get_or_init(follow);
+        Ok(poller.measure(deadline, purpose, scope).await?)
     }
 
     fn said(&self) -> MutexGuard<'_, Option<Snapshot>> {

@@ -365,13 +365,13 @@ async fn a_0_says_what_waits_instead_until_something_has_matched() {
 
     let types = EventTypes::parse("any").unwrap();
     let selection = Selection { types: Some(types), ..Selection::default() };
-    let parts = selection.parts();
-    let judge = Judge::new(parts.iter().map(|part| (Slot(0), part.clone())));
+    let selectors = selection.selectors();
+    let judge = Judge::new(selectors.iter().map(|selector| (Slot(0), selector.clone())));
     for (number, of) in (0..).zip(["größe", "größe", "image.uploaded"]) {
         let position = Some(Position { partition: 0, number });
         judge.judge(&Sample::default().header("ce_type", of), position, &mut Verdicts::default());
     }
-    memory.show(judge.sight(&parts[0], |_| true).unwrap());
+    memory.show(judge.sight(&selectors[0], |_| true).unwrap());
     let note = keda.note(&trigger).await.expect("others wait");
     assert_eq!(
         note,

@@ -1,8 +1,9 @@
-//! Which parts a message belongs to: each message is judged once for all parts wanted of one topic.
+//! Which selectors a message belongs to: each message is judged once for all selectors wanted of
+//! one topic.
 //!
-//! Parts that keep the event type in the same place share one reading of it, one hash look-up for
-//! all whole types, and one for each length that their prefixes have. A filter is evaluated only if
-//! the types beside it match.
+//! Selectors that keep the event type in the same place share one reading of it, one hash look-up
+//! for all whole types, and one for each length that their prefixes have. A filter is evaluated
+//! only if the types beside it match.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,24 +11,24 @@ use std::sync::{Arc, Mutex};
 use super::event_type::{EventTypeFrom, EventTypes, Types};
 use super::filter::Filter;
 use super::message::Message;
-use super::part::Part;
 use super::reason::Reason;
 use super::record::Record;
+use super::selector::Selector;
 use super::sight::{Latest, Position, Sight};
 use crate::lock::lock;
 
-/// Where the caller keeps what a part selects. The caller gives the numbers.
+/// Where the caller keeps what a selector selects. The caller gives the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(pub u32);
 
-/// All parts wanted of one topic or queue, compiled together.
+/// All selectors wanted of one topic or queue, compiled together.
 #[derive(Debug, Default)]
 pub struct Judge {
-    /// The slots of the parts that every message belongs to.
+    /// The slots of the selectors that every message belongs to.
     all: Vec<Slot>,
     groups: Vec<Group>,
     /// What the latest messages were, by [`view`].
-    seen: HashMap<Part, Seen>,
+    seen: HashMap<Selector, Seen>,
 }
 
 /// Shared with the judges that replace this one.
@@ -36,14 +37,14 @@ type Seen = Arc<Mutex<Latest>>;
 /// What was found for one message. The buffer is used again for the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdicts {
-    /// The slots of the parts that the message belongs to, in no particular order.
+    /// The slots of the selectors that the message belongs to, in no particular order.
     pub selected: Vec<Slot>,
-    /// The slots of the parts for which the message is indeterminate, and why: it lacks the type or
-    /// the field asked for, or is not of the form expected. It does not count for them.
+    /// The slots of the selectors for which the message is indeterminate, and why: it lacks the
+    /// type or the field asked for, or is not of the form expected. It does not count for them.
     pub indeterminate: Vec<(Slot, Reason)>,
 }
 
-/// The parts that keep the event type in the same place.
+/// The selectors that keep the event type in the same place.
 #[derive(Debug)]
 struct Group {
     from: EventTypeFrom,
@@ -70,34 +71,36 @@ struct Filtered {
 }
 
 impl Judge {
-    /// A judge for these parts. Parts that share a slot are judged each on their own, so a message
-    /// in two of them gets the slot twice.
-    pub fn new(parts: impl IntoIterator<Item = (Slot, Part)>) -> Self {
-        Judge::default().for_others(parts)
+    /// A judge for these selectors. Selectors that share a slot are judged each on their own, so a
+    /// message in two of them gets the slot twice.
+    pub fn new(selectors: impl IntoIterator<Item = (Slot, Selector)>) -> Self {
+        Judge::default().for_others(selectors)
     }
 
-    /// A judge for other parts. It keeps what was seen for those that stay.
-    pub fn for_others(&self, parts: impl IntoIterator<Item = (Slot, Part)>) -> Self {
+    /// A judge for other selectors. It keeps what was seen for those that stay.
+    pub fn for_others(&self, selectors: impl IntoIterator<Item = (Slot, Selector)>) -> Self {
         let mut judge = Judge::default();
-        for (slot, part) in parts {
-            let Some(view) = view(&part) else {
+        for (slot, selector) in selectors {
+            let Some(view) = view(&selector) else {
                 judge.all.push(slot);
                 continue;
             };
             let known = judge.seen.get(&view).or_else(|| self.seen.get(&view));
             let seen = known.map(Arc::clone).unwrap_or_default();
             judge.seen.insert(view, Arc::clone(&seen));
-            match part {
-                Part::All => {}
-                Part::Type { from, name } => judge.group(from).seeing(seen).add_name(&name, slot),
-                Part::Prefix { from, prefix } => {
+            match selector {
+                Selector::All => {}
+                Selector::Type { from, name } => {
+                    judge.group(from).seeing(seen).add_name(&name, slot);
+                }
+                Selector::Prefix { from, prefix } => {
                     judge.group(from).seeing(seen).add_prefix(&prefix, slot);
                 }
-                Part::Filtered { from, types, filter } => {
+                Selector::Filtered { from, types, filter } => {
                     let filter = Some(filter);
                     judge.group(from).add_filter(Filtered { slot, types, filter, seen });
                 }
-                Part::AnyOf { from, types } => {
+                Selector::AnyOf { from, types } => {
                     let (types, filter) = (Some(types), None);
                     judge.group(from).add_filter(Filtered { slot, types, filter, seen });
                 }
@@ -106,10 +109,10 @@ impl Judge {
         judge
     }
 
-    /// What the latest messages were for a part: those that `is_meant` and that were judged with a
-    /// position. `None` for a part that every message belongs to.
-    pub fn sight(&self, part: &Part, is_meant: impl Fn(Position) -> bool) -> Option<Sight> {
-        Some(lock(self.seen.get(&view(part)?)?).sight(is_meant))
+    /// What the latest messages were for a selector: those that `is_meant` and that were judged
+    /// with a position. `None` for a selector that every message belongs to.
+    pub fn sight(&self, selector: &Selector, is_meant: impl Fn(Position) -> bool) -> Option<Sight> {
+        Some(lock(self.seen.get(&view(selector)?)?).sight(is_meant))
     }
 
     /// Forgets what was seen of messages that are not meant.
@@ -117,8 +120,8 @@ impl Judge {
         self.seen.values().for_each(|seen| lock(seen).retain(&is_meant));
     }
 
-    /// Judges one message for all parts; what `verdicts` held before is dropped. A message with a
-    /// position is also noted for [`Judge::sight`].
+    /// Judges one message for all selectors; what `verdicts` held before is dropped. A message with
+    /// a position is also noted for [`Judge::sight`].
     pub fn judge(
         &self,
         message: &impl Message,
@@ -147,15 +150,15 @@ impl Judge {
     }
 }
 
-/// The part under which is kept what was seen for this one. All types in one place share the prefix
-/// that any type has.
-fn view(part: &Part) -> Option<Part> {
-    match part {
-        Part::All => None,
-        Part::Type { from, .. } | Part::Prefix { from, .. } => {
-            Some(Part::Prefix { from: from.clone(), prefix: "".into() })
+/// The selector under which is kept what was seen for this one. All types in one place share the
+/// prefix that any type has.
+fn view(selector: &Selector) -> Option<Selector> {
+    match selector {
+        Selector::All => None,
+        Selector::Type { from, .. } | Selector::Prefix { from, .. } => {
+            Some(Selector::Prefix { from: from.clone(), prefix: "".into() })
         }
-        Part::Filtered { .. } | Part::AnyOf { .. } => Some(part.clone()),
+        Selector::Filtered { .. } | Selector::AnyOf { .. } => Some(selector.clone()),
     }
 }
 
@@ -248,7 +251,7 @@ impl Filtered {
         self.types.is_some() || self.filter.as_ref().is_some_and(Filter::asks_event_type)
     }
 
-    /// Whether the message is in this part.
+    /// Whether the message is in this selector.
     ///
     /// # Errors
     /// Why that cannot be told.

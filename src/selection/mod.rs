@@ -1,12 +1,13 @@
 //! Which messages count: event types and filters, compiled once and judged for each message.
 //!
-//! A [`Selection`] is what one trigger asks for. It splits into disjoint [`Part`]s, each of which
-//! gets an index of its own, so that triggers with overlapping lists share them and the backlog of
-//! a selection is the sum over its parts. A [`Judge`] holds all parts wanted of one topic or queue
-//! and judges a [`Message`] once for all of them. Nothing here does I/O or knows a source.
+//! A [`Selection`] is what one trigger asks for. It splits into disjoint [`Selector`]s, each of
+//! which gets an index of its own, so that triggers with overlapping lists share them and the
+//! backlog of a selection is the sum over its selectors. A [`Judge`] holds all selectors wanted of
+//! one topic or queue and judges a [`Message`] once for all of them. Nothing here does I/O or knows
+//! a source.
 //!
 //! Imports go one way: `reason` ← `framing`, `json`, `message` ← `body` ← `record` ← `event_type` ←
-//! `filter` ← `part`, `sight` ← `judge`.
+//! `filter` ← `selector`, `sight` ← `judge`.
 //!
 //! # References
 //! - CloudEvents, Kafka protocol binding 1.0.2: where a message keeps its type by default
@@ -19,19 +20,19 @@ mod framing;
 mod json;
 mod judge;
 mod message;
-mod part;
 mod reason;
 mod record;
+mod selector;
 mod sight;
 
 pub use body::BodyPath;
 pub(crate) use event_type::utf8;
 pub use event_type::{EventTypeFrom, EventTypeFromError, EventTypes, EventTypesError};
-pub use filter::{Filter, FilterError, Place};
+pub use filter::{Filter, FilterError, SourceLocation};
 pub use judge::{Judge, Slot, Verdicts};
 #[cfg(test)]
 pub(crate) use message::tests::Sample;
 pub use message::{Message, Variable};
-pub use part::{Part, Selection};
 pub use reason::Reason;
+pub use selector::{Selection, Selector};
 pub use sight::{Position, Sight};

@@ -3,9 +3,9 @@
 //!
 //! What a trigger says is its [`Access`]: a namespace and an identity, or an endpoint and a key.
 //! Two triggers share a namespace's connections exactly if it is equal, secrets included. It
-//! becomes a [`Site`] where connections are made, once [`Access::trust`] has seen that a token of
-//! ours stays among the hosts that may have one. A key's signature is good for one resource only
-//! and is not ours, so it goes to any host.
+//! becomes a [`TrustedAccess`] where connections are made, once [`Access::trust`] has seen that a
+//! token of ours stays among the hosts that may have one. A key's signature is good for one
+//! resource only and is not ours, so it goes to any host.
 //!
 //! # References
 //! - Microsoft Learn, "AMQP 1.0 in Azure Service Bus and Event Hubs protocol guide": ports, claims
@@ -80,7 +80,7 @@ pub enum Credential {
 
 /// A namespace that connections may be made to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Site {
+pub enum TrustedAccess {
     /// By the token of an identity.
     Identity {
         /// A host that may have it.
@@ -122,14 +122,15 @@ impl Access {
     ///
     /// # Errors
     /// The identity's token may not go there. Nothing has been asked of anyone by then.
-    pub fn trust(&self, hosts: &Hosts) -> Result<Site, HostError> {
+    pub fn trust(&self, hosts: &Hosts) -> Result<TrustedAccess, HostError> {
         Ok(match self {
             Self::Identity { namespace, cloud, who } => {
-                Site::Identity { host: hosts.trust(namespace, cloud)?, who: who.clone() }
+                TrustedAccess::Identity { host: hosts.trust(namespace, cloud)?, who: who.clone() }
             }
-            Self::SharedAccess { endpoint, credential } => {
-                Site::SharedAccess { endpoint: endpoint.clone(), credential: credential.clone() }
-            }
+            Self::SharedAccess { endpoint, credential } => TrustedAccess::SharedAccess {
+                endpoint: endpoint.clone(),
+                credential: credential.clone(),
+            },
         })
     }
 }
@@ -148,7 +149,7 @@ impl Endpoint {
     }
 }
 
-impl Site {
+impl TrustedAccess {
     /// The namespace's host, which also names it in messages.
     pub fn host(&self) -> &str {
         match self {
@@ -174,7 +175,7 @@ impl Site {
 
     /// The management endpoint, with an empty path.
     ///
-    /// `None` if the host fits into no URL, which neither way of making a site lets happen.
+    /// `None` if the host fits into no URL, which neither way of making a access lets happen.
     pub(super) fn management(&self) -> Option<Url> {
         let scheme = if self.is_plain() { "http" } else { "https" };
         let mut url = Url::parse(&format!("{scheme}://{}/", self.host())).ok()?;
@@ -222,9 +223,9 @@ impl Site {
 mod tests {
     use super::*;
 
-    fn shared(host: &str, port: Option<u16>, emulator: bool) -> Site {
+    fn shared(host: &str, port: Option<u16>, emulator: bool) -> TrustedAccess {
         let credential = Credential::Key { name: "all".to_owned(), key: Secret::from("hunter2") };
-        Site::SharedAccess {
+        TrustedAccess::SharedAccess {
             endpoint: Endpoint { host: host.to_owned(), port, emulator },
             credential,
         }
@@ -245,9 +246,9 @@ mod tests {
             ),
             ("another", shared("[::1]", Some(9), true), 9, "http://[::1]:9/"),
         ];
-        for (name, site, amqp, management) in rows {
-            assert_eq!(site.amqp_port(), amqp, "{name}");
-            assert_eq!(site.management().as_ref().map(Url::as_str), Some(management), "{name}");
+        for (name, access, amqp, management) in rows {
+            assert_eq!(access.amqp_port(), amqp, "{name}");
+            assert_eq!(access.management().as_ref().map(Url::as_str), Some(management), "{name}");
         }
     }
 
@@ -259,9 +260,10 @@ mod tests {
             who: AzurePrincipal::default(),
         };
         let hosts = Hosts::default();
-        let site = access("orders", Cloud::Public).trust(&hosts).expect("a namespace of Azure's");
+        let trusted =
+            access("orders", Cloud::Public).trust(&hosts).expect("a namespace of Azure's");
         assert_eq!(
-            (site.host(), site.amqp_port(), site.is_plain()),
+            (trusted.host(), trusted.amqp_port(), trusted.is_plain()),
             ("orders.servicebus.windows.net", 5671, false)
         );
         let own = Cloud::Private("evil.example".to_owned());
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_tell_sites_apart_and_are_not_shown() {
+    fn secrets_tell_namespaces_apart_and_are_not_shown() {
         let with = |key: &str| Credential::Key { name: "all".to_owned(), key: Secret::from(key) };
         assert_eq!(with("hunter2"), with("hunter2"));
         assert_ne!(with("hunter2"), with("hunter3"));

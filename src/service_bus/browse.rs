@@ -1,8 +1,8 @@
 //! What is known of the messages in one queue, and what must be peeked to know it again.
 //!
 //! A message in a queue hardly changes, and its sequence number only grows. So each is judged once,
-//! for all parts that any trigger wants: what is kept is how far each part has been read, and the
-//! messages that it selects. A poll then
+//! for all selectors that any trigger wants: what is kept is how far each selector has been read,
+//! and the messages that it selects. A poll then
 //!
 //! 1. checks that the queue is the one that is known, by its first message (of each partition);
 //! 2. looks again at the messages selected, to see whether they still wait and are still selected:
@@ -35,32 +35,32 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Weak};
 
 use self::watched::{Match, Watched, beginning, partition};
-use super::amqp::{Ask, Peeked, Place, State};
+use super::amqp::{Ask, Peeked, QueuePosition, State};
 use super::trigger::CountBy;
 use crate::backlog::Backlog;
-use crate::selection::{Judge, Part, Position, Reason, Sight, Slot, Verdicts};
+use crate::selection::{Judge, Position, Reason, Selector, Sight, Slot, Verdicts};
 
 /// Messages that one peek asks for at most; Service Bus gives fewer where it pleases.
 pub(super) const MOST: u32 = 1_000;
-/// Matches that are kept of a part whose sessions are counted, where no bound follows from the
+/// Matches that are kept of a selector whose sessions are counted, where no bound follows from the
 /// count.
 const SESSION_MATCHES: usize = 100_000;
 /// Scheduled messages that are remembered; they wait at the head of the queue.
 const SCHEDULED: usize = 10_000;
-/// How far behind what is wanted a part may be to be read along, though nobody wants it now: those
-/// who poll in turn would else each read what is new.
+/// How far behind what is wanted a selector may be to be read along, though nobody wants it now:
+/// those who poll in turn would else each read what is new.
 const NEAR: u64 = 5_000;
 /// Partitions that are asked for by number once an entity is seen to have any: 16 in Standard,
 /// fewer in Premium. They may have other numbers than these; those are found by what replies hold.
 const PARTITIONS: u16 = 16;
-/// Matches that are kept of a part at most, whatever limit a trigger gives: some 40 MB.
+/// Matches that are kept of a selector at most, whatever limit a trigger gives: some 40 MB.
 const MATCHES: usize = 1_000_000;
 
 /// What one trigger wants counted of a queue.
 #[derive(Debug)]
 pub(super) struct Want {
     /// Which messages count; none is in two of them.
-    pub(super) parts: Vec<Part>,
+    pub(super) selectors: Vec<Selector>,
     /// What one message counts as.
     pub(super) by: CountBy,
     /// Counting stops here; above 0.
@@ -89,22 +89,22 @@ pub(super) enum Checked {
 /// What is known of one queue.
 pub(super) struct Browse {
     followed: Vec<Weak<Want>>,
-    /// A part's place in here is its slot.
+    /// A selector's place in here is its slot.
     watched: Vec<Watched>,
     judge: Judge,
     verdicts: Verdicts,
     sessions: RandomState,
     /// The message with the largest number judged in each partition, by which a queue that was made
     /// again is told.
-    ground: BTreeMap<u16, Place>,
+    ground: BTreeMap<u16, QueuePosition>,
     /// First messages of partitions that do not fit the ground, and were read from anew once.
-    odd: BTreeMap<u16, Place>,
+    odd: BTreeMap<u16, QueuePosition>,
     /// Scheduled messages by number, with when they are said to be enqueued: that may be in the
     /// future, and does not tell the queue from another one.
     scheduled: BTreeMap<u64, i64>,
     /// Partitions that messages have been seen in, or may be.
     partitions: BTreeSet<u16>,
-    /// Matches that are kept of a part at most.
+    /// Matches that are kept of a selector at most.
     most: usize,
     round: Round,
 }
@@ -181,9 +181,9 @@ impl Browse {
 
     /// What is to be looked at again before anything is read, in the order of the queue.
     pub(super) fn checks(&self) -> Vec<Check> {
-        let wanted: HashSet<&Part> =
-            self.round.wanted.iter().flat_map(|want| &want.parts).collect();
-        let watched = self.watched.iter().filter(|watched| wanted.contains(&watched.part));
+        let wanted: HashSet<&Selector> =
+            self.round.wanted.iter().flat_map(|want| &want.selectors).collect();
+        let watched = self.watched.iter().filter(|watched| wanted.contains(&watched.selector));
         let matches: BTreeSet<u64> =
             watched.flat_map(|watched| watched.matches.keys().copied()).collect();
         // A peek more costs as much as some messages read for nothing, but with few matches these
@@ -207,7 +207,7 @@ impl Browse {
     pub(super) fn checked(&mut self, check: Check, reply: &[Peeked<'_>]) -> Checked {
         match check {
             Check::First(of) => {
-                let first = reply.first().map(|first| first.place);
+                let first = reply.first().map(|first| first.position);
                 if let Some(first) = first.filter(|first| !self.is_known_ground(*first)) {
                     self.odd.insert(partition(first.sequence), first);
                     self.forget();
@@ -255,7 +255,7 @@ impl Browse {
         let length = u64::try_from(reply.len()).unwrap_or(u64::MAX);
         let goes_on = self.round.wanted.iter().any(|want| {
             self.waiting(want).saturating_add(length) < want.limit
-                && self.parts_of(want).all(|watched| watched.room() > length)
+                && self.selectors_of(want).all(|watched| watched.room() > length)
         });
         goes_on.then(|| Ask { from: last + 1, count: grown(self.peek_size()) })
     }
@@ -272,7 +272,7 @@ impl Browse {
             return;
         };
         for peeked in
-            reply.iter().filter(|peeked| self::partition(peeked.place.sequence) == partition)
+            reply.iter().filter(|peeked| self::partition(peeked.position.sequence) == partition)
         {
             self.judge(from, peeked);
         }
@@ -291,7 +291,7 @@ impl Browse {
     /// The answer, once nothing more has to be peeked for it.
     pub(super) fn count(&self, want: &Want) -> Option<Backlog> {
         let seen = self.seen(want);
-        let bounded = seen >= want.limit || self.parts_of(want).any(|watched| watched.full);
+        let bounded = seen >= want.limit || self.selectors_of(want).any(|watched| watched.full);
         if self.lacks(want) && !self.round.unread.is_empty() {
             return None;
         }
@@ -304,7 +304,7 @@ impl Browse {
     /// What was seen of late for one that is wanted, of which some may be gone; `None` where every
     /// message counts.
     pub(super) fn sight(&self, want: &Want) -> Option<Sight> {
-        self.judge.sight(want.parts.first()?, |_| true)
+        self.judge.sight(want.selectors.first()?, |_| true)
     }
 
     /// Messages judged in this round.
@@ -313,14 +313,14 @@ impl Browse {
     }
 
     /// Parts of which it could not be told of a message whether it matches, with the first such
-    /// message and why; each part once.
-    pub(super) fn take_indeterminate(&mut self) -> Vec<(Part, u64, Reason)> {
+    /// message and why; each selector once.
+    pub(super) fn take_indeterminate(&mut self) -> Vec<(Selector, u64, Reason)> {
         let untold = self.watched.iter_mut().filter(|watched| !watched.told);
         untold
             .filter_map(|watched| {
                 let (sequence, reason) = watched.indeterminate?;
                 watched.told = true;
-                Some((watched.part.clone(), sequence, reason))
+                Some((watched.selector.clone(), sequence, reason))
             })
             .collect()
     }
@@ -328,7 +328,7 @@ impl Browse {
     /// Whether this measurement reads from the beginning for someone, and another would do so
     /// again.
     pub(super) fn reads_anew(&self) -> bool {
-        let changeable = |want| self.parts_of(want).any(|watched| watched.changeable);
+        let changeable = |want| self.selectors_of(want).any(|watched| watched.changeable);
         self.round.wanted.iter().any(|want| changeable(want))
     }
 
@@ -354,7 +354,7 @@ impl Browse {
         }
         self.followed.retain(|want| want.strong_count() > 0);
         let wants: Vec<Arc<Want>> = self.followed.iter().filter_map(Weak::upgrade).collect();
-        let mut caps: HashMap<Part, (usize, bool)> = HashMap::new();
+        let mut caps: HashMap<Selector, (usize, bool)> = HashMap::new();
         for want in &wants {
             let (cap, by_sessions) = match want.by {
                 CountBy::Messages => {
@@ -362,20 +362,20 @@ impl Browse {
                 }
                 CountBy::Sessions => (SESSION_MATCHES, true),
             };
-            for part in &want.parts {
-                let (largest, any_sessions) = caps.entry(part.clone()).or_default();
+            for selector in &want.selectors {
+                let (largest, any_sessions) = caps.entry(selector.clone()).or_default();
                 *largest = cap.max(*largest);
                 *any_sessions |= by_sessions;
             }
         }
         let before = self.watched.len();
-        self.watched.retain(|watched| caps.contains_key(&watched.part));
+        self.watched.retain(|watched| caps.contains_key(&watched.selector));
         let mut changed = self.watched.len() != before;
-        for (part, (cap, by_sessions)) in caps {
-            let known = self.watched.iter().position(|watched| watched.part == part);
+        for (selector, (cap, by_sessions)) in caps {
+            let known = self.watched.iter().position(|watched| watched.selector == selector);
             let at = known.unwrap_or_else(|| {
                 changed = true;
-                self.watched.push(Watched::new(part));
+                self.watched.push(Watched::new(selector));
                 self.watched.len() - 1
             });
             self.watched[at].cap = cap;
@@ -383,13 +383,13 @@ impl Browse {
         }
         if changed {
             let slots = (0..).map(Slot);
-            let parts = self.watched.iter().map(|watched| watched.part.clone());
-            self.judge = self.judge.for_others(slots.zip(parts));
+            let selectors = self.watched.iter().map(|watched| watched.selector.clone());
+            self.judge = self.judge.for_others(slots.zip(selectors));
         }
     }
 
     /// Whether the first message of the queue fits what was judged before.
-    fn is_known_ground(&self, first: Place) -> bool {
+    fn is_known_ground(&self, first: QueuePosition) -> bool {
         let Some(ground) = self.ground.get(&partition(first.sequence)) else { return true };
         let same = first.sequence == ground.sequence;
         // A message with a smaller number came earlier, unless it is of another queue or the clock
@@ -404,9 +404,9 @@ impl Browse {
     /// Learns of partitions that messages are in.
     fn discover(&mut self, reply: &[Peeked<'_>]) {
         let unknown =
-            |peeked: &&Peeked<'_>| !self.partitions.contains(&partition(peeked.place.sequence));
+            |peeked: &&Peeked<'_>| !self.partitions.contains(&partition(peeked.position.sequence));
         let found: Vec<u16> =
-            reply.iter().filter(unknown).map(|p| partition(p.place.sequence)).collect();
+            reply.iter().filter(unknown).map(|p| partition(p.position.sequence)).collect();
         if found.is_empty() {
             return;
         }
@@ -419,18 +419,18 @@ impl Browse {
         }
     }
 
-    /// Judges a message for the parts that read on from `from`.
+    /// Judges a message for the selectors that read on from `from`.
     fn judge(&mut self, from: u64, peeked: &Peeked<'_>) {
-        let Place { sequence, enqueued, state } = peeked.place;
+        let QueuePosition { sequence, enqueued, state } = peeked.position;
         self.round.judged += 1;
         // A scheduled one may be enqueued in the future, which says nothing about what comes after
         // it.
-        let place = Place { enqueued: enqueued.min(self.round.now), ..peeked.place };
-        let ground = self.ground.entry(partition(sequence)).or_insert(place);
-        // What is read again for a part that is behind lowers nothing: a queue that was made again
-        // would soon be past it, and pass as this one.
+        let position = QueuePosition { enqueued: enqueued.min(self.round.now), ..peeked.position };
+        let ground = self.ground.entry(partition(sequence)).or_insert(position);
+        // What is read again for a selector that is behind lowers nothing: a queue that was made
+        // again would soon be past it, and pass as this one.
         if ground.sequence < sequence {
-            *ground = place;
+            *ground = position;
         }
         if state == State::Scheduled && self.scheduled.len() < SCHEDULED {
             self.scheduled.insert(sequence, enqueued);
@@ -464,7 +464,7 @@ impl Browse {
         let known: HashSet<u64> = matches.map(|(sequence, _)| *sequence).collect();
         let mut selected = HashMap::new();
         for peeked in reply {
-            let Place { sequence, enqueued, state } = peeked.place;
+            let QueuePosition { sequence, enqueued, state } = peeked.position;
             if state == State::Active && known.contains(&sequence) {
                 self.judge.judge(peeked, None, &mut self.verdicts);
                 let slots = self.verdicts.selected.iter();
@@ -482,9 +482,9 @@ impl Browse {
     /// close behind.
     fn front(&self, partition: u16) -> u64 {
         let lacking = self.round.wanted.iter().filter(|want| self.lacks(want));
-        let parts: HashSet<&Part> = lacking.flat_map(|want| &want.parts).collect();
+        let selectors: HashSet<&Selector> = lacking.flat_map(|want| &want.selectors).collect();
         let open = || self.watched.iter().filter(|watched| !watched.full);
-        let needed = open().filter(|watched| parts.contains(&watched.part));
+        let needed = open().filter(|watched| selectors.contains(&watched.selector));
         let needed = needed.map(|watched| watched.next(partition)).min();
         let needed = needed.unwrap_or_else(|| beginning(partition));
         let near = needed.saturating_sub(NEAR);
@@ -506,7 +506,7 @@ impl Browse {
 
     /// Whether more messages would tell more about what is wanted.
     fn lacks(&self, want: &Want) -> bool {
-        self.waiting(want) < want.limit && self.parts_of(want).any(|watched| !watched.full)
+        self.waiting(want) < want.limit && self.selectors_of(want).any(|watched| !watched.full)
     }
 
     /// How many messages to ask for: at first no more than whoever needs most; where it may be that
@@ -523,17 +523,17 @@ impl Browse {
         u32::try_from(most).unwrap_or(MOST).clamp(1, MOST)
     }
 
-    /// What is known of the parts of one that is wanted.
-    fn parts_of(&self, want: &Want) -> impl Iterator<Item = &Watched> {
-        self.watched.iter().filter(|watched| want.parts.contains(&watched.part))
+    /// What is known of the selectors of one that is wanted.
+    fn selectors_of(&self, want: &Want) -> impl Iterator<Item = &Watched> {
+        self.watched.iter().filter(|watched| want.selectors.contains(&watched.selector))
     }
 
     fn waiting(&self, want: &Want) -> u64 {
-        let parts = self.parts_of(want);
+        let selectors = self.selectors_of(want);
         match want.by {
-            CountBy::Messages => parts.map(|watched| watched.waiting).sum(),
+            CountBy::Messages => selectors.map(|watched| watched.waiting).sum(),
             CountBy::Sessions => {
-                let mut sessions = parts.filter_map(|watched| watched.sessions.as_ref());
+                let mut sessions = selectors.filter_map(|watched| watched.sessions.as_ref());
                 let first = sessions.next();
                 let union: HashSet<_> = sessions.flatten().collect();
                 let first = first.into_iter().flatten().filter(|session| !union.contains(session));
@@ -545,7 +545,7 @@ impl Browse {
 
 /// The last of a partition's messages in a reply.
 fn last_of(partition: u16, reply: &[Peeked<'_>]) -> Option<u64> {
-    let sequences = reply.iter().map(|peeked| peeked.place.sequence);
+    let sequences = reply.iter().map(|peeked| peeked.position.sequence);
     sequences.filter(|sequence| self::partition(*sequence) == partition).max()
 }
 

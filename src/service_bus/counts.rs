@@ -43,7 +43,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::access::{ClaimKind, Site};
+use super::access::{ClaimKind, TrustedAccess};
 use super::atom::{self, Description, Document, Entry};
 use super::entity::{Entities, Entity, Matching};
 use super::error::{Error, Right, steady};
@@ -82,15 +82,15 @@ pub(super) struct Counts {
 }
 
 /// What is asked of one entity, or one listing.
-type Asked = Coalescer<Patience, Result<u64, Error>>;
+type Asked = Coalescer<LastDeadline, Result<u64, Error>>;
 
 /// Until when somebody waits for the answer.
 #[derive(Debug, Clone, Copy, Default)]
-struct Patience(Option<Instant>);
+struct LastDeadline(Option<Instant>);
 
 /// The management endpoint of one namespace, and what it is asked with.
 struct Endpoint {
-    site: Site,
+    access: TrustedAccess,
     pipeline: Pipeline,
     identities: Arc<Identities>,
     gate: Arc<Gate>,
@@ -106,19 +106,19 @@ enum Answer {
 }
 
 impl Counts {
-    /// Counts in the namespace at `site`, asked for by tasks that `tasks` ends. Connects to
+    /// Counts in the namespace at `access`, asked for by tasks that `tasks` ends. Connects to
     /// nothing.
     ///
     /// `gate` is the namespace's: what closes it keeps these questions back as well.
     pub(super) fn new(
-        site: Site,
+        access: TrustedAccess,
         web: &Web,
         identities: Arc<Identities>,
         gate: Arc<Gate>,
         tasks: Tasks,
     ) -> Self {
         let endpoint = Endpoint {
-            site,
+            access,
             pipeline: pipeline(web),
             identities,
             gate,
@@ -149,10 +149,10 @@ impl Counts {
         let (asking, asked_for) = (Arc::clone(endpoint), entities.clone());
         let answer = asked.ask(
             &self.tasks,
-            |patience| patience.extend(deadline),
-            move |patience| {
+            |last| last.extend(deadline),
+            move |last| {
                 let (endpoint, entities) = (Arc::clone(&asking), asked_for.clone());
-                async move { endpoint.count(&entities, patience.end()).await }
+                async move { endpoint.count(&entities, last.end()).await }
             },
         );
         match timeout_at(deadline, answer).await {
@@ -178,7 +178,7 @@ impl Counts {
     }
 }
 
-impl Patience {
+impl LastDeadline {
     fn extend(&mut self, deadline: Instant) {
         self.0 = self.0.max(Some(deadline));
     }
@@ -279,7 +279,7 @@ impl Endpoint {
             }
             // A missing topic has such a list as well.
             if last {
-                let namespace = self.site.host().to_owned();
+                let namespace = self.access.host().to_owned();
                 return Err(Error::NothingListed { entities: matching.to_string(), namespace });
             }
         }
@@ -326,9 +326,9 @@ impl Endpoint {
         deadline: Instant,
     ) -> Result<Answer, Error> {
         let mut url =
-            self.site.management().ok_or_else(|| unusable(&what, &"its host fits no URL"))?;
+            self.access.management().ok_or_else(|| unusable(&what, &"its host fits no URL"))?;
         url.set_path(path);
-        let claim = self.site.claim(&self.identities, url.as_str(), deadline).await?;
+        let claim = self.access.claim(&self.identities, url.as_str(), deadline).await?;
         url.set_query(Some(&format!("api-version={API_VERSION}{range}")));
         let scheme = match claim.kind {
             ClaimKind::Jwt => "Bearer ",
@@ -380,7 +380,7 @@ impl Endpoint {
     }
 
     fn not_found(&self, what: &dyn Display) -> Error {
-        Error::NotFound { entity: what.to_string(), namespace: self.site.host().to_owned() }
+        Error::NotFound { entity: what.to_string(), namespace: self.access.host().to_owned() }
     }
 
     fn silent(&self) -> Error {
@@ -388,7 +388,7 @@ impl Endpoint {
     }
 
     fn unreachable(&self, reason: &str) -> Error {
-        Error::Unreachable { namespace: self.site.host().to_owned(), reason: reason.to_owned() }
+        Error::Unreachable { namespace: self.access.host().to_owned(), reason: reason.to_owned() }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - `source`: what the scaler holds · `trigger`, `connection_string`, `access`, `entity`: what a
 //!   trigger says
-//! - `follower`: the way of a poll · `namespaces`: all that is connected to, each once · `gate`:
+//! - `poller`: the way of a poll · `namespaces`: all that is connected to, each once · `gate`:
 //!   quiet for a namespace that asks for it
 //! - `counts`, `atom`, `sas`: what the management endpoint counts
 //! - `peek`, `browse`: what we count, message by message · `amqp`: how they come
@@ -19,11 +19,11 @@ mod connection_string;
 mod counts;
 mod entity;
 mod error;
-mod follower;
 mod gate;
 mod namespaces;
 mod parameters;
 mod peek;
+mod poller;
 mod sas;
 mod source;
 pub mod trigger;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::access::Site;
+use super::access::TrustedAccess;
 use super::amqp::ConnectionSlot;
 use super::counts::Counts;
 use super::entity::Entity;
@@ -18,23 +18,23 @@ use crate::identity::{HostError, Hosts, Identities};
 use crate::lock::lock;
 use crate::web::Web;
 
-/// The namespaces that some follower holds.
+/// The namespaces that some trigger holds.
 pub(super) struct Namespaces {
     /// How long a namespace may take to answer.
-    patience: Duration,
+    step_timeout: Duration,
     /// The hosts that may have our tokens.
     hosts: Hosts,
     web: Web,
     identities: Arc<Identities>,
-    known: Mutex<HashMap<(Site, Transport), Weak<Namespace>>>,
+    known: Mutex<HashMap<(TrustedAccess, Transport), Weak<Namespace>>>,
 }
 
 /// A namespace as one identity or key sees it.
 pub(super) struct Namespace {
-    site: Site,
-    patience: Duration,
+    access: TrustedAccess,
+    step_timeout: Duration,
     pub(super) counts: Counts,
-    line: Arc<ConnectionSlot>,
+    slot: Arc<ConnectionSlot>,
     gate: Arc<Gate>,
     turns: Arc<Semaphore>,
     tasks: Tasks,
@@ -44,12 +44,12 @@ pub(super) struct Namespace {
 impl Namespaces {
     /// No namespace yet.
     pub(super) fn new(
-        patience: Duration,
+        step_timeout: Duration,
         hosts: Hosts,
         web: Web,
         identities: Arc<Identities>,
     ) -> Namespaces {
-        Namespaces { patience, hosts, web, identities, known: Mutex::default() }
+        Namespaces { step_timeout, hosts, web, identities, known: Mutex::default() }
     }
 
     /// The namespace that a trigger names.
@@ -57,9 +57,9 @@ impl Namespaces {
     /// # Errors
     /// A token of ours may not go there.
     pub(super) fn get(&self, trigger: &ServiceBusTrigger) -> Result<Arc<Namespace>, HostError> {
-        let site = trigger.access.trust(&self.hosts)?;
+        let access = trigger.access.trust(&self.hosts)?;
         let mut known = lock(&self.known);
-        let key = (site, trigger.transport);
+        let key = (access, trigger.transport);
         if let Some(namespace) = known.get(&key).and_then(Weak::upgrade) {
             return Ok(namespace);
         }
@@ -78,24 +78,25 @@ impl Namespaces {
         }
     }
 
-    fn open(&self, site: Site, transport: Transport) -> Namespace {
+    fn open(&self, access: TrustedAccess, transport: Transport) -> Namespace {
         let (web, identities, tasks) = (&self.web, &self.identities, Tasks::default());
-        let (gate, patience) = (Arc::new(Gate::default()), self.patience);
+        let (gate, step_timeout) = (Arc::new(Gate::default()), self.step_timeout);
         let identities = || Arc::clone(identities);
-        let counts = Counts::new(site.clone(), web, identities(), Arc::clone(&gate), tasks.clone());
+        let counts =
+            Counts::new(access.clone(), web, identities(), Arc::clone(&gate), tasks.clone());
         // Before a call's own deadline, so that it can say what was waited for.
-        let step = patience * 3 / 4;
-        let line = ConnectionSlot::new(
-            site.clone(),
+        let step = step_timeout * 3 / 4;
+        let slot = ConnectionSlot::new(
+            access.clone(),
             transport,
             web.clone(),
             identities(),
             step,
             tasks.clone(),
         );
-        let (line, peekers) = (Arc::new(line), Mutex::default());
+        let (slot, peekers) = (Arc::new(slot), Mutex::default());
         let turns = Arc::new(Semaphore::new(peek::AT_ONCE));
-        Namespace { site, patience, counts, line, gate, turns, tasks, peekers }
+        Namespace { access, step_timeout, counts, slot, gate, turns, tasks, peekers }
     }
 }
 
@@ -107,9 +108,9 @@ impl Namespace {
             return peeker;
         }
         peekers.retain(|_, peeker| peeker.strong_count() > 0);
-        let (line, gate) = (Arc::clone(&self.line), Arc::clone(&self.gate));
+        let (slot, gate) = (Arc::clone(&self.slot), Arc::clone(&self.gate));
         let turns = Arc::clone(&self.turns);
-        let peeker = Peeker::new(self.site.host(), entity, line, gate, turns, self.patience);
+        let peeker = Peeker::new(self.access.host(), entity, slot, gate, turns, self.step_timeout);
         let peeker = Arc::new(peeker);
         peekers.insert(entity.clone(), Arc::downgrade(&peeker));
         peeker
@@ -120,7 +121,7 @@ impl Namespace {
         for peeker in peekers {
             peeker.end().await;
         }
-        self.line.hang_up();
+        self.slot.hang_up();
         self.tasks.end();
         self.tasks.ended().await;
     }

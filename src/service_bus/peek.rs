@@ -3,7 +3,7 @@
 //! Polls that arrive together share a measurement. One that has much to read makes way for polls
 //! that have come since, and goes on together with them. What goes wrong on the way is ordinary
 //! life for Service Bus, which closes what is idle and moves what it serves: a link that is gone is
-//! made again, and the measurement goes on from where it was, for as long as patience lasts. A
+//! made again, and the measurement goes on from where it was, until the time is up. A
 //! namespace that asks for quiet has it.
 //!
 //! What has been read is kept between measurements. It is dropped when the entity is, and when a
@@ -60,10 +60,10 @@ struct Looking {
     namespace: Arc<str>,
     entity: Entity,
     path: Arc<str>,
-    line: Arc<ConnectionSlot>,
+    slot: Arc<ConnectionSlot>,
     gate: Arc<Gate>,
     turns: Arc<Semaphore>,
-    patience: Duration,
+    step_timeout: Duration,
     coalescer: Arc<Coalescer<Wanted, Measurement>>,
     /// Messages that one peek asks for at most.
     at_most: AtomicU32,
@@ -83,24 +83,24 @@ struct Progress {
 }
 
 impl Peeker {
-    /// Peeks nothing before it is asked to. Without a reply for `patience`, a measurement fails.
-    /// `turns` are the namespace's, [`AT_ONCE`].
+    /// Peeks nothing before it is asked to. Without a reply for `step_timeout`, a measurement
+    /// fails. `turns` are the namespace's, [`AT_ONCE`].
     pub(super) fn new(
         namespace: &str,
         entity: &Entity,
-        line: Arc<ConnectionSlot>,
+        slot: Arc<ConnectionSlot>,
         gate: Arc<Gate>,
         turns: Arc<Semaphore>,
-        patience: Duration,
+        step_timeout: Duration,
     ) -> Peeker {
         let looking = Looking {
             namespace: namespace.into(),
             entity: entity.clone(),
             path: entity.path().into(),
-            line,
+            slot,
             gate,
             turns,
-            patience,
+            step_timeout,
             coalescer: Coalescer::new(),
             at_most: AtomicU32::new(u32::MAX),
             known: Mutex::default(),
@@ -211,7 +211,7 @@ impl Looking {
         let mut back_off = BACK_OFF.0;
         let (mut refused, mut missing) = (false, false);
         loop {
-            let until = last_word + self.patience;
+            let until = last_word + self.step_timeout;
             self.gate.pass(until).await.map_err(|quiet| self.throttled(quiet))?;
             let judged = browse.judged();
             let Err(fault) = self.look(browse, link).await else { return Ok(()) };
@@ -256,7 +256,7 @@ impl Looking {
     async fn look(&self, browse: &mut Browse, link: &mut Option<Link>) -> Result<(), Fault> {
         let link = match link {
             Some(link) => link,
-            None => link.insert(self.line.link(&self.path).await?),
+            None => link.insert(self.slot.link(&self.path).await?),
         };
         let mut checks = VecDeque::from(browse.checks());
         let mut asked = VecDeque::new();
@@ -352,7 +352,7 @@ impl Looking {
     ) -> Result<(), Fault> {
         let count = ask.count.min(self.at_most.load(Ordering::Relaxed));
         let connection = Arc::clone(link.connection());
-        self.in_time(&connection, link.ask(Ask { count, ..ask }, turn, self.patience / 2)).await
+        self.in_time(&connection, link.ask(Ask { count, ..ask }, turn, self.step_timeout / 2)).await
     }
 
     async fn answer(&self, link: &mut Link) -> Result<Reply, Fault> {
@@ -370,7 +370,7 @@ impl Looking {
         Ok(())
     }
 
-    /// Half the patience for one step, so that there is time for another try over another
+    /// Half of `step_timeout` for one step, so that there is time for another try over another
     /// connection.
     async fn in_time<T>(
         &self,
@@ -378,8 +378,8 @@ impl Looking {
         step: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
         let begun = Instant::now();
-        timeout(self.patience / 2, step).await.unwrap_or_else(|_| {
-            self.line.give_up(connection, begun);
+        timeout(self.step_timeout / 2, step).await.unwrap_or_else(|_| {
+            self.slot.give_up(connection, begun);
             Err(Fault::silent())
         })
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 
-use super::follower::Follower;
 use super::namespaces::Namespaces;
+use super::poller::TriggerPoller;
 use super::trigger::ServiceBusTrigger;
 use crate::identity::{Hosts, Identities};
 use crate::ledger::Account;
@@ -60,7 +60,7 @@ impl Source for ServiceBus {
     type Trigger = ServiceBusTrigger;
 
     fn follow(&self, trigger: &Arc<ServiceBusTrigger>, _account: &Account) -> Box<dyn Measure> {
-        Box::new(Follower::new(trigger, &self.0))
+        Box::new(TriggerPoller::new(trigger, &self.0))
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

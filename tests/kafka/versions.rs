@@ -11,7 +11,7 @@ const FETCH: i16 = 1;
 const METADATA: i16 = 3;
 
 /// A Kafka as the scaler meets it.
-struct Place {
+struct TestTopic {
     broker: &'static Broker,
     /// What stands between, so that less is offered.
     proxy: Option<Proxy>,
@@ -22,7 +22,7 @@ struct Place {
     sift: Sift,
 }
 
-impl Place {
+impl TestTopic {
     async fn of(version: KafkaVersion, name: &'static str) -> Self {
         let broker = tokio::task::block_in_place(|| Broker::of(version));
         let offers = match version {
@@ -74,7 +74,7 @@ fn by_offsets(trigger: &Trigger) -> Trigger {
 }
 
 /// It is the Kafka that it is taken for.
-async fn offer(place: Place) {
+async fn offer(place: TestTopic) {
     let newest = |api| Client::newest_version(&place.bootstrap(), api).unwrap_or_default();
     let offered = tokio::task::block_in_place(|| (newest(FETCH), newest(METADATA)));
     assert_eq!(offered, place.offers);
@@ -82,7 +82,7 @@ async fn offer(place: Place) {
 
 /// What waits behind a committed offset, by offsets and by records, before and after the log start
 /// has moved.
-async fn depth(place: Place) {
+async fn depth(place: TestTopic) {
     let (broker, topic) = (place.broker, place.named("depth"));
     broker.topic(&topic).partitions(3).create().await;
     broker.produce_all(&topic, (0..3).flat_map(|partition| of_type("a", 10, partition))).await;
@@ -105,7 +105,7 @@ async fn depth(place: Place) {
 }
 
 /// Which of them are of a type.
-async fn types(place: Place) {
+async fn types(place: TestTopic) {
     let (broker, topic) = (place.broker, place.named("types"));
     broker.topic(&topic).partitions(2).create().await;
     let mixed = (0..2).flat_map(|partition| {
@@ -124,7 +124,7 @@ async fn types(place: Place) {
 }
 
 /// Committed records count, open and aborted ones do not.
-async fn transactions(place: Place) {
+async fn transactions(place: TestTopic) {
     let (broker, topic) = (place.broker, place.named("transactions"));
     broker.topic(&topic).create().await;
     broker.produce_all(&topic, of_type("a", 2, 0)).await;
@@ -152,7 +152,7 @@ async fn transactions(place: Place) {
 }
 
 /// A group that has committed nothing counts by the policy.
-async fn no_offsets(place: Place) {
+async fn no_offsets(place: TestTopic) {
     let (broker, topic) = (place.broker, place.named("no-offsets"));
     broker.topic(&topic).partitions(2).create().await;
     broker.produce_all(&topic, (0..2).flat_map(|partition| of_type("a", 5, partition))).await;
@@ -173,7 +173,7 @@ async fn no_offsets(place: Place) {
 }
 
 /// A topic made again under its name, with fewer records, counts as the new one.
-async fn made_again(place: Place) {
+async fn made_again(place: TestTopic) {
     let (broker, topic) = (place.broker, place.named("made-again"));
     broker.topic(&topic).create().await;
     broker.produce_all(&topic, of_type("a", 10, 0)).await;
@@ -199,7 +199,7 @@ async fn made_again(place: Place) {
 }
 
 /// Messages in a partition that was added count in the next answer.
-async fn partition_added(place: Place) {
+async fn partition_added(place: TestTopic) {
     let (broker, topic) = (place.broker, place.named("partition-added"));
     broker.topic(&topic).create().await;
     broker.produce_all(&topic, of_type("a", 5, 0)).await;
@@ -239,8 +239,8 @@ macro_rules! path {
     };
 }
 
-on!([] newest, Place::of(KafkaVersion::Newest, "newest"));
-on!([] event_hubs, Place::narrow("event-hubs"));
-on!([#[ignore = "an older Kafka: make test KAFKA=all"]] v3_9, Place::of(KafkaVersion::V3_9, "3.9"));
-on!([#[ignore = "an older Kafka: make test KAFKA=all"]] v3_3, Place::of(KafkaVersion::V3_3, "3.3"));
-on!([#[ignore = "an older Kafka: make test KAFKA=all"]] v2_8, Place::of(KafkaVersion::V2_8, "2.8"));
+on!([] newest, TestTopic::of(KafkaVersion::Newest, "newest"));
+on!([] event_hubs, TestTopic::narrow("event-hubs"));
+on!([#[ignore = "an older Kafka: make test KAFKA=all"]] v3_9, TestTopic::of(KafkaVersion::V3_9, "3.9"));
+on!([#[ignore = "an older Kafka: make test KAFKA=all"]] v3_3, TestTopic::of(KafkaVersion::V3_3, "3.3"));
+on!([#[ignore = "an older Kafka: make test KAFKA=all"]] v2_8, TestTopic::of(KafkaVersion::V2_8, "2.8"));

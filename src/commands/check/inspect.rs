@@ -148,8 +148,8 @@ impl Found<'_> {
         Some(Finding { see: Some("no-job-starts"), ..finding })
     }
 
-    /// The trigger that the metadata describes, and what is wrong with it. What a `FromEnv` key holds is not
-    /// complained of where only its variable is known.
+    /// The trigger that the metadata describes, and what is wrong with it. What a `FromEnv` key
+    /// holds is not complained of where only its variable is known.
     pub(super) fn decode(
         &self,
         metadata: &HashMap<String, String>,

@@ -1,5 +1,5 @@
-//! `keda-sift check`: whether the triggers of manifests are well written, and with `--live` what they count
-//! now and how many Jobs KEDA would start.
+//! `keda-sift check`: whether the triggers of manifests are well written, and with `--live` what
+//! they count now and how many Jobs KEDA would start.
 
 mod document;
 mod inspect;
@@ -34,8 +34,8 @@ const FILE_BYTES: u64 = 16 << 20;
 /// What could not be measured, as an exit code.
 const UNMEASURED: u8 = 2;
 
-/// Says what is wrong with triggers before KEDA does: reads ScaledJobs and ScaledObjects from files, folders or
-/// standard input.
+/// Says what is wrong with triggers before KEDA does: reads ScaledJobs and ScaledObjects from
+/// files, folders or standard input.
 ///
 /// Exits with 0 if nothing is wrong, 1 if something is, and 2 if something could not be measured.
 #[derive(Debug, clap::Args)]
@@ -53,8 +53,8 @@ pub(super) struct Args {
     #[arg(short, long, default_value = "default", value_name = "NAMESPACE")]
     namespace: String,
 
-    /// Also ask the brokers and namespaces that the triggers name what they count now. A key that ends in
-    /// FromEnv takes the variable of this environment.
+    /// Also ask the brokers and namespaces that the triggers name what they count now. A key that
+    /// ends in FromEnv takes the variable of this environment.
     #[arg(long)]
     live: bool,
 
@@ -240,9 +240,9 @@ async fn measure(
     of: &mut OfTrigger,
 ) {
     let account = Ledger::new(DEFAULT_LIMIT).account(&found.namespace);
-    let follower = sources.follow(trigger, &account);
+    let poller = sources.follow(trigger, &account);
     let measured =
-        follower.measure(Instant::now() + timeout, Purpose::Metric, Scope::default()).await;
+        poller.measure(Instant::now() + timeout, Purpose::Metric, Scope::default()).await;
     match measured {
         Ok(Measured { metric, activity }) => {
             let scaling = trigger.scaling();
@@ -254,7 +254,7 @@ async fn measure(
             of.count = Some(metric.count());
             of.is_lower_bound = matches!(metric, Backlog::AtLeast(_));
             let or_more = if of.is_lower_bound { " or more" } else { "" };
-            let sight = follower.sight().filter(|sight| sight.messages() > 0);
+            let sight = poller.sight().filter(|sight| sight.messages() > 0);
             let finding = match sight {
                 Some(sight) if metric.count() == 0 => {
                     let words = format!("0; among the messages looked at last: {sight}");

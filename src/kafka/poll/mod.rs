@@ -41,7 +41,7 @@ use super::cluster::{Cluster, TopicOffsets};
 use super::clusters::Clusters;
 use super::error::Error;
 use super::names::{Offset, Topic};
-use super::tail::{Need, Progress, Seen, Selector, SubscriberId, TopicTail, View};
+use super::tail::{Need, Progress, Seen, SubscriberId, TailSelector, TopicTail, View};
 use super::trigger::{CountBy, CountFrom, KafkaTrigger, MAX_TOPICS, Spread};
 use crate::backlog::{Measured, Purpose, Scope};
 use crate::failure::Failure;
@@ -516,8 +516,9 @@ impl TriggerPoller {
         let held = hold.on(cluster)?;
         let subscription = held.subscriptions.entry(topic.clone()).or_insert_with(|| {
             let by_key = self.trigger.count_by == CountBy::Keys;
-            let parts = self.trigger.selection.parts().into_iter();
-            let selectors: Vec<Selector> = parts.map(|part| Selector { part, by_key }).collect();
+            let selectors = self.trigger.selection.selectors().into_iter();
+            let selectors: Vec<TailSelector> =
+                selectors.map(|selector| TailSelector { selector, by_key }).collect();
             let (tail, id) = cluster.follow(topic, &selectors, &self.account);
             Subscription { tail, id }
         });

@@ -1,5 +1,5 @@
-//! Where polls post what is to be read, and what it takes to read it: one entry a partition, so that
-//! nothing queues up.
+//! Where polls post what is to be read, and what it takes to read it: one entry a partition, so
+//! that nothing queues up.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ pub(in crate::kafka) struct Parts {
 /// What polls and the task share.
 pub(super) struct Desk {
     /// `None` once the task takes nothing more.
-    pub(super) changes: Mutex<Option<HashMap<Place, Change>>>,
+    pub(super) changes: Mutex<Option<HashMap<TopicPartition, Change>>>,
     pub(super) posted: Notify,
 }
 
@@ -34,13 +34,13 @@ pub(super) enum Change {
     Stop,
 }
 
-pub(super) type Place = (Topic, Partition);
+pub(super) type TopicPartition = (Topic, Partition);
 
 impl Desk {
-    pub(super) fn put(&self, place: Place, change: Change) -> Result<(), Change> {
+    pub(super) fn put(&self, partition: TopicPartition, change: Change) -> Result<(), Change> {
         // Dropped outside the lock: a reading that is replaced tells its tail.
         let _replaced = match &mut *lock(&self.changes) {
-            Some(changes) => changes.insert(place, change),
+            Some(changes) => changes.insert(partition, change),
             None => return Err(change),
         };
         self.posted.notify_one();
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
     use crate::kafka::tail::TopicTail;
 
-    fn place(topic: &str, partition: Partition) -> Place {
+    fn partition(topic: &str, partition: Partition) -> TopicPartition {
         (Topic::from(topic), partition)
     }
 
@@ -77,11 +77,11 @@ mod tests {
         let (posted, posted_again) = reading();
         let (replaced, replaced_again) = reading();
         let desk = Desk { changes: Mutex::new(Some(HashMap::new())), posted: Notify::new() };
-        assert!(desk.put(place("t", 0), Change::Read(replaced)).is_ok());
-        assert!(desk.put(place("t", 0), Change::Read(posted)).is_ok());
+        assert!(desk.put(partition("t", 0), Change::Read(replaced)).is_ok());
+        assert!(desk.put(partition("t", 0), Change::Read(posted)).is_ok());
         assert!(replaced_again() && !posted_again());
         desk.close();
         assert!(posted_again());
-        assert!(desk.put(place("t", 0), Change::Read(reading().0)).is_err(), "a closed desk");
+        assert!(desk.put(partition("t", 0), Change::Read(reading().0)).is_err(), "a closed desk");
     }
 }

@@ -7,8 +7,8 @@
 //! reader that has had nothing to read for a while ends, and its connections with it.
 //!
 //! - `desk`: where readings are posted · `work`: the task
-//! - `turns`: what a broker leads, and in which order that is fetched · `session`: what it remembers
-//!   of that
+//! - `turns`: what a broker leads, and in which order that is fetched · `session`: what it
+//!   remembers of that
 
 mod desk;
 mod session;

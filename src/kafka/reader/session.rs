@@ -11,19 +11,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::desk::Place;
+use super::desk::TopicPartition;
 use crate::kafka::wire::requests::{
     FetchPartition, FetchReply, FetchSession, FetchTopic, ForgottenTopic, InSession, TopicId,
 };
 
 /// A partition to fetch, and the id of its topic if there is one.
-pub(super) type Wanted = (Place, Option<TopicId>, FetchPartition);
+pub(super) type Wanted = (TopicPartition, Option<TopicId>, FetchPartition);
 
 /// The session of one broker.
 pub(super) struct Session {
     at: FetchSession,
     /// What the broker remembers.
-    known: BTreeMap<Place, (Option<TopicId>, FetchPartition)>,
+    known: BTreeMap<TopicPartition, (Option<TopicId>, FetchPartition)>,
     names: Arc<InSession>,
 }
 
@@ -103,7 +103,7 @@ fn by_topic(wanted: &[Wanted]) -> Vec<FetchTopic> {
     of_topics.filter_map(topic).collect()
 }
 
-fn forgotten(gone: Vec<(Place, Option<TopicId>)>) -> Vec<ForgottenTopic> {
+fn forgotten(gone: Vec<(TopicPartition, Option<TopicId>)>) -> Vec<ForgottenTopic> {
     let mut topics: Vec<ForgottenTopic> = Vec::new();
     for ((name, partition), id) in gone {
         match topics.last_mut() {

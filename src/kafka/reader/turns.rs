@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::desk::Place;
+use super::desk::TopicPartition;
 use super::session::Session;
 use crate::kafka::names::{Partition, Topic};
 
 /// A broker that leads something.
 #[derive(Default)]
 pub(super) struct Broker {
-    pub(super) leads: BTreeSet<Place>,
+    pub(super) leads: BTreeSet<TopicPartition>,
     /// When the fetch under way was sent, and how long the broker may wait with the answer.
     pub(super) asked: Option<(Instant, Duration)>,
     /// When the next one may be.
@@ -24,12 +24,12 @@ pub(super) struct Broker {
     pub(super) session: Session,
     /// A partition that has records and gave none: what came before it was enough, or its first
     /// batch is larger than its share.
-    pub(super) starved: Option<Place>,
+    pub(super) starved: Option<TopicPartition>,
 }
 
 impl Broker {
     /// A partition has given records: its turn is over.
-    pub(super) fn gave(&mut self, (topic, partition): &Place) {
+    pub(super) fn gave(&mut self, (topic, partition): &TopicPartition) {
         self.last = Some(topic.clone());
         self.within.insert(topic.clone(), *partition);
         if self.within.len() > 2 * self.leads.len().max(1_000) {
@@ -40,7 +40,7 @@ impl Broker {
     /// What it leads, topic by topic, from the one after that which gave records last on, and of
     /// each topic from the partition after that on. Where a partition is starved, its topic and the
     /// partition come first.
-    pub(super) fn in_turn(&self) -> impl Iterator<Item = &Place> {
+    pub(super) fn in_turn(&self) -> impl Iterator<Item = &TopicPartition> {
         let mut topics: Vec<&Topic> = self.leads.iter().map(|(topic, _)| topic).collect();
         topics.dedup();
         let first = match (&self.starved, &self.last) {
@@ -67,16 +67,17 @@ impl Broker {
 mod tests {
     use super::*;
 
-    fn place(topic: &str, partition: Partition) -> Place {
+    fn place(topic: &str, partition: Partition) -> TopicPartition {
         (Topic::from(topic), partition)
     }
 
     #[test]
     fn topics_and_their_partitions_take_turns() {
-        let leads: BTreeSet<Place> = [("a", 0), ("b", 0), ("b", 1), ("b", 2), ("c", 0), ("c", 7)]
-            .map(|(topic, partition)| place(topic, partition))
-            .into();
-        let rows: [(&[Place], Option<Place>, &str); 7] = [
+        let leads: BTreeSet<TopicPartition> =
+            [("a", 0), ("b", 0), ("b", 1), ("b", 2), ("c", 0), ("c", 7)]
+                .map(|(topic, partition)| place(topic, partition))
+                .into();
+        let rows: [(&[TopicPartition], Option<TopicPartition>, &str); 7] = [
             (&[], None, "a0 b0 b1 b2 c0 c7"),
             (&[place("a", 0)], None, "b0 b1 b2 c0 c7 a0"),
             (&[place("b", 1)], None, "c0 c7 a0 b2 b0 b1"),

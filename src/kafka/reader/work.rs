@@ -30,7 +30,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
-use super::desk::{Change, Desk, Parts, Place};
+use super::desk::{Change, Desk, Parts, TopicPartition};
 use super::session::{Question, Wanted};
 use super::turns::Broker;
 use crate::kafka::broker::{Lane, Leader};
@@ -94,9 +94,9 @@ pub(super) struct Work {
     lane: Lane,
     parts: Parts,
     desk: Arc<Desk>,
-    partitions: BTreeMap<Place, Followed>,
+    partitions: BTreeMap<TopicPartition, Followed>,
     /// Those of which it is not known who leads them.
-    leaderless: BTreeSet<Place>,
+    leaderless: BTreeSet<TopicPartition>,
     brokers: HashMap<Endpoint, Broker>,
     fetching: FuturesUnordered<BoxFuture<'static, Fetched>>,
     judging: FuturesUnordered<BoxFuture<'static, Judged>>,
@@ -161,7 +161,7 @@ struct Picked {
     /// Whether this is a partition that is fetched by itself.
     is_alone: bool,
     /// One that is to be, next time.
-    starved: Option<Place>,
+    starved: Option<TopicPartition>,
 }
 
 /// What became of a fetch.
@@ -176,14 +176,14 @@ struct Fetched {
 }
 
 struct Asked {
-    place: Place,
+    place: TopicPartition,
     number: u64,
     from: Offset,
 }
 
 /// What became of judging a portion.
 struct Judged {
-    place: Place,
+    place: TopicPartition,
     number: u64,
     /// Bytes of the portion.
     size: usize,
@@ -250,7 +250,7 @@ impl Work {
     }
 
     /// What has changed since last time; `None` when the task is to end.
-    fn take_changes(&self, idle_since: Instant) -> Option<HashMap<Place, Change>> {
+    fn take_changes(&self, idle_since: Instant) -> Option<HashMap<TopicPartition, Change>> {
         let mut changes = lock(&self.desk.changes);
         let taken = std::mem::take(changes.as_mut()?);
         if taken.is_empty() && self.partitions.is_empty() && idle_since.elapsed() >= LINGER {
@@ -260,7 +260,7 @@ impl Work {
         Some(taken)
     }
 
-    fn change(&mut self, place: Place, change: Change) {
+    fn change(&mut self, place: TopicPartition, change: Change) {
         self.forget(&place);
         if let Change::Read(reading) = change {
             self.count += 1;
@@ -269,7 +269,7 @@ impl Work {
         }
     }
 
-    fn forget(&mut self, place: &Place) {
+    fn forget(&mut self, place: &TopicPartition) {
         self.unlead(place);
         self.leaderless.remove(place);
         if let Some(followed) = self.partitions.remove(place) {
@@ -278,7 +278,7 @@ impl Work {
     }
 
     /// Forgets who leads a partition.
-    fn unlead(&mut self, place: &Place) {
+    fn unlead(&mut self, place: &TopicPartition) {
         let Some(followed) = self.partitions.get_mut(place) else { return };
         self.leaderless.insert(place.clone());
         if let Some(leader) = followed.leader.take()
@@ -409,7 +409,7 @@ impl Work {
     }
 
     /// Whether a partition is known to be led by another election than the one that is asked.
-    fn has_moved(&self, place: &Place) -> bool {
+    fn has_moved(&self, place: &TopicPartition) -> bool {
         let asked = self.partitions.get(place).and_then(|followed| followed.leader.as_ref());
         let known = self.parts.topics.leader(&place.0, place.1).and_then(|(_, leader)| leader);
         asked.zip(known).is_some_and(|(asked, known)| known.epoch > asked.epoch)
@@ -421,7 +421,7 @@ impl Work {
         let sent = self.answered(&endpoint, session, reply);
         let is_alone = asked.len() == 1;
         // Not what has been replaced meanwhile, or set back.
-        let mut asked: HashMap<Place, Asked> =
+        let mut asked: HashMap<TopicPartition, Asked> =
             asked.into_iter().map(|asked| (asked.place.clone(), asked)).collect();
         asked.retain(|place, asked| {
             let followed = self.partitions.get(place);
@@ -485,7 +485,7 @@ impl Work {
         endpoint: &Endpoint,
         session: FetchSession,
         names: &InSession,
-        mut asked: HashMap<Place, Asked>,
+        mut asked: HashMap<TopicPartition, Asked>,
         (reply, payload): (FetchReply, Bytes),
     ) -> bool {
         let (mut gave, mut is_first) = (false, true);
@@ -531,7 +531,7 @@ impl Work {
     fn take(
         &mut self,
         endpoint: &Endpoint,
-        place: &Place,
+        place: &TopicPartition,
         fetched: FetchedPartition,
         payload: &Bytes,
         is_first: bool,
@@ -590,7 +590,7 @@ impl Work {
     }
 
     /// A partition has nothing to give.
-    fn heal(&mut self, place: &Place) {
+    fn heal(&mut self, place: &TopicPartition) {
         let Some(followed) = self.partitions.get_mut(place) else { return };
         followed.failures = 0;
         followed.reading.tail().heal(followed.reading.ticket());
@@ -600,14 +600,14 @@ impl Work {
     }
 
     /// A partition comes first next time.
-    fn starve(&mut self, endpoint: &Endpoint, place: &Place) {
+    fn starve(&mut self, endpoint: &Endpoint, place: &TopicPartition) {
         if let Some(broker) = self.brokers.get_mut(endpoint) {
             broker.starved.get_or_insert_with(|| place.clone());
         }
     }
 
     /// Has judged what comes next of a partition, once what came before is.
-    fn judge(&mut self, place: &Place) {
+    fn judge(&mut self, place: &TopicPartition) {
         let Some(followed) = self.partitions.get_mut(place) else { return };
         if followed.is_judged {
             return;
@@ -655,7 +655,7 @@ impl Work {
 
     /// A partition cannot be fetched now: it is tried again after a moment, or read anew by the
     /// next poll.
-    fn fail(&mut self, place: &Place, fault: &Fault) {
+    fn fail(&mut self, place: &TopicPartition, fault: &Fault) {
         let Some(followed) = self.partitions.get_mut(place) else { return };
         if fault.loses_position() || fault.is_lasting() {
             followed.reading.tail().fail(followed.reading.ticket(), fault.clone());
@@ -673,7 +673,7 @@ impl Work {
 
     /// A fetch of several partitions could not be read, so each is fetched alone for once; what
     /// cannot be read alone is its own fault.
-    fn single_out(&mut self, place: &Place, fault: Option<&Fault>) {
+    fn single_out(&mut self, place: &TopicPartition, fault: Option<&Fault>) {
         match (fault, self.partitions.get_mut(place)) {
             (Some(fault), _) => self.fail(place, fault),
             (None, Some(followed)) => followed.is_alone = true,
@@ -699,7 +699,7 @@ impl Picked {
     /// All that can take more of what a broker leads, in turn.
     fn of(
         broker: &Broker,
-        partitions: &BTreeMap<Place, Followed>,
+        partitions: &BTreeMap<TopicPartition, Followed>,
         size: u32,
         now: Instant,
         due: &mut Due,

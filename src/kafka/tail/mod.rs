@@ -1,10 +1,11 @@
 //! How far one topic has been read for all triggers on it, and what was found there.
 //!
 //! A [`TopicTail`] is the state of one topic that polls and the reading threads share: what is
-//! selected on it ([`Selector`]s, each with a slot), and per partition how far the tail has come
-//! and where each selector matches. Polls only look and say what they miss ([`TopicTail::look`]);
-//! the threads only add what they read ([`TopicTail::append`], [`TopicTail::append_backfill`]).
-//! Neither does I/O under the lock, and a record is judged outside it.
+//! selected on it ([`TailSelector`]s, each with a slot), and per partition how far the tail has
+//! come and where each selector matches. Polls only look and say what they miss
+//! ([`TopicTail::look`]); the threads only add what they read ([`TopicTail::append`],
+//! [`TopicTail::append_backfill`]). Neither does I/O under the lock, and a record is judged outside
+//! it.
 //!
 //! A partition's tail begins where the first poll needs it, but not far from the end. A poll may
 //! need what lies before: for a selector that is newer than the tail, or for a group that lies
@@ -47,7 +48,7 @@ pub(super) use self::partition::Epoch;
 use self::partition::{Backfill, Break, Kept, PartitionTail, Stretch};
 pub(super) use self::reading::{ReadTicket, Reading};
 use self::selectors::Selectors;
-pub(super) use self::selectors::{Judging, Selector, SelectorVersion};
+pub(super) use self::selectors::{Judging, SelectorVersion, TailSelector};
 use super::broker::TopicShape;
 use super::by_partition::ByPartition;
 use super::fault::Fault;
@@ -140,7 +141,7 @@ impl TopicTail {
     }
 
     /// Adds a trigger with what it selects; `account` pays for what is found for it.
-    pub(super) fn follow(&self, selectors: &[Selector], account: &Account) -> SubscriberId {
+    pub(super) fn follow(&self, selectors: &[TailSelector], account: &Account) -> SubscriberId {
         let mut state = self.lock();
         let (slots, joined) = state.selectors.add(selectors, account);
         state.recover(&joined);
@@ -507,7 +508,7 @@ impl State {
         let first = wanted.values().min().copied()?;
         let from = first.max(until.saturating_sub(*span));
         let epoch = last_epoch.advance();
-        let mut parts = Vec::new();
+        let mut lacking = Vec::new();
         let mut stretch = Stretch { epoch, until, slots: HashMap::new(), fault: None };
         for slot in wanted.keys() {
             if let Some(known) = matches.get_mut(slot)
@@ -516,12 +517,12 @@ impl State {
             {
                 known.begin_backfill(from);
                 stretch.slots.insert(*slot, selected.since);
-                parts.push((*slot, selected.selector.part.clone()));
+                lacking.push((*slot, selected.selector.selector.clone()));
             }
         }
         *backfill = Backfill::Running(stretch);
         let ticket = ReadTicket::new(Arc::clone(topic_tail), partition, epoch);
-        let judge = selectors.judge_of(parts);
+        let judge = selectors.judge_of(lacking);
         Some(Reading::backfill(ticket, id, from, judge, selectors.by_key()))
     }
 }
@@ -534,7 +535,7 @@ pub(super) mod tests {
     use super::*;
     use crate::kafka::broker::TopicId;
     use crate::ledger::Ledger;
-    use crate::selection::{Part, Reason};
+    use crate::selection::{Reason, Selector};
 
     pub(in crate::kafka) fn view() -> View {
         let shape = TopicShape { id: TopicId::of(1), partitions: 1 };
@@ -550,8 +551,8 @@ pub(super) mod tests {
         Ledger::new(100_000_000).account("shop")
     }
 
-    pub(in crate::kafka) fn every_record() -> Selector {
-        Selector { part: Part::All, by_key: false }
+    pub(in crate::kafka) fn every_record() -> TailSelector {
+        TailSelector { selector: Selector::All, by_key: false }
     }
 
     #[test]

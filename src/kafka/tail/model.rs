@@ -13,7 +13,7 @@ use crate::kafka::broker::TopicId;
 use crate::kafka::fault::Kind;
 use crate::kafka::index::KeyHash;
 use crate::ledger::{Charge, Ledger, Use};
-use crate::selection::{EventTypeFrom, Part, Sample, Verdicts};
+use crate::selection::{EventTypeFrom, Sample, Selector, Verdicts};
 
 /// How many offsets a backfill spans here.
 const SPAN: Offset = 7;
@@ -58,7 +58,7 @@ struct World {
     id: u8,
     start: Offset,
     log: Vec<Record>,
-    subscribers: Vec<(SubscriberId, Vec<Selector>)>,
+    subscribers: Vec<(SubscriberId, Vec<TailSelector>)>,
     /// Of the tail, and of the backfill.
     readers: [Option<Reader>; 2],
 }
@@ -70,13 +70,13 @@ struct Reader {
     fetched: Option<(Offset, Vec<Record>, Arc<Judging>)>,
 }
 
-fn selectors(bits: u8) -> Vec<Selector> {
+fn selectors(bits: u8) -> Vec<TailSelector> {
     let named = |name: &str, by_key| {
         let from = EventTypeFrom::default();
-        Selector { part: Part::Type { from, name: name.into() }, by_key }
+        TailSelector { selector: Selector::Type { from, name: name.into() }, by_key }
     };
     let all = [named("0", false), named("1", false), named("0", true), every_record()];
-    let mut chosen: Vec<Selector> = all
+    let mut chosen: Vec<TailSelector> = all
         .into_iter()
         .enumerate()
         .filter(|(bit, _)| bits >> bit & 1 == 1)
@@ -88,9 +88,9 @@ fn selectors(bits: u8) -> Vec<Selector> {
     chosen
 }
 
-fn matches(selector: &Selector, (kind, _): Record) -> bool {
-    match &selector.part {
-        Part::Type { name, .. } => **name == kind.to_string(),
+fn matches(selector: &TailSelector, (kind, _): Record) -> bool {
+    match &selector.selector {
+        Selector::Type { name, .. } => **name == kind.to_string(),
         _ => true,
     }
 }
@@ -130,7 +130,7 @@ impl World {
         let needs = [Need { partition: 0, from, start, end, seen }];
         let looked = self.tail.look(id, &needs, view);
         let waiting = &self.log[from as usize..];
-        let of = |selector: &Selector| {
+        let of = |selector: &TailSelector| {
             let records = waiting.iter().filter(|record| matches(selector, **record));
             match selector.by_key {
                 true => records.map(|(_, key)| key).collect::<BTreeSet<_>>().len(),

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use crate::kafka::names::{Offset, Partition, Topic};
 use crate::ledger::{Account, Payers};
-use crate::selection::{Judge, Part, Position, Reason, Sight, Slot};
+use crate::selection::{Judge, Position, Reason, Selector, Sight, Slot};
 
 /// What is selected on a topic, by one trigger or many, and counted on its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(in crate::kafka) struct Selector {
-    pub(in crate::kafka) part: Part,
+pub(in crate::kafka) struct TailSelector {
+    pub(in crate::kafka) selector: Selector,
     /// Whether keys are told apart.
     pub(in crate::kafka) by_key: bool,
 }
@@ -36,7 +36,7 @@ pub(in crate::kafka) struct Judging {
 pub(super) struct Selectors {
     /// By slot.
     all: Vec<Option<Selected>>,
-    slots: HashMap<Selector, Slot>,
+    slots: HashMap<TailSelector, Slot>,
     /// Slots that hold nothing.
     free: Vec<Slot>,
     judge: Arc<Judge>,
@@ -46,7 +46,7 @@ pub(super) struct Selectors {
 
 /// A selector that a trigger has.
 pub(super) struct Selected {
-    pub(super) selector: Selector,
+    pub(super) selector: TailSelector,
     /// Those whose triggers have it, who pay for what it finds.
     pub(super) payers: Payers,
     /// The version that first had it.
@@ -92,12 +92,12 @@ impl Selectors {
 
     /// What was seen of late for what a slot holds, of the records that are meant.
     pub(super) fn sight(&self, slot: Slot, is_meant: impl Fn(Position) -> bool) -> Option<Sight> {
-        self.judge.sight(&self.get(slot)?.selector.part, is_meant)
+        self.judge.sight(&self.get(slot)?.selector.selector, is_meant)
     }
 
-    /// What a stretch is judged with that only these parts miss.
-    pub(super) fn judge_of(&self, parts: Vec<(Slot, Part)>) -> Judge {
-        self.judge.for_others(parts)
+    /// What a stretch is judged with that only these selectors miss.
+    pub(super) fn judge_of(&self, selectors: Vec<(Slot, Selector)>) -> Judge {
+        self.judge.for_others(selectors)
     }
 
     /// Forgets all that was seen, as the topic is another one.
@@ -109,7 +109,7 @@ impl Selectors {
     /// already, for whom this account pays too from now on.
     pub(super) fn add(
         &mut self,
-        selectors: &[Selector],
+        selectors: &[TailSelector],
         account: &Account,
     ) -> (Vec<Slot>, Vec<Slot>) {
         let known = self.slots.len();
@@ -154,7 +154,7 @@ impl Selectors {
         empty
     }
 
-    fn insert(&mut self, selector: &Selector) -> Slot {
+    fn insert(&mut self, selector: &TailSelector) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.all.push(None);
             Slot(self.all.len() as u32 - 1)
@@ -174,8 +174,9 @@ impl Selectors {
             all.filter_map(|(slot, selected)| Some((Slot(slot as u32), selected.as_ref()?)))
         };
         self.by_key = selected().any(|(_, selected)| selected.by_key());
-        let parts = selected().map(|(slot, selected)| (slot, selected.selector.part.clone()));
-        self.judge = Arc::new(self.judge.for_others(parts));
+        let selectors =
+            selected().map(|(slot, selected)| (slot, selected.selector.selector.clone()));
+        self.judge = Arc::new(self.judge.for_others(selectors));
         self.version = self.version.next();
     }
 }
@@ -202,7 +203,7 @@ impl Selected {
     ) {
         self.indeterminate += 1;
         if self.indeterminate == 1 {
-            let selection = &self.selector.part;
+            let selection = &self.selector.selector;
             tracing::warn!(
                 %topic,
                 partition,
@@ -229,9 +230,9 @@ mod tests {
         let mut selectors = Selectors::new();
         let selector = |name: &str| {
             let from = EventTypeFrom::default();
-            Selector { part: Part::Type { from, name: name.into() }, by_key: false }
+            TailSelector { selector: Selector::Type { from, name: name.into() }, by_key: false }
         };
-        let names = |range: std::ops::Range<u32>| -> Vec<Selector> {
+        let names = |range: std::ops::Range<u32>| -> Vec<TailSelector> {
             range.map(|n| selector(&n.to_string())).collect()
         };
         let (first, _) = selectors.add(&names(0..1_000), &account);

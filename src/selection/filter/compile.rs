@@ -14,7 +14,7 @@ use cel::extractors::This;
 use cel::parser::{ParseErrors, Parser};
 use regex::Regex;
 
-use super::error::{FilterError, MAX_DEPTH, MAX_LENGTH, MAX_NESTING, Place, clipped};
+use super::error::{FilterError, MAX_DEPTH, MAX_LENGTH, MAX_NESTING, SourceLocation, clipped};
 use super::kind::{Kind, Kinds, Nonsense};
 use super::library::{LIBRARY, dotted, has_function, is_namespace, is_type};
 use super::program::{Lookup, Program};
@@ -71,7 +71,7 @@ pub(super) fn compile(
 impl Walk {
     fn visit(&mut self, node: &mut IdedExpr, depth: usize) -> Result<(), FilterError> {
         if depth > MAX_DEPTH {
-            return Err(FilterError::TooDeep { place: self.place(node.id) });
+            return Err(FilterError::TooDeep { location: self.location(node.id) });
         }
         if let Some(lookup) = self.lookup(&node.expr) {
             node.expr = Expr::Ident(self.name(lookup));
@@ -101,7 +101,7 @@ impl Walk {
             }),
             Expr::Struct(made) => Err(FilterError::UnknownType {
                 name: clipped(&made.type_name),
-                place: self.place(id),
+                location: self.location(id),
             }),
         }
     }
@@ -111,14 +111,14 @@ impl Walk {
         if self.is_of_loop(name) || (self.takes_types && is_type(name)) {
             return Ok(());
         }
-        let place = self.place(id);
+        let location = self.location(id);
         if let Some(meant) = meant::hyphenated(&self.source.source, self.offset(id)) {
             let (name, meant) = (clipped(name), clipped(&meant));
-            return Err(FilterError::Hyphen { name, place, meant });
+            return Err(FilterError::Hyphen { name, location, meant });
         }
         let known: Vec<&str> = VARIABLES.iter().chain(self.source_variables).copied().collect();
         let known = known.join(", ");
-        Err(FilterError::UndeclaredVariable { name: clipped(name), place, known })
+        Err(FilterError::UndeclaredVariable { name: clipped(name), location, known })
     }
 
     /// Refuses what cannot be meant, once names are look-ups.
@@ -127,7 +127,7 @@ impl Walk {
             None => Ok(()),
             Some(Nonsense::NoBoolean { id, kind }) => Err(FilterError::NoBoolean {
                 what: kind.to_string(),
-                place: self.place(id),
+                location: self.location(id),
                 fits: match kind {
                     Kind::Optional => "a default, as in body.?a.orValue(false)",
                     _ => "a comparison, as in size > 100",
@@ -136,7 +136,7 @@ impl Walk {
             Some(Nonsense::Unlike { id, left, right }) => Err(FilterError::Unlike {
                 left: left.to_string(),
                 right: right.to_string(),
-                place: self.place(id),
+                location: self.location(id),
             }),
         }
     }
@@ -153,7 +153,7 @@ impl Walk {
             self.compile_pattern(call, id)?;
         } else if let Some(name) = self.unknown_function(call) {
             let name = clipped(&name);
-            return Err(FilterError::UnknownFunction { name, place: self.place(id) });
+            return Err(FilterError::UnknownFunction { name, location: self.location(id) });
         }
         if let Some(target) = &mut call.target
             && !is_namespace(target, &call.func_name)
@@ -183,23 +183,23 @@ impl Walk {
     /// Puts a function made for the pattern in place of `matches`, which would compile it each
     /// time.
     fn compile_pattern(&mut self, call: &mut CallExpr, id: u64) -> Result<(), FilterError> {
-        let place = self.place(id);
+        let location = self.location(id);
         if call.target.is_none() && call.args.len() == 2 {
             call.target = Some(Box::new(call.args.remove(0)));
         }
         let [IdedExpr { expr: Expr::Literal(LiteralValue::String(text)), .. }] = &call.args[..]
         else {
             let reason = "is not known beforehand; give one string literal".to_owned();
-            return Err(FilterError::Pattern { place, reason });
+            return Err(FilterError::Pattern { location, reason });
         };
         let (regex, size) = pattern::compile(text.inner())
-            .map_err(|reason| FilterError::Pattern { place, reason })?;
+            .map_err(|reason| FilterError::Pattern { location, reason })?;
         if self.patterns.iter().sum::<usize>() + size > pattern::MAX_SIZE {
             let reason = format!(
                 "takes with those before it more than {} bytes once compiled; give fewer",
                 pattern::MAX_SIZE
             );
-            return Err(FilterError::Pattern { place, reason });
+            return Err(FilterError::Pattern { location, reason });
         }
         call.func_name = pattern::function(self.patterns.len());
         call.args.clear();
@@ -326,8 +326,8 @@ impl Walk {
         self.loops.iter().flatten().any(|held| held == name)
     }
 
-    fn place(&self, id: u64) -> Place {
-        Place::of(&self.source.source, self.offset(id))
+    fn location(&self, id: u64) -> SourceLocation {
+        SourceLocation::of(&self.source.source, self.offset(id))
     }
 
     fn offset(&self, id: u64) -> usize {
@@ -348,17 +348,17 @@ fn compares_types(call: &CallExpr) -> bool {
 fn syntax_error(text: &str, errors: &ParseErrors) -> FilterError {
     let Some(first) = errors.errors.first() else {
         return FilterError::Syntax {
-            place: Place { line: 1, column: 1 },
+            location: SourceLocation { line: 1, column: 1 },
             reason: "not understood".to_owned(),
         };
     };
     let position = |number: isize| usize::try_from(number).unwrap_or(0).max(1);
-    let place = Place { line: position(first.pos.0), column: position(first.pos.1) };
+    let location = SourceLocation { line: position(first.pos.0), column: position(first.pos.1) };
     if errors.errors.iter().any(|error| error.msg.contains("Recursion limit")) {
-        return FilterError::TooDeep { place };
+        return FilterError::TooDeep { location };
     }
     if let Some(meant::Slip { at, found, give }) = meant::slip(text) {
-        return FilterError::OtherLanguage { found, place: Place::of(text, at), give };
+        return FilterError::OtherLanguage { found, location: SourceLocation::of(text, at), give };
     }
     let reason = first
         .msg
@@ -366,5 +366,5 @@ fn syntax_error(text: &str, errors: &ParseErrors) -> FilterError {
         .split(" expecting ")
         .next()
         .unwrap_or_default();
-    FilterError::Syntax { place, reason: clipped(&reason.replace("<EOF>", "the end")) }
+    FilterError::Syntax { location, reason: clipped(&reason.replace("<EOF>", "the end")) }
 }

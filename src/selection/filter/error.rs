@@ -27,116 +27,121 @@ pub enum FilterError {
         length: usize,
     },
     /// Not CEL.
-    #[error("not a CEL expression at {place}: {reason}")]
+    #[error("not a CEL expression at {location}: {reason}")]
     Syntax {
         /// Where the parser stopped.
-        place: Place,
+        location: SourceLocation,
         /// What it says.
         reason: String,
     },
     /// Brackets, or operators in a row, beyond what is evaluated.
     #[error(
-        "nests too deeply at {place}; give at most {MAX_NESTING} levels of brackets and {MAX_DEPTH} operators in a row"
+        "nests too deeply at {location}; give at most {MAX_NESTING} levels of brackets and {MAX_DEPTH} operators in a row"
     )]
     TooDeep {
         /// Where the bound is passed.
-        place: Place,
+        location: SourceLocation,
     },
     /// A name that stands for nothing.
-    #[error("{name:?} at {place} is not a variable; give {known}")]
+    #[error("{name:?} at {location} is not a variable; give {known}")]
     UndeclaredVariable {
         /// The name.
         name: String,
         /// Where it stands.
-        place: Place,
+        location: SourceLocation,
         /// The names there are.
         known: String,
     },
     /// A `-` in a name, which CEL reads as a subtraction.
-    #[error("{name:?} at {place} is not a variable; give {meant}")]
+    #[error("{name:?} at {location} is not a variable; give {meant}")]
     Hyphen {
         /// What stands after the `-`.
         name: String,
         /// Where it stands.
-        place: Place,
+        location: SourceLocation,
         /// The name as it is to be written.
         meant: String,
     },
     /// What another language has and CEL has not.
-    #[error("{found} at {place} is not CEL; give {give}")]
+    #[error("{found} at {location} is not CEL; give {give}")]
     OtherLanguage {
         /// What stands there.
         found: &'static str,
         /// Where it stands.
-        place: Place,
+        location: SourceLocation,
         /// What CEL has for it.
         give: &'static str,
     },
     /// Something else than a boolean would come out, so nothing would count.
-    #[error("gives {what} at {place}, where true or false must come out; give {fits}")]
+    #[error("gives {what} at {location}, where true or false must come out; give {fits}")]
     NoBoolean {
         /// What it gives.
         what: String,
         /// Where.
-        place: Place,
+        location: SourceLocation,
         /// What fits.
         fits: &'static str,
     },
     /// A comparison that no message fits, or every one.
-    #[error("compares {left} with {right} at {place}, which are never equal; give two of one kind")]
+    #[error(
+        "compares {left} with {right} at {location}, which are never equal; give two of one kind"
+    )]
     Unlike {
         /// What stands to the left.
         left: String,
         /// What stands to the right.
         right: String,
         /// Where they are compared.
-        place: Place,
+        location: SourceLocation,
     },
     /// A function that there is not.
-    #[error("{name:?} at {place} is not a function that filters have")]
+    #[error("{name:?} at {location} is not a function that filters have")]
     UnknownFunction {
         /// The name.
         name: String,
         /// Where it is called.
-        place: Place,
+        location: SourceLocation,
     },
     /// A message of some type, of which there are none.
-    #[error("{name:?} at {place} is not a type that can be made here")]
+    #[error("{name:?} at {location} is not a type that can be made here")]
     UnknownType {
         /// The type's name.
         name: String,
         /// Where it stands.
-        place: Place,
+        location: SourceLocation,
     },
     /// A pattern that is no regular expression, or is not known beforehand.
-    #[error("the pattern of matches at {place} {reason}")]
+    #[error("the pattern of matches at {location} {reason}")]
     Pattern {
         /// Where it is asked for.
-        place: Place,
+        location: SourceLocation,
         /// What is wrong with it, and what fits.
         reason: String,
     },
 }
 
-/// A place in the text of a filter, counted from 1.
+/// A location in the text of a filter, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct SourceLocation {
     /// The line.
     pub line: usize,
     /// The character in the line.
     pub column: usize,
 }
 
-impl Place {
-    /// The place of the byte at `offset`.
+impl SourceLocation {
+    /// The location of the byte at `offset`.
     pub(super) fn of(text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let last_line = before.rsplit('\n').next().unwrap_or_default();
-        Place { line: before.matches('\n').count() + 1, column: last_line.chars().count() + 1 }
+        SourceLocation {
+            line: before.matches('\n').count() + 1,
+            column: last_line.chars().count() + 1,
+        }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, column {}", self.line, self.column)
     }

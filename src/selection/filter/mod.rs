@@ -34,4 +34,4 @@ mod payments;
 mod program;
 
 pub use compiled::Filter;
-pub use error::{FilterError, Place};
+pub use error::{FilterError, SourceLocation};

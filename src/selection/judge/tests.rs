@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::selection::message::tests::Sample;
-use crate::selection::part::Selection;
+use crate::selection::selector::Selection;
 
 /// A selection as a trigger writes it; an empty text is an absent key.
 fn selection(types: &str, from: &str, filter: &str) -> Selection {
@@ -23,12 +23,12 @@ fn selection(types: &str, from: &str, filter: &str) -> Selection {
 
 /// The numbers of the selections that a message counts for, and of those it is indeterminate for.
 fn judge(selections: &[Selection], message: &Sample) -> (Vec<u32>, BTreeSet<u32>) {
-    let parts = selections.iter().zip(0..).flat_map(|(selection, number)| {
-        selection.parts().into_iter().map(move |part| (Slot(number), part))
+    let selectors = selections.iter().zip(0..).flat_map(|(selection, number)| {
+        selection.selectors().into_iter().map(move |selector| (Slot(number), selector))
     });
     let mut verdicts =
         Verdicts { selected: vec![Slot(99)], indeterminate: vec![(Slot(99), Reason::NoKey)] };
-    Judge::new(parts).judge(message, None, &mut verdicts);
+    Judge::new(selectors).judge(message, None, &mut verdicts);
     let mut selected: Vec<u32> = verdicts.selected.iter().map(|slot| slot.0).collect();
     selected.sort_unstable();
     (selected, verdicts.indeterminate.iter().map(|(slot, _)| slot.0).collect())
@@ -114,9 +114,9 @@ fn why_it_cannot_be_told_is_said() {
         ),
     ];
     for (types, from, filter, message, expected) in rows {
-        let parts = selection(types, from, filter).parts();
+        let selectors = selection(types, from, filter).selectors();
         let mut verdicts = Verdicts::default();
-        let judge = Judge::new(parts.into_iter().map(|part| (Slot(0), part)));
+        let judge = Judge::new(selectors.into_iter().map(|selector| (Slot(0), selector)));
         judge.judge(&message, None, &mut verdicts);
         let told: Vec<Reason> = verdicts.indeterminate.iter().map(|(_, reason)| *reason).collect();
         assert_eq!(told, [expected], "{types} {from} {filter}: {message:?}");
@@ -125,12 +125,16 @@ fn why_it_cannot_be_told_is_said() {
 
 #[test]
 fn what_was_seen_is_told_for_each_part_and_outlives_its_judge() {
-    let parts = |selections: &[Selection]| -> Vec<(Slot, Part)> {
-        selections.iter().flat_map(Selection::parts).map(|part| (Slot(0), part)).collect()
+    let selectors = |selections: &[Selection]| -> Vec<(Slot, Selector)> {
+        selections
+            .iter()
+            .flat_map(Selection::selectors)
+            .map(|selector| (Slot(0), selector))
+            .collect()
     };
     let (by_header, by_filter) = (selection("other", "", ""), selection("", "", "body.n > 1"));
     let by_both = selection("made", "", "body.n > 1");
-    let judge = Judge::new(parts(&[by_header.clone(), by_filter.clone(), by_both.clone()]));
+    let judge = Judge::new(selectors(&[by_header.clone(), by_filter.clone(), by_both.clone()]));
     let mut verdicts = Verdicts::default();
     let messages = [
         Sample::default().header("ce_type", "made").body(r#"{"n":1}"#),
@@ -141,9 +145,9 @@ fn what_was_seen_is_told_for_each_part_and_outlives_its_judge() {
         judge.judge(message, Some(Position { partition: 0, number }), &mut verdicts);
     }
     judge.judge(&messages[0], None, &mut verdicts);
-    let judge = judge.for_others(parts(&[selection("*", "", ""), by_filter.clone(), by_both]));
+    let judge = judge.for_others(selectors(&[selection("*", "", ""), by_filter.clone(), by_both]));
     let told = |selection: &Selection| {
-        let sight = judge.sight(&selection.parts()[0], |_| true)?;
+        let sight = judge.sight(&selection.selectors()[0], |_| true)?;
         Some(sight.to_string())
     };
     let untyped = "1 that cannot be judged (it has no event type where CloudEvents keeps it)";

@@ -27,7 +27,7 @@ use super::stream;
 use crate::coalescer::Tasks;
 use crate::identity::Identities;
 use crate::lock::lock;
-use crate::service_bus::access::{ClaimKind, Site};
+use crate::service_bus::access::{ClaimKind, TrustedAccess};
 use crate::service_bus::trigger::Transport;
 use crate::web::Web;
 
@@ -79,9 +79,9 @@ struct Held {
 
 /// What the connection's task owns.
 struct Owner {
-    site: Site,
+    access: TrustedAccess,
     identities: Arc<Identities>,
-    patience: Duration,
+    step_timeout: Duration,
     handle: ConnectionHandle<()>,
     cbs: CbsClient,
     // Ends after its links.
@@ -94,21 +94,21 @@ struct Owner {
 
 impl Connection {
     /// Opens a connection whose task ends with `tasks`, with the connection, or once nobody holds
-    /// this. Each step of a link may take `patience`.
+    /// this. Each step of a link may take `step_timeout`.
     pub(in crate::service_bus) async fn open(
         web: &Web,
-        site: &Site,
+        access: &TrustedAccess,
         transport: Transport,
         identities: &Arc<Identities>,
-        patience: Duration,
+        step_timeout: Duration,
         tasks: &Tasks,
     ) -> Result<Connection, Fault> {
         let cut = CancellationToken::new();
-        let stream = stream::open(web, site, transport, cut.clone()).await?;
+        let stream = stream::open(web, access, transport, cut.clone()).await?;
         let cut = cut.drop_guard();
         let opened = AmqpConnection::builder()
             .container_id(format!("keda-sift-{}", container()))
-            .hostname(site.host())
+            .hostname(access.host())
             .channel_max(SESSIONS)
             .idle_time_out(u32::try_from(IDLE.as_millis()).unwrap_or(u32::MAX))
             .sasl_profile(SaslProfile::Anonymous)
@@ -119,9 +119,9 @@ impl Connection {
         let cbs = CbsClient::attach(&mut session).await?;
         let (asks, asked) = mpsc::channel(QUEUE);
         let owner = Owner {
-            site: site.clone(),
+            access: access.clone(),
             identities: Arc::clone(identities),
-            patience,
+            step_timeout,
             handle,
             cbs,
             _session: session,
@@ -149,18 +149,18 @@ impl Connection {
     }
 
     /// Attaches to an entity, with a new claim. How long that takes depends on how many stand in
-    /// line; each is served within the patience, or the connection ends.
+    /// line; each is served within `step_timeout`, or the connection ends.
     pub(super) async fn link(
         self: Arc<Self>,
         entity: &Arc<str>,
-        patience: Duration,
+        step_timeout: Duration,
     ) -> Result<Link, Fault> {
         let (reply, replied) = oneshot::channel();
         let over = |_| Fault::Lost("the connection ended".to_owned());
         self.asks.send(Ask { entity: Arc::clone(entity), reply }).await.map_err(|_| over(()))?;
         let admission = replied.await.map_err(|_| over(()))??;
         self.hears();
-        let attached = timeout(patience, Link::attach(admission, entity, self)).await;
+        let attached = timeout(step_timeout, Link::attach(admission, entity, self)).await;
         attached.unwrap_or_else(|_| Err(Fault::silent()))
     }
 }
@@ -177,7 +177,7 @@ impl Owner {
                 },
                 () = until(renew) => self.renew().await,
                 ended = self.handle.on_close() => {
-                    debug!(host = self.site.host(), ?ended, "connection to service bus ended");
+                    debug!(host = self.access.host(), ?ended, "connection to service bus ended");
                     false
                 }
             };
@@ -189,7 +189,7 @@ impl Owner {
     /// Whether the namespace answers. Where it does not, what it says later would be taken for the
     /// answer to another question, so the connection is of no more use.
     async fn serve(&mut self, ask: Ask) -> bool {
-        let session = timeout(self.patience, self.admit(&ask.entity)).await;
+        let session = timeout(self.step_timeout, self.admit(&ask.entity)).await;
         let answers = session.is_ok();
         // Who has gone away wants no link.
         drop(ask.reply.send(session.unwrap_or_else(|_| Err(Fault::silent()))));
@@ -218,7 +218,7 @@ impl Owner {
         let due: Vec<(Arc<str>, SystemTime)> =
             due.map(|(entity, claim)| (Arc::clone(entity), claim.expires)).collect();
         for (entity, before) in due {
-            let Ok(renewed) = timeout(self.patience, self.put_token(&entity)).await else {
+            let Ok(renewed) = timeout(self.step_timeout, self.put_token(&entity)).await else {
                 return false;
             };
             let Some(claim) = self.held.get_mut(&entity) else { continue };
@@ -238,10 +238,10 @@ impl Owner {
     }
 
     async fn put_token(&mut self, entity: &str) -> Result<SystemTime, Fault> {
-        let audience = format!("amqp://{}/{entity}", self.site.host());
+        let audience = format!("amqp://{}/{entity}", self.access.host());
         // Earlier than whoever waits for the link gives up, so that a slow Entra is told by name.
-        let deadline = Instant::now() + self.patience * 9 / 10;
-        let claim = self.site.claim(&self.identities, &audience, deadline).await;
+        let deadline = Instant::now() + self.step_timeout * 9 / 10;
+        let claim = self.access.claim(&self.identities, &audience, deadline).await;
         let claim = claim.map_err(Fault::Token)?;
         let kind = match claim.kind {
             ClaimKind::Jwt => "jwt",

@@ -94,12 +94,12 @@ impl Link {
         })
     }
 
-    /// Sends a request to peek, whose turn it is, and which is of no use after `patience`.
+    /// Sends a request to peek, whose turn it is, and which is of no use after `timeout`.
     pub(in crate::service_bus) async fn ask(
         &mut self,
         ask: Ask,
         turn: OwnedSemaphorePermit,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<(), Fault> {
         let id = self.next;
         self.next += 1;
@@ -107,10 +107,10 @@ impl Link {
             .message_id(MessageId::String(id.to_string()))
             .reply_to(self.reply_to.clone())
             .build();
-        let patience = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+        let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         let operation = ApplicationProperties::builder()
             .insert("operation", "com.microsoft:peek-message")
-            .insert("com.microsoft:server-timeout", patience)
+            .insert("com.microsoft:server-timeout", timeout)
             .build();
         let count = i32::try_from(ask.count).unwrap_or(i32::MAX);
         let mut body = OrderedMap::new();

@@ -32,7 +32,7 @@ const VALUE: u64 = 0x77;
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::service_bus) struct Peeked<'a> {
     /// Where it stands.
-    pub(in crate::service_bus) place: Place,
+    pub(in crate::service_bus) position: QueuePosition,
     time_to_live: Option<i64>,
     delivery_count: i64,
     message_id: Value<'a>,
@@ -61,7 +61,7 @@ enum Body<'a> {
 
 /// Where a message stands in its queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::service_bus) struct Place {
+pub(in crate::service_bus) struct QueuePosition {
     /// Its sequence number.
     pub(in crate::service_bus) sequence: u64,
     /// When it was enqueued. With the number it names the message: a queue that was made again uses
@@ -88,7 +88,7 @@ impl<'a> Peeked<'a> {
     pub(in crate::service_bus) fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut sections = Values::new(bytes);
         let mut message = Self {
-            place: Place { sequence: 0, enqueued: 0, state: State::Active },
+            position: QueuePosition { sequence: 0, enqueued: 0, state: State::Active },
             time_to_live: None,
             delivery_count: 0,
             message_id: Value::Null,
@@ -120,13 +120,13 @@ impl<'a> Peeked<'a> {
                 _ => {}
             }
         }
-        message.place.sequence = sequence?;
+        message.position.sequence = sequence?;
         Some(message)
     }
 
     /// When it expires, if it ever does.
     pub(in crate::service_bus) fn expires(&self) -> Option<i64> {
-        let lives = self.time_to_live.map(|lives| self.place.enqueued.saturating_add(lives));
+        let lives = self.time_to_live.map(|lives| self.position.enqueued.saturating_add(lives));
         self.absolute_expiry.or(lives)
     }
 
@@ -160,9 +160,11 @@ impl<'a> Peeked<'a> {
                     };
                 }
                 Some("x-opt-partition-key") => self.partition_key = value.text(),
-                Some("x-opt-enqueued-time") => self.place.enqueued = value.integer().unwrap_or(0),
+                Some("x-opt-enqueued-time") => {
+                    self.position.enqueued = value.integer().unwrap_or(0);
+                }
                 Some("x-opt-message-state") => {
-                    self.place.state = match value.integer() {
+                    self.position.state = match value.integer() {
                         Some(1) => State::Deferred,
                         Some(2) => State::Scheduled,
                         _ => State::Active,
@@ -275,7 +277,7 @@ impl<'a> Message for Peeked<'a> {
     }
 
     fn time(&self) -> Option<i64> {
-        Some(self.place.enqueued)
+        Some(self.position.enqueued)
     }
 
     fn size(&self) -> usize {
@@ -295,13 +297,13 @@ impl<'a> Message for Peeked<'a> {
             "replyTo" => text(self.reply_to),
             "partitionKey" => text(self.partition_key),
             "timeToLive" => {
-                let lives = self.expires()?.saturating_sub(self.place.enqueued);
+                let lives = self.expires()?.saturating_sub(self.position.enqueued);
                 TimeDelta::try_milliseconds(lives).map(Variable::Duration)
             }
             "messageId" => Some(id(self.message_id)),
             "correlationId" => Some(id(self.correlation_id)),
             "deliveryCount" => Some(Variable::Integer(self.delivery_count)),
-            "sequenceNumber" => Some(Variable::Integer(self.place.sequence.cast_signed())),
+            "sequenceNumber" => Some(Variable::Integer(self.position.sequence.cast_signed())),
             "properties" => {
                 let mut properties = Vec::new();
                 self.each_property(|name, value| properties.push((name, variable(value))));

@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::fault::Fault;
-use crate::service_bus::access::Site;
+use crate::service_bus::access::TrustedAccess;
 use crate::service_bus::trigger::Transport;
 use crate::web::Web;
 
@@ -35,14 +35,14 @@ pub(super) struct Severable {
 /// Connects; the stream ends when `cut` is cancelled.
 pub(super) async fn open(
     web: &Web,
-    site: &Site,
+    access: &TrustedAccess,
     transport: Transport,
     cut: CancellationToken,
 ) -> Result<Severable, Fault> {
-    let (host, tls) = (site.host(), !site.is_plain());
+    let (host, tls) = (access.host(), !access.is_plain());
     let port = match transport {
-        Transport::Amqp => site.amqp_port(),
-        Transport::WebSocket => site.http_port().unwrap_or(if tls { 443 } else { 80 }),
+        Transport::Amqp => access.amqp_port(),
+        Transport::WebSocket => access.http_port().unwrap_or(if tls { 443 } else { 80 }),
     };
     let lost = |error: io::Error| Fault::Lost(reason(&error));
     let connected = match web.address_of(host) {

@@ -84,11 +84,14 @@ impl Queue {
         let found = found.take(self.reply.min(ask.count as usize));
         let found: Vec<_> = found
             .map(|(sequence, message)| {
-                let place =
-                    Place { sequence: *sequence, enqueued: message.enqueued, state: message.state };
+                let position = QueuePosition {
+                    sequence: *sequence,
+                    enqueued: message.enqueued,
+                    state: message.state,
+                };
                 let session = message.session.clone().map(|session| &*session.leak());
                 Peeked::sample(
-                    place,
+                    position,
                     message.subject,
                     session,
                     message.expires,
@@ -148,7 +151,7 @@ impl Queue {
 fn want(types: &str, limit: u64) -> Arc<Want> {
     let types = EventTypes::parse(types).expect("types");
     let selection = Selection { types: Some(types), ..Selection::default() };
-    Arc::new(Want { parts: selection.parts(), by: CountBy::Messages, limit })
+    Arc::new(Want { selectors: selection.selectors(), by: CountBy::Messages, limit })
 }
 
 #[test]
@@ -239,8 +242,8 @@ fn sessions_are_counted_once() {
     }
     let a = want("a", 10_000);
     let by_session =
-        Arc::new(Want { parts: a.parts.clone(), by: CountBy::Sessions, limit: 10_000 });
-    let two = Arc::new(Want { parts: a.parts.clone(), by: CountBy::Sessions, limit: 2 });
+        Arc::new(Want { selectors: a.selectors.clone(), by: CountBy::Sessions, limit: 10_000 });
+    let two = Arc::new(Want { selectors: a.selectors.clone(), by: CountBy::Sessions, limit: 2 });
     let mut browse = Browse::new();
     for _ in 0..2 {
         let counts = queue.measure(&mut browse, &[&by_session, &a, &two]);
@@ -306,7 +309,8 @@ fn a_clock_that_was_set_back_has_the_queue_read_anew_once() {
 fn a_filter_on_what_changes_has_the_queue_read_anew() {
     let filter = Filter::compile("deliveryCount > 0", &["deliveryCount"]).expect("a filter");
     let selection = Selection { filter: Some(filter), ..Selection::default() };
-    let retried = Arc::new(Want { parts: selection.parts(), by: CountBy::Messages, limit: 10 });
+    let retried =
+        Arc::new(Want { selectors: selection.selectors(), by: CountBy::Messages, limit: 10 });
     let mut queue = Queue::of(["a", "b"]);
     let mut browse = Browse::new();
     assert_eq!(queue.measure(&mut browse, &[&retried]), [Backlog::Exact(0)]);

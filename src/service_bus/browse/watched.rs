@@ -1,12 +1,12 @@
-//! How far one part has been read, and which of its matches still wait.
+//! How far one selector has been read, and which of its matches still wait.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::selection::{Part, Reason};
+use crate::selection::{Reason, Selector};
 
-/// One part, as far as it has been read.
+/// One selector, as far as it has been read.
 pub(super) struct Watched {
-    pub(super) part: Part,
+    pub(super) selector: Selector,
     /// The next number to judge in each partition; absent: from its beginning.
     pub(super) next: HashMap<u16, u64>,
     pub(super) matches: BTreeMap<u64, Match>,
@@ -36,11 +36,10 @@ pub(super) struct Match {
 }
 
 impl Watched {
-    pub(super) fn new(part: Part) -> Watched {
-        let changeable =
-            matches!(&part, Part::Filtered { filter, .. } if filter.asks_source("deliveryCount"));
+    pub(super) fn new(selector: Selector) -> Watched {
+        let changeable = matches!(&selector, Selector::Filtered { filter, .. } if filter.asks_source("deliveryCount"));
         Watched {
-            part,
+            selector,
             next: HashMap::new(),
             matches: BTreeMap::new(),
             cap: 0,

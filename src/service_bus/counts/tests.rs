@@ -65,8 +65,8 @@ impl Server {
         let endpoint = Host { host: "127.0.0.1".to_owned(), port: Some(self.port), emulator: true };
         let web = Web::new(&web::Options::default()).expect("a client");
         let identities = Identities::new(identity::Options::default(), &web, Kubernetes::none());
-        let site = Site::SharedAccess { endpoint, credential };
-        Counts::new(site, &web, identities, Arc::default(), Tasks::default())
+        let access = TrustedAccess::SharedAccess { endpoint, credential };
+        Counts::new(access, &web, identities, Arc::default(), Tasks::default())
     }
 }
 

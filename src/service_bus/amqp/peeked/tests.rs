@@ -9,7 +9,7 @@ use super::*;
 impl Peeked<'static> {
     /// A message that a test spells out.
     pub(in crate::service_bus) fn sample(
-        place: Place,
+        position: QueuePosition,
         subject: &'static str,
         session: Option<&'static str>,
         absolute_expiry: Option<i64>,
@@ -18,7 +18,7 @@ impl Peeked<'static> {
         let empty = to_vec(&annotations(1, 0, None)).expect("annotations").leak();
         let message = Peeked::read(empty).expect("a message");
         Peeked {
-            place,
+            position,
             subject: Some(subject),
             session,
             absolute_expiry,
@@ -74,8 +74,8 @@ fn a_message_is_read_as_another_library_writes_it() {
         .build();
     let bytes = encoded(message);
     let peeked = Peeked::read(&bytes).expect("a message");
-    let place = Place { sequence: 42, enqueued: 1_000, state: State::Active };
-    assert_eq!((peeked.place, peeked.expires()), (place, Some(6_000)));
+    let position = QueuePosition { sequence: 42, enqueued: 1_000, state: State::Active };
+    assert_eq!((peeked.position, peeked.expires()), (position, Some(6_000)));
     assert_eq!((peeked.subject().as_deref(), peeked.session()), (Some("a subject"), Some("s-1")));
     assert_eq!((peeked.body(), peeked.size(), peeked.time()), (Some(&b"{}"[..]), 2, Some(1_000)));
     assert_eq!(peeked.content_type().as_deref(), Some(&b"application/json"[..]));
@@ -126,7 +126,7 @@ fn states_and_expiry_are_told() {
             .build();
         let bytes = encoded(message);
         let peeked = Peeked::read(&bytes).expect(name);
-        assert_eq!((peeked.place.state, peeked.expires()), (expected, Some(9_000)), "{name}");
+        assert_eq!((peeked.position.state, peeked.expires()), (expected, Some(9_000)), "{name}");
         assert_eq!(peeked.body(), Some(&b"text"[..]), "{name}");
     }
 }

@@ -20,8 +20,8 @@ pub async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
 }
 
 /// Looks until something holds; whether it came to that in time.
-pub async fn holds_within(patience: Duration, mut holds: impl AsyncFnMut() -> bool) -> bool {
-    let deadline = Instant::now() + patience;
+pub async fn holds_within(timeout: Duration, mut holds: impl AsyncFnMut() -> bool) -> bool {
+    let deadline = Instant::now() + timeout;
     while !holds().await {
         if Instant::now() > deadline {
             return false;

@@ -63,10 +63,10 @@ impl Connection {
     }
 
     /// The same, on which an answer is waited for no longer than this.
-    pub(crate) fn open_for(broker: &str, client: &str, patience: Duration) -> io::Result<Self> {
+    pub(crate) fn open_for(broker: &str, client: &str, timeout: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect(broker)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(patience))?;
+        stream.set_read_timeout(Some(timeout))?;
         Ok(Self { stream, client: client.into() })
     }
 

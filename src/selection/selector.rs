@@ -1,4 +1,4 @@
-//! What one trigger selects, and the parts of it that are counted on their own.
+//! What one trigger selects, and the selectors of it that are counted on their own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ pub struct Selection {
 
 /// One thing selected. It gets an index of its own.
 ///
-/// Equal parts select the same messages, whichever selection they come from.
+/// Equal selectors select the same messages, whichever selection they come from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Part {
+pub enum Selector {
     /// Every message.
     All,
     /// The messages of one event type.
@@ -58,21 +58,21 @@ pub enum Part {
 }
 
 /// What selects, for the log: the parameters and the beginning of their values.
-impl fmt::Display for Part {
+impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Part::All => f.write_str("every message"),
-            Part::Type { from, name } => write!(f, "eventType {}{from}", quoted(name)),
-            Part::Prefix { from, prefix } => {
+            Selector::All => f.write_str("every message"),
+            Selector::Type { from, name } => write!(f, "eventType {}{from}", quoted(name)),
+            Selector::Prefix { from, prefix } => {
                 write!(f, "eventType {}{from}", quoted(&format!("{prefix}*")))
             }
-            Part::AnyOf { from, types } => {
+            Selector::AnyOf { from, types } => {
                 write!(f, "eventType {}{from}", quoted(&types.to_string()))
             }
-            Part::Filtered { types: None, filter, .. } => {
+            Selector::Filtered { types: None, filter, .. } => {
                 write!(f, "filter {}", quoted(filter.text()))
             }
-            Part::Filtered { from, types: Some(types), filter } => {
+            Selector::Filtered { from, types: Some(types), filter } => {
                 let types = quoted(&types.to_string());
                 write!(f, "eventType {types}{from} with filter {}", quoted(filter.text()))
             }
@@ -92,21 +92,21 @@ impl Selection {
         self.types.as_ref().and_then(EventTypes::hint)
     }
 
-    /// The parts of this selection. No message is in two of them, so its backlog is their sum.
-    pub fn parts(&self) -> Vec<Part> {
+    /// The selectors of this selection. No message is in two of them, so its backlog is their sum.
+    pub fn selectors(&self) -> Vec<Selector> {
         match (&self.types, &self.filter) {
-            (None, None) => vec![Part::All],
-            // A message with two of the types would be in two parts.
+            (None, None) => vec![Selector::All],
+            // A message with two of the types would be in two selectors.
             (Some(types), None) if self.from.is_list() => {
-                vec![Part::AnyOf { from: self.from.clone(), types: types.clone() }]
+                vec![Selector::AnyOf { from: self.from.clone(), types: types.clone() }]
             }
             (Some(types), None) => {
                 let from = || self.from.clone();
                 let names = types.names().iter().cloned();
                 let prefixes = types.prefixes().iter().cloned();
                 names
-                    .map(|name| Part::Type { from: from(), name })
-                    .chain(prefixes.map(|prefix| Part::Prefix { from: from(), prefix }))
+                    .map(|name| Selector::Type { from: from(), name })
+                    .chain(prefixes.map(|prefix| Selector::Prefix { from: from(), prefix }))
                     .collect()
             }
             (types, Some(filter)) => {
@@ -115,7 +115,7 @@ impl Selection {
                     None if !filter.asks_event_type() => EventTypeFrom::default(),
                     _ => self.from.clone(),
                 };
-                vec![Part::Filtered { from, types: types.clone(), filter: filter.clone() }]
+                vec![Selector::Filtered { from, types: types.clone(), filter: filter.clone() }]
             }
         }
     }
@@ -137,16 +137,16 @@ mod tests {
     fn a_selection_of_nothing_selects_all() {
         let all = Selection { from: EventTypeFrom::Key, ..Selection::default() };
         assert!(all.is_all());
-        assert_eq!(all.parts(), [Part::All]);
+        assert_eq!(all.selectors(), [Selector::All]);
     }
 
     #[test]
     fn overlapping_lists_share_parts() {
         let one = Selection { types: types("a,b,order.*"), ..Selection::default() };
         let other = Selection { types: types("order.*,order.made,b"), ..Selection::default() };
-        let (one, other) = (one.parts(), other.parts());
+        let (one, other) = (one.selectors(), other.selectors());
         assert_eq!((one.len(), other.len()), (3, 2));
-        assert!(other.iter().all(|part| one.contains(part)));
+        assert!(other.iter().all(|selector| one.contains(selector)));
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
         let told = |list: Option<&str>, text: Option<&str>| {
             let (types, filter) = (list.and_then(types), text.and_then(filter));
             let selection = Selection { types, filter, ..Selection::default() };
-            selection.parts().iter().map(Part::to_string).collect::<Vec<_>>()
+            selection.selectors().iter().map(Selector::to_string).collect::<Vec<_>>()
         };
         assert_eq!(told(None, None), ["every message"]);
         assert_eq!(told(Some("a,b.*"), None), [r#"eventType "a""#, r#"eventType "b.*""#]);
@@ -175,7 +175,7 @@ mod tests {
         ] {
             let from = EventTypeFrom::parse(place).expect("the place is well formed");
             let selection = Selection { types: types("a"), from, filter: None };
-            assert_eq!(selection.parts()[0].to_string(), expected);
+            assert_eq!(selection.selectors()[0].to_string(), expected);
         }
     }
 
@@ -183,7 +183,7 @@ mod tests {
     fn types_of_a_list_are_one_part() {
         let from = EventTypeFrom::parse("body:types[*]").expect("the place is well formed");
         let listed = Selection { types: types("a,b.*"), from, filter: None };
-        assert_eq!(listed.parts().len(), 1);
+        assert_eq!(listed.selectors().len(), 1);
     }
 
     #[test]
@@ -191,21 +191,21 @@ mod tests {
         let both =
             Selection { types: types("a,b"), filter: filter("size > 1"), ..Selection::default() };
         assert!(!both.is_all());
-        assert_eq!(both.parts().len(), 1);
+        assert_eq!(both.selectors().len(), 1);
     }
 
     #[test]
     fn equal_filters_are_one_part_wherever_the_type_is_kept() {
-        let parts = |text: &str, from: EventTypeFrom| {
-            Selection { types: None, from, filter: filter(text) }.parts()
+        let selectors = |text: &str, from: EventTypeFrom| {
+            Selection { types: None, from, filter: filter(text) }.selectors()
         };
         assert_eq!(
-            parts("size > 1", EventTypeFrom::Key),
-            parts("size > 1", EventTypeFrom::Subject)
+            selectors("size > 1", EventTypeFrom::Key),
+            selectors("size > 1", EventTypeFrom::Subject)
         );
         assert_ne!(
-            parts("eventType != ''", EventTypeFrom::Key),
-            parts("eventType != ''", EventTypeFrom::Subject)
+            selectors("eventType != ''", EventTypeFrom::Key),
+            selectors("eventType != ''", EventTypeFrom::Subject)
         );
     }
 }

@@ -21,7 +21,7 @@ use crate::selection::Sight;
 use crate::source::Measure;
 
 /// A trigger that is followed.
-pub(super) struct Follower(Result<Followed, Error>);
+pub(super) struct TriggerPoller(Result<Followed, Error>);
 
 struct Followed {
     namespace: Arc<Namespace>,
@@ -46,10 +46,10 @@ struct Peeked {
     limit: NonZeroU64,
 }
 
-impl Follower {
-    pub(super) fn new(trigger: &Arc<ServiceBusTrigger>, namespaces: &Namespaces) -> Follower {
+impl TriggerPoller {
+    pub(super) fn new(trigger: &Arc<ServiceBusTrigger>, namespaces: &Namespaces) -> TriggerPoller {
         let followed = namespaces.get(trigger).map(|namespace| Followed::new(trigger, namespace));
-        Follower(followed.map_err(Error::from))
+        TriggerPoller(followed.map_err(Error::from))
     }
 
     /// Both figures are the same.
@@ -60,7 +60,7 @@ impl Follower {
     }
 }
 
-impl Measure for Follower {
+impl Measure for TriggerPoller {
     fn measure(
         &self,
         deadline: Instant,
@@ -87,8 +87,8 @@ impl Followed {
             return Followed { namespace, entities, limit, way: Way::Management };
         };
         let peeked = || {
-            let (parts, limit) = (trigger.selection.parts(), trigger.peek_limit());
-            let want = Arc::new(Want { parts, by: trigger.count_by, limit: limit.get() });
+            let (selectors, limit) = (trigger.selection.selectors(), trigger.peek_limit());
+            let want = Arc::new(Want { selectors, by: trigger.count_by, limit: limit.get() });
             Peeked { peeker: namespace.peeker(entity), want: Mutex::new(want), limit }
         };
         let counts_all = trigger.selection.is_all() && trigger.count_by == CountBy::Messages;
@@ -140,7 +140,7 @@ impl Peeked {
     fn want(&self, limit: u64) -> Arc<Want> {
         let mut want = lock(&self.want);
         if want.limit != limit {
-            *want = Arc::new(Want { parts: want.parts.clone(), by: want.by, limit });
+            *want = Arc::new(Want { selectors: want.selectors.clone(), by: want.by, limit });
         }
         Arc::clone(&want)
     }

@@ -11,7 +11,7 @@ use super::link::Link;
 use crate::coalescer::{Coalescer, ENDED, Tasks};
 use crate::identity::Identities;
 use crate::lock::lock;
-use crate::service_bus::access::Site;
+use crate::service_bus::access::TrustedAccess;
 use crate::service_bus::trigger::Transport;
 use crate::web::Web;
 
@@ -22,27 +22,28 @@ pub(in crate::service_bus) struct ConnectionSlot {
 }
 
 struct Way {
-    site: Site,
+    access: TrustedAccess,
     transport: Transport,
     web: Web,
     identities: Arc<Identities>,
-    patience: Duration,
+    step_timeout: Duration,
     tasks: Tasks,
     open: Mutex<Option<Arc<Connection>>>,
 }
 
 impl ConnectionSlot {
-    /// A line that is not open yet. Each step of opening it, and of a link, may take `patience`.
+    /// A connection that is not open yet. Each step of opening it, and of a link, may take
+    /// `step_timeout`.
     pub(in crate::service_bus) fn new(
-        site: Site,
+        access: TrustedAccess,
         transport: Transport,
         web: Web,
         identities: Arc<Identities>,
-        patience: Duration,
+        step_timeout: Duration,
         tasks: Tasks,
     ) -> ConnectionSlot {
         let open = Mutex::default();
-        let way = Way { site, transport, web, identities, patience, tasks, open };
+        let way = Way { access, transport, web, identities, step_timeout, tasks, open };
         ConnectionSlot { way: Arc::new(way), opening: Coalescer::new() }
     }
 
@@ -57,7 +58,7 @@ impl ConnectionSlot {
                 opened.await.ok_or_else(ended)??
             }
         };
-        connection.link(entity, self.way.patience).await
+        connection.link(entity, self.way.step_timeout).await
     }
 
     /// Gives a connection up that nothing has come over since `then`, while something was due. One
@@ -86,10 +87,10 @@ impl Way {
         if let Some(connection) = self.current() {
             return Ok(connection);
         }
-        let Way { site, transport, web, identities, patience, tasks, open } = &*self;
-        let opening = Connection::open(web, site, *transport, identities, *patience, tasks);
+        let Way { access, transport, web, identities, step_timeout, tasks, open } = &*self;
+        let opening = Connection::open(web, access, *transport, identities, *step_timeout, tasks);
         let connection =
-            timeout(*patience, opening).await.unwrap_or_else(|_| Err(Fault::silent()))?;
+            timeout(*step_timeout, opening).await.unwrap_or_else(|_| Err(Fault::silent()))?;
         let connection = Arc::new(connection);
         *lock(open) = Some(Arc::clone(&connection));
         Ok(connection)
