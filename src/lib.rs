@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`commands`] | what a user can run |
 //! | [`server`] | who listens where, and how it ends |
+//! | [`diagnostics`] | what people may ask of it |
 //! | [`wiring`] | how the sources are put together |
 //! | [`scaler`] | what KEDA is told |
 //! | [`trigger`] | what a user wrote |
@@ -21,7 +22,9 @@
 //! [`telemetry`] stands beside them: any floor may log, none is told how logs are written.
 
 pub mod commands;
+pub mod diagnostics;
 pub mod server;
+
 pub mod wiring;
 
 pub mod scaler;

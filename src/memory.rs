@@ -15,7 +15,7 @@ use crate::failure::{Class, Failure};
 use crate::ledger::Account;
 use crate::metadata::{Parameter, Reader, Table};
 use crate::selection::{Selection, Sight};
-use crate::source::{Measure, Scaling, ScalingKeys, Source, Wanted};
+use crate::source::{Explanation, Measure, Scaling, ScalingKeys, Source, Wanted};
 
 /// What every trigger is measured by; it says 0 before it is told something else.
 #[derive(Clone)]
@@ -164,6 +164,15 @@ impl Measure for TriggerPoller {
             Ok(Measured { metric: backlog, activity: backlog })
         };
         measured.boxed()
+    }
+
+    fn explain(
+        &self,
+        deadline: Instant,
+        scope: Scope,
+    ) -> BoxFuture<'_, Result<Explanation, Failure>> {
+        let measured = self.measure(deadline, Purpose::Activity, scope);
+        async { Ok(Explanation::of(measured.await?)) }.boxed()
     }
 
     fn sight(&self) -> Option<Sight> {

@@ -18,6 +18,7 @@ use super::connections::Connections;
 use super::duration::{parse, parse_positive};
 use super::memory;
 use super::signals::Signals;
+use crate::diagnostics::Access;
 use crate::kubernetes::{Addresses, Changes, Events, Kubernetes, Name, Watch};
 use crate::scaler::{self, KubernetesContext, Scaler};
 use crate::server::{self, Ending, Listener, Listeners, Shutdown, Tls, TlsError};
@@ -106,6 +107,25 @@ pub(super) struct Args {
           action = clap::ArgAction::Set)]
     events: bool,
 
+    /// Who may ask over gRPC what is known of the triggers (sift.v1.Diagnostics): nobody, whoever
+    /// has a client certificate, or whoever shows a token. Secrets are hidden in any case.
+    #[arg(long, env = "SIFT_DIAGNOSTICS", value_name = "WHO", default_value = "off")]
+    diagnostics: Askers,
+
+    /// A file with the token that diagnostics ask for, one line; read again at each call.
+    #[arg(
+        long,
+        env = "SIFT_DIAGNOSTICS_TOKEN_FILE",
+        value_name = "FILE",
+        required_if_eq("diagnostics", "token")
+    )]
+    diagnostics_token_file: Option<PathBuf>,
+
+    /// The only namespaces whose triggers diagnostics tell of; without this all.
+    #[arg(long, env = "SIFT_DIAGNOSTICS_NAMESPACE", value_name = "NAMESPACE",
+          value_delimiter = ',', value_parser = Name::parse)]
+    diagnostics_namespace: Vec<Name>,
+
     /// How long connections are still taken after SIGTERM, while health says NOT_SERVING, such as
     /// 5s: a cluster needs a moment to stop sending them here.
     #[arg(long, env = "SIFT_DRAIN_DELAY", value_name = "TIME", default_value = "0s",
@@ -126,6 +146,17 @@ pub(super) struct Args {
     /// How a log line looks.
     #[arg(long, env = "SIFT_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
+}
+
+/// Who may ask what is known of triggers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Askers {
+    /// Nobody: there is no such service.
+    Off,
+    /// Whoever can connect, which takes a certificate by --tls-client-ca-file.
+    ClientCertificate,
+    /// Whoever shows the token of --diagnostics-token-file.
+    Token,
 }
 
 /// Serves to the end. Fails where it could not begin, or a fault of ours ended it.
@@ -153,6 +184,7 @@ fn try_run(args: Args) -> Result<Ending, Box<dyn Error>> {
 async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
     let signals = Signals::catch()?;
     let tls = tls(&args)?;
+    let diagnostics = diagnostics(&args)?;
     let listeners = Listeners {
         grpc: Listener::open("--grpc-listen", args.grpc_listen).await?,
         http: Listener::open("--http-listen", args.http_listen).await?,
@@ -189,7 +221,7 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
     }
 
     let grace = args.grace_period;
-    let options = server::Options { tls, drain_delay: args.drain_delay, grace };
+    let options = server::Options { tls, diagnostics, drain_delay: args.drain_delay, grace };
     let ending = server::serve(listeners, scaler, shutdown, options, signals.told()).await;
     identities.shutdown().await;
     match ending {
@@ -210,6 +242,20 @@ fn tls(args: &Args) -> Result<Option<Tls>, TlsError> {
     let (cert, key) = (cert.clone(), key.clone());
     let client_ca = args.tls_client_ca_file.clone();
     Tls::read(server::Files { cert, key, client_ca }).map(Some)
+}
+
+fn diagnostics(args: &Args) -> Result<Option<Access>, Box<dyn Error>> {
+    let access = match (args.diagnostics, &args.diagnostics_token_file) {
+        (Askers::Off, _) => return Ok(None),
+        (Askers::ClientCertificate, _) if args.tls_client_ca_file.is_none() => {
+            return Err("--diagnostics client-certificate: needs --tls-client-ca-file".into());
+        }
+        (Askers::ClientCertificate, _) => Access::by_connection(),
+        (Askers::Token, Some(file)) => Access::by_token(file.clone())
+            .map_err(|error| format!("--diagnostics-token-file {error}"))?,
+        (Askers::Token, None) => return Err("--diagnostics-token-file: is missing".into()),
+    };
+    Ok(Some(access.within(args.diagnostics_namespace.clone())))
 }
 
 /// The objects to warm and follow, if it is said how they name us and there is an API server that

@@ -16,7 +16,8 @@ use super::status::Error;
 use crate::backlog::{Backlog, Measured, Purpose, Scope};
 use crate::ledger::Account;
 use crate::lock::lock;
-use crate::source::Measure;
+use crate::selection::Sight;
+use crate::source::{Explanation, Measure};
 use crate::sources::Sources;
 use crate::trigger::Trigger;
 
@@ -105,7 +106,7 @@ impl LiveTrigger {
         if *matches == Matches::Some {
             return None;
         }
-        let sight = self.poller.get()?.sight().filter(|sight| sight.messages() > 0)?;
+        let sight = self.sight().filter(|sight| sight.messages() > 0)?;
         let is_new = *matches != Matches::OthersAlone;
         *matches = Matches::OthersAlone;
         let mut words = format!("nothing matches among the messages looked at last: {sight}");
@@ -148,6 +149,21 @@ impl LiveTrigger {
         activity.exceeds(activation).ok_or(Error::Undecided { activation })
     }
 
+    /// Measures, says what the number is made of, and leaves everything else as it was.
+    pub(crate) async fn explain(
+        &self,
+        sources: &Sources,
+        deadline: Instant,
+        scope: Scope,
+    ) -> Result<Explanation, Error> {
+        Ok(self.poller(sources).explain(deadline, scope).await?)
+    }
+
+    /// What was seen of late of the messages that wait.
+    pub(crate) fn sight(&self) -> Option<Sight> {
+        self.poller.get()?.sight()
+    }
+
     async fn measure(
         &self,
         sources: &Sources,
@@ -155,9 +171,12 @@ impl LiveTrigger {
         purpose: Purpose,
         scope: Scope,
     ) -> Result<Measured, Error> {
+        Ok(self.poller(sources).measure(deadline, purpose, scope).await?)
+    }
+
+    fn poller(&self, sources: &Sources) -> &dyn Measure {
         let follow = || sources.follow(&self.trigger, &self.account);
-        let poller = self.poller.get_or_init(follow);
-        Ok(poller.measure(deadline, purpose, scope).await?)
+        &**self.poller.get_or_init(follow)
     }
 
     fn said(&self) -> MutexGuard<'_, Option<Snapshot>> {

@@ -6,6 +6,9 @@
 //! | `service` | each call of the contract |
 //! | `triggers` | which triggers KEDA asks about, until it no longer does |
 //! | `live` | one trigger's value and whether it is active, from one measurement |
+//! | `history` | what its polls were answered of late |
+//! | `identity` | which trigger it is, for people |
+//! | `report` | what is known of triggers, for whoever asks besides KEDA |
 //! | `context` | what of Kubernetes a poll meets |
 //! | `warm` | which triggers are measured before anybody polls them |
 //! | `key` | whether two requests mean the same trigger |
@@ -15,9 +18,12 @@
 //! - KEDA's external scalers: <https://keda.sh/docs/latest/concepts/external-scalers/>
 
 mod context;
+mod history;
+mod identity;
 mod key;
 mod live;
 pub mod proto;
+mod report;
 mod service;
 mod status;
 mod triggers;
@@ -27,6 +33,9 @@ mod warm;
 mod tests;
 
 pub use context::KubernetesContext;
+pub use history::{Point, Poll, Refusal, State};
 pub use proto::external_scaler_server::ExternalScalerServer;
+pub use report::{Explained, FindError, Overview, Query};
 pub use service::{Options, Scaler, Stop};
 pub use status::Error;
+pub use triggers::Entry;

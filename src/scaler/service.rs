@@ -12,7 +12,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::IntervalStream;
@@ -34,6 +34,7 @@ use super::triggers::{Entry, Triggers};
 use crate::backlog::Backlog;
 use crate::ledger::Ledger;
 use crate::metadata::one_line;
+use crate::source::Explanation;
 use crate::sources::Sources;
 use crate::telemetry::{Metrics, PageFormat};
 use crate::trigger::Spec;
@@ -121,16 +122,19 @@ impl Scaler {
     pub fn metrics_page(&self, format: PageFormat) -> String {
         let mut kept: Vec<_> = Sources::names().map(|name| (name, 0, 0)).collect();
         let mut unreadable = 0;
-        self.triggers.for_each(|trigger| match trigger {
-            Ok(live) => {
-                let name = live.trigger().source();
-                for kept in kept.iter_mut().filter(|kept| kept.0 == name) {
-                    kept.1 += 1;
-                    kept.2 += u64::from(live.has_others_alone());
+        for entry in self.triggers.entries(|_| true) {
+            match entry.decoded() {
+                Some(Ok(live)) => {
+                    let name = live.trigger().source();
+                    for kept in kept.iter_mut().filter(|kept| kept.0 == name) {
+                        kept.1 += 1;
+                        kept.2 += u64::from(live.has_others_alone());
+                    }
                 }
+                Some(Err(_)) => unreadable += 1,
+                None => {}
             }
-            Err(_) => unreadable += 1,
-        });
+        }
         for (name, count, unmatched) in kept {
             self.metrics.triggers_kept(name, count);
             self.metrics.triggers_unmatched(name, unmatched);
@@ -185,12 +189,15 @@ impl Scaler {
             let backlog = live.metric(&self.sources, deadline, scope).await?;
             let is_none = backlog == Backlog::Exact(0);
             let why = is_none.then(|| live.nothing_matches()).flatten();
-            Ok((metric_value(&live.trigger().scaling().metric_name, backlog), why))
+            Ok((metric_value(&live.trigger().scaling().metric_name, backlog), backlog, why))
         });
+        let began = Instant::now();
         let measured = measured.await;
+        let answer = measured.as_ref().map(|(_, backlog, _)| *backlog);
+        entry.history().note(SystemTime::now(), began.elapsed(), answer);
         match &measured {
             Err(error) => self.cluster.tell(asked, error),
-            Ok((_, Some(NothingMatches { words, is_new: true }))) => {
+            Ok((_, _, Some(NothingMatches { words, is_new: true }))) => {
                 let ScaledObjectRef { namespace, name, .. } = asked;
                 let shown = |name| one_line(name, SHOWN_BYTES);
                 let (namespace, name) = (shown(namespace), shown(name));
@@ -199,7 +206,7 @@ impl Scaler {
             }
             Ok(_) => {}
         }
-        measured
+        measured.map(|(value, _, why)| (value, why))
     }
 
     async fn active(&self, entry: &Entry, asked: &ScaledObjectRef) -> Result<bool, Error> {
@@ -230,22 +237,14 @@ impl Scaler {
         asked: &ScaledObjectRef,
         measure: impl AsyncFnOnce(&LiveTrigger, Instant) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let timeout = self.options.measure_timeout;
-        let deadline = Instant::now() + timeout;
         let mut source = None;
-        let measured = async {
+        let measured = self.until_deadline(async |deadline| {
             let authentication = self.cluster.authentication(asked).await?;
             let live = entry.live(asked, authentication)?;
             source = Some(live.trigger().source());
             measure(&live, deadline).await
-        };
-        let measured = tokio::time::timeout_at(deadline + LAST_WORDS, measured);
-        let measured = tokio::select! {
-            // What needs no wait must not cost a place in the token's queue.
-            biased;
-            measured = measured => measured.unwrap_or(Err(Error::Overdue { timeout })),
-            () = self.stop.calls.cancelled() => Err(Error::ShuttingDown),
-        };
+        });
+        let measured = measured.await;
         if let Err(error) = &measured {
             self.cluster.refused(asked, error);
             if let Some(source) = source {
@@ -253,6 +252,42 @@ impl Scaler {
             }
         }
         measured
+    }
+
+    /// A measurement whose number nobody is told, and what it is made of.
+    pub(super) async fn explanation(
+        &self,
+        entry: &Entry,
+        live: &LiveTrigger,
+    ) -> Result<Explanation, Error> {
+        let scope = entry.scope(live.trigger());
+        self.until_deadline(async |deadline| live.explain(&self.sources, deadline, scope).await)
+            .await
+    }
+
+    async fn until_deadline<T>(
+        &self,
+        measure: impl AsyncFnOnce(Instant) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let timeout = self.options.measure_timeout;
+        let deadline = Instant::now() + timeout;
+        let measured = tokio::time::timeout_at(deadline + LAST_WORDS, measure(deadline));
+        tokio::select! {
+            // What needs no wait must not cost a place in the token's queue.
+            biased;
+            measured = measured => measured.unwrap_or(Err(Error::Overdue { timeout })),
+            () = self.stop.calls.cancelled() => Err(Error::ShuttingDown),
+        }
+    }
+
+    /// How long a trigger without a poll is followed.
+    pub fn forget_after(&self) -> Duration {
+        self.options.forget_after
+    }
+
+    /// When what reads of this ends, decided by whoever ends the server.
+    pub fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     /// Whether the trigger is active: at once, then whenever that has changed.

@@ -60,6 +60,9 @@ pub enum Error {
     /// What is kept of the trigger would be more than its namespace's share.
     #[error("no memory for one more trigger: {0}")]
     Memory(#[from] Exhausted),
+    /// The trigger was never polled, nor warmed, so that its metadata has not been decoded.
+    #[error("nothing has been measured of it yet; KEDA has not asked for its value")]
+    NotDecoded,
     /// The server ends; another one, or the next, will answer.
     #[error("keda-sift is shutting down; ask again")]
     ShuttingDown,
@@ -72,6 +75,7 @@ impl Error {
             Self::Invalid(_) | Self::Namespace(_) => Class::Invalid,
             Self::Kubernetes(error) => error.class(),
             Self::Source(failure) => failure.class(),
+            Self::NotDecoded => Class::Precondition,
             Self::Undecided { .. } | Self::Overdue { .. } => Class::Reading,
             Self::ShuttingDown => Class::Unavailable,
             Self::Full { .. } | Self::Memory(_) => Class::Exhausted,

@@ -13,11 +13,13 @@
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::history::{self, History, Poll};
+use super::identity::Identity;
 use super::key::TriggerKey;
 use super::live::LiveTrigger;
 use super::proto::ScaledObjectRef;
@@ -34,10 +36,10 @@ use crate::trigger::{Invalid, Spec, Trigger};
 pub(crate) const LIMIT: usize = 100_000;
 
 /// Bytes of a trigger besides its metadata, and of what is seen beside it where nothing matches.
-const TRIGGER_BYTES: usize = 5_120;
+const TRIGGER_BYTES: usize = 5_120 + history::BYTES;
 
-/// How many times the size of its metadata a trigger takes once it is decoded.
-const DECODED: usize = 2;
+/// How many times the size of its metadata a trigger takes: decoded, and as it may be shown.
+const DECODED: usize = 3;
 
 /// Every trigger that was polled lately.
 pub(crate) struct Triggers {
@@ -47,7 +49,9 @@ pub(crate) struct Triggers {
 }
 
 /// A trigger that was polled; whoever holds one keeps it from being forgotten.
-pub(crate) struct Entry {
+pub struct Entry {
+    identity: Identity,
+    history: Mutex<History>,
     /// Milliseconds from `Triggers::started` to the latest poll.
     polled: AtomicU64,
     /// How many Jobs there can be; 0 where nobody has said.
@@ -126,15 +130,10 @@ impl Triggers {
         forgotten.len()
     }
 
-    /// Calls `each` for every trigger that is kept, or with its complaint.
-    pub(crate) fn for_each(&self, mut each: impl FnMut(Result<&LiveTrigger, &Invalid>)) {
-        for entry in self.entries.read().expect(UNPOISONED).values() {
-            // One that is only now being decoded is not there yet, and is not waited for.
-            let held = entry.held.try_lock();
-            if let Some(held) = held.as_deref().ok().and_then(Option::as_ref) {
-                each(held.live.as_ref().map(Arc::as_ref));
-            }
-        }
+    /// The triggers that are kept and meant, in no order.
+    pub(crate) fn entries(&self, is_meant: impl Fn(&Entry) -> bool) -> Vec<Arc<Entry>> {
+        let entries = self.entries.read().expect(UNPOISONED);
+        entries.values().filter(|entry| is_meant(entry)).map(Arc::clone).collect()
     }
 
     /// Lets go of entries that were followed, and forgets those that nobody else holds.
@@ -168,6 +167,8 @@ impl Triggers {
         }
         let entry = entries.entry(key).or_insert_with(|| {
             Arc::new(Entry {
+                identity: Identity::of(asked, SystemTime::now()),
+                history: Mutex::default(),
                 polled: AtomicU64::new(self.now()),
                 max_jobs: AtomicU64::new(0),
                 made: AtomicI64::new(0),
@@ -208,6 +209,43 @@ impl Entry {
             }
         };
         Ok(live.as_ref().map(Arc::clone).map_err(Invalid::clone)?)
+    }
+
+    /// What it was decoded to, if it has been; one that is being decoded just now is not waited
+    /// for.
+    pub(crate) fn decoded(&self) -> Option<Result<Arc<LiveTrigger>, Invalid>> {
+        let held = self.held.try_lock().ok()?;
+        held.as_ref().map(|held| held.live.clone())
+    }
+
+    /// Which trigger it is.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What its polls were answered.
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        lock(&self.history)
+    }
+
+    /// The answers after that many, the oldest first, as far as they are kept; and how many there
+    /// were by now.
+    pub fn answers_after(&self, told: u64) -> (Vec<Poll>, u64) {
+        let history = self.history();
+        let new = usize::try_from(history.count().saturating_sub(told)).unwrap_or(usize::MAX);
+        let mut new: Vec<_> = history.polls().take(new).cloned().collect();
+        new.reverse();
+        (new, history.count())
+    }
+
+    /// When it was asked about last, in milliseconds of this process.
+    pub(crate) fn polled(&self) -> u64 {
+        self.polled.load(Ordering::Relaxed)
+    }
+
+    /// The most Jobs there can be, where its object says that.
+    pub(crate) fn max_jobs(&self) -> Option<u64> {
+        Some(self.max_jobs.load(Ordering::Relaxed)).filter(|max_jobs| *max_jobs > 0)
     }
 
     /// What KEDA is told of the trigger before anything is measured, by its metadata alone.

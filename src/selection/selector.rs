@@ -58,6 +58,20 @@ pub enum Selector {
 }
 
 /// What selects, for the log: the parameters and the beginning of their values.
+/// In a few words, which may be long: whoever shows them cuts them.
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.types {
+            Some(types) => write!(f, "types {types}")?,
+            None => f.write_str("any type")?,
+        }
+        match &self.filter {
+            Some(_) => f.write_str(", a filter"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

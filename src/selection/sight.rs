@@ -127,6 +127,31 @@ impl Sight {
         self.kinds.values().sum::<u64>() + self.others
     }
 
+    /// How many messages there were of each type, the most frequent first; `None` stands for those
+    /// of which a filter asks for no type.
+    pub fn types(&self) -> Vec<(Option<&str>, u64)> {
+        let types = self.kinds.iter().filter_map(|(kind, count)| match kind {
+            Kind::Type(name) => Some((Some(&**name), *count)),
+            Kind::Untyped => Some((None, *count)),
+            Kind::Indeterminate(_) => None,
+        });
+        most_first(types.collect())
+    }
+
+    /// How many could not be judged, and why, the most frequent first.
+    pub fn indeterminate(&self) -> Vec<(&Reason, u64)> {
+        let reasons = self.kinds.iter().filter_map(|(kind, count)| match kind {
+            Kind::Indeterminate(reason) => Some((reason, *count)),
+            Kind::Type(_) | Kind::Untyped => None,
+        });
+        most_first(reasons.collect())
+    }
+
+    /// How many were of types that were not told apart.
+    pub fn others(&self) -> u64 {
+        self.others
+    }
+
     /// With what was seen elsewhere.
     #[must_use]
     pub fn plus(mut self, other: Sight) -> Sight {
@@ -142,29 +167,27 @@ impl Sight {
 /// reason. It is part of a sentence.
 impl fmt::Display for Sight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mut types, mut reasons) = (Vec::new(), Vec::new());
-        let mut others = self.others;
-        for (kind, count) in &self.kinds {
-            match kind {
-                Kind::Type(name) => types.push((*count, quoted(name))),
-                Kind::Untyped => types.push((*count, "for which the filter is false".to_owned())),
-                Kind::Indeterminate(reason) => reasons.push((*count, reason)),
-            }
-        }
-        types.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
-        reasons.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(other.1)));
-        others += types.iter().skip(TOLD).map(|(count, _)| count).sum::<u64>();
-        types.truncate(TOLD);
+        let types = self.types();
+        let named = |name: Option<&str>| {
+            name.map_or_else(|| "for which the filter is false".to_owned(), quoted)
+        };
+        let told = types.iter().take(TOLD);
         let mut parts: Vec<String> =
-            types.iter().map(|(count, name)| format!("{count} {name}")).collect();
+            told.map(|(name, count)| format!("{count} {}", named(*name))).collect();
+        let others = self.others + types.iter().skip(TOLD).map(|(_, count)| count).sum::<u64>();
         if others > 0 {
             parts.push(format!("{others} of other types"));
         }
-        for (count, reason) in reasons {
+        for (reason, count) in self.indeterminate() {
             parts.push(format!("{count} that cannot be judged ({reason})"));
         }
         f.write_str(&parts.join(", "))
     }
+}
+
+fn most_first<T: Ord>(mut counts: Vec<(T, u64)>) -> Vec<(T, u64)> {
+    counts.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+    counts
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use super::listen::Listeners;
 use super::phase::{Phase, Phases, Ready};
 use super::tls::Tls;
 use super::{grpc, http};
+use crate::diagnostics::Access;
 use crate::scaler::{Scaler, Stop};
 
 /// What a cancelled call or connection needs to end. A peer that no longer reads could hold it for
@@ -42,6 +43,8 @@ pub struct Shutdown {
 pub struct Options {
     /// TLS for gRPC; without it gRPC is plain.
     pub tls: Option<Tls>,
+    /// Who may ask what is known of triggers; without it nobody.
+    pub diagnostics: Option<Access>,
     /// How long connections are still taken once health says NOT_SERVING.
     pub drain_delay: Duration,
     /// How long calls under way may go on after that.
@@ -101,6 +104,7 @@ pub async fn serve(
         tls.clone(),
         Arc::clone(&scaler),
         phases.clone(),
+        options.diagnostics,
         draining.clone(),
     ));
     let mut rest = JoinSet::new();

@@ -18,7 +18,7 @@ use crate::backlog::{Backlog, Measured, Purpose, Scope};
 use crate::failure::Failure;
 use crate::lock::lock;
 use crate::selection::Sight;
-use crate::source::Measure;
+use crate::source::{Explanation, Measure};
 
 /// A trigger that is followed.
 pub(super) struct TriggerPoller(Result<Followed, Error>);
@@ -70,6 +70,19 @@ impl Measure for TriggerPoller {
         self.count(deadline, scope).boxed()
     }
 
+    fn explain(
+        &self,
+        deadline: Instant,
+        scope: Scope,
+    ) -> BoxFuture<'_, Result<Explanation, Failure>> {
+        let explained = async move {
+            let measured = self.count(deadline, scope).await?;
+            let facts = self.0.as_ref().map(Followed::facts).unwrap_or_default();
+            Ok(Explanation { facts, ..Explanation::of(measured) })
+        };
+        explained.boxed()
+    }
+
     /// Of the messages peeked at.
     fn sight(&self) -> Option<Sight> {
         let (Way::Peek(peeked) | Way::Either(peeked)) = &self.0.as_ref().ok()?.way else {
@@ -119,6 +132,23 @@ impl Followed {
                 }
             }
         }
+    }
+
+    /// Who counts, and how far.
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let by = match &self.way {
+            Way::Management => "the management endpoint",
+            Way::Peek(_) => "peeking",
+            Way::Either(peeked) if peeked.peeker.instead.load(Ordering::Relaxed) => {
+                "peeking, as the management endpoint refuses"
+            }
+            Way::Either(_) => "the management endpoint, and by peeking if that refuses",
+        };
+        let mut facts = vec![("counted by", by.to_owned())];
+        if let Way::Peek(peeked) | Way::Either(peeked) = &self.way {
+            facts.push(("counts at most", lock(&peeked.want).limit.to_string()));
+        }
+        facts
     }
 
     async fn managed(&self, deadline: Instant) -> Result<Backlog, Error> {

@@ -5,6 +5,7 @@
 //! decodes a trigger to, and [`Measure`] for a trigger that is followed.
 //! [`sources`](crate::sources) names it.
 
+mod explanation;
 mod parameters;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::metadata;
 use crate::metadata::{Reader, Table, cut, quoted};
 use crate::selection::{Selection, Sight};
 
+pub use self::explanation::{Explanation, MAX_PARTITIONS, Partition};
 pub use self::parameters::TABLE as PARAMETERS;
 
 /// Bytes of the longest metric name: what Kubernetes takes as the name of anything.
@@ -79,6 +81,17 @@ pub trait Measure: Send + Sync {
         purpose: Purpose,
         scope: Scope,
     ) -> BoxFuture<'_, Result<Measured, Failure>>;
+
+    /// Measures as [`Measure::measure`] does, and says what the number is made of. It remembers
+    /// nothing that a poll would.
+    ///
+    /// # Errors
+    /// As there.
+    fn explain(
+        &self,
+        deadline: Instant,
+        scope: Scope,
+    ) -> BoxFuture<'_, Result<Explanation, Failure>>;
 
     /// What was seen of late of the messages that wait; `None` where every message counts, or none
     /// is looked at.

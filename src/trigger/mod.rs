@@ -9,8 +9,10 @@
 mod common;
 mod decode;
 mod foreign;
+mod shown;
 
 pub use decode::{FALLBACK_METRIC_NAME, FALLBACK_TARGET, Spec};
+pub use shown::{HIDDEN, shown};
 
 pub use crate::metadata::Invalid;
 pub use crate::sources::Trigger;

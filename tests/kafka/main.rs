@@ -8,6 +8,7 @@ mod backfill;
 mod broker;
 mod bursts;
 mod check;
+mod diagnostics;
 mod failures;
 mod groups;
 mod hostile;

@@ -2,6 +2,7 @@
 
 mod bad_metadata;
 mod check;
+mod diagnostics;
 mod identity;
 mod metrics;
 mod secrets;

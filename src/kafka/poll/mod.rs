@@ -49,7 +49,7 @@ use crate::ledger::{Account, Charge, Use};
 use crate::lock::lock;
 use crate::metadata::one_line;
 use crate::selection::Sight;
-use crate::source::Measure;
+use crate::source::{self, Explanation, Measure};
 
 /// How long the error of one question waits for that of the other, which comes first in an answer:
 /// the same cause is to read the same each time.
@@ -107,6 +107,12 @@ struct Asked {
     partitions: Vec<Polled>,
 }
 
+/// What was counted, in which partitions.
+struct Counted {
+    measured: Measured,
+    partitions: Vec<Polled>,
+}
+
 /// How far the tails had come before the ends were asked for.
 type Positions = HashMap<Topic, ByPartition<Offset>>;
 
@@ -145,9 +151,19 @@ impl TriggerPoller {
         purpose: Purpose,
         scope: Scope,
     ) -> Result<Measured, Error> {
+        Ok(self.counted(deadline, purpose, scope).await?.measured)
+    }
+
+    /// The same with all that it follows from.
+    async fn counted(
+        &self,
+        deadline: Instant,
+        purpose: Purpose,
+        scope: Scope,
+    ) -> Result<Counted, Error> {
         let cluster = self.cluster(deadline).await?;
         let scope = Scope { enough: self.trigger.scaling.count_limit.or(scope.enough), ..scope };
-        let measured = self.measure_on(&cluster, deadline, purpose, scope).await;
+        let counted = self.count_on(&cluster, deadline, purpose, scope).await;
         if cluster.is_rejected() {
             // Its handles would go on to tail in and be refused until the next poll, which locks
             // accounts. Whoever else waits for this cluster is refused as well.
@@ -157,16 +173,16 @@ impl TriggerPoller {
                 hold.let_go();
             }
         }
-        measured
+        counted
     }
 
-    async fn measure_on(
+    async fn count_on(
         &self,
         cluster: &Arc<Cluster>,
         deadline: Instant,
         purpose: Purpose,
         scope: Scope,
-    ) -> Result<Measured, Error> {
+    ) -> Result<Counted, Error> {
         let limit = scope.enough;
         let topics = self.topics(cluster, deadline).await?;
         let mut is_again = false;
@@ -199,7 +215,7 @@ impl TriggerPoller {
             if purpose == Purpose::Metric && self.rules.exclude_persistent_lag {
                 self.memory().answered(&asked.observed, &asked.partitions);
             }
-            return Ok(measured);
+            return Ok(Counted { measured, partitions: asked.partitions });
         }
     }
 
@@ -535,6 +551,13 @@ impl TriggerPoller {
         limit.filter(|_| !by_place)
     }
 
+    /// How far each tail of this trigger has come.
+    fn tails(&self) -> Positions {
+        let hold = self.hold();
+        let subscriptions = hold.0.iter().flat_map(|held| &held.subscriptions);
+        subscriptions.map(|(topic, on)| (topic.clone(), on.tail.positions())).collect()
+    }
+
     fn hold(&self) -> MutexGuard<'_, Hold> {
         lock(&self.hold)
     }
@@ -552,6 +575,29 @@ impl Measure for TriggerPoller {
         scope: Scope,
     ) -> BoxFuture<'_, Result<Measured, Failure>> {
         TriggerPoller::measure(self, deadline, purpose, scope).err_into().boxed()
+    }
+
+    fn explain(
+        &self,
+        deadline: Instant,
+        scope: Scope,
+    ) -> BoxFuture<'_, Result<Explanation, Failure>> {
+        let explained = async move {
+            let Counted { measured, partitions } =
+                self.counted(deadline, Purpose::Activity, scope).await?;
+            let tails = self.tails();
+            let partitions = partitions.into_iter().map(|polled| {
+                let tail = tails.get(&polled.topic).and_then(|of| of.get(polled.partition));
+                polled.told(tail.copied())
+            });
+            let by = match self.trigger.count_from {
+                CountFrom::Records => "reading the records",
+                CountFrom::Offsets => "offsets alone",
+            };
+            let facts = vec![("counted by", by.to_owned())];
+            Ok(Explanation { facts, ..Explanation::of(measured) }.with(partitions.collect()))
+        };
+        explained.boxed()
     }
 
     /// Of the records that waited for the latest measurement.
@@ -596,6 +642,28 @@ impl Hold {
                 cluster.leave(&subscription.tail, subscription.id);
             }
             cluster.payers().leave(&account);
+        }
+    }
+}
+
+impl Polled {
+    /// The same for a person.
+    fn told(self, tail: Option<Offset>) -> source::Partition {
+        let Polled { topic, partition, start, end, committed, waiting, persistent, count } = self;
+        let from = match waiting {
+            Waiting::From(from) => Some(from),
+            Waiting::Fixed(_) => None,
+        };
+        source::Partition {
+            topic: topic.as_str().to_owned(),
+            number: partition,
+            start,
+            end,
+            committed,
+            from,
+            tail,
+            waiting: count,
+            persistent,
         }
     }
 }
@@ -646,7 +714,6 @@ mod tests {
     use crate::kafka::{Kafka, Options};
     use crate::ledger::Ledger;
     use crate::selection::Selection;
-    use crate::source;
 
     /// A trigger that nothing but its place is said of.
     pub(super) fn trigger() -> KafkaTrigger {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use azure_stand_ins::ServiceBus as Namespace;
+use keda_sift::diagnostics::Access;
+use keda_sift::diagnostics::proto::diagnostics_client::DiagnosticsClient;
 use keda_sift::identity::{self, Hosts, TokenEndpoints};
 use keda_sift::kubernetes::{Events, Kubernetes, Watch};
 use keda_sift::ledger::DEFAULT_LIMIT;
@@ -156,7 +158,10 @@ impl Sift {
             Listeners { grpc, http },
             scaler,
             shutdown,
-            server::Options::default(),
+            server::Options {
+                diagnostics: Some(Access::by_connection()),
+                ..server::Options::default()
+            },
             std::future::pending(),
         ));
         let channel = Channel::from_shared(format!("http://{address}")).expect("a URL");
@@ -172,6 +177,12 @@ impl Sift {
         let channel = channel.connect().await.expect("the scaler listens");
         let client = ExternalScalerClient::new(channel);
         Sift { client, address, scaler: None, _server: Arc::default() }
+    }
+
+    /// A client that asks what is known of triggers.
+    pub async fn diagnostics(&self) -> DiagnosticsClient<Channel> {
+        let channel = Channel::from_shared(format!("http://{}", self.address)).expect("a URL");
+        DiagnosticsClient::new(channel.connect().await.expect("the scaler listens"))
     }
 
     /// Whether it says that it is ready.
