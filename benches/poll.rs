@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keda_sift::kafka::baseline::Pair;
-use keda_sift::ledger::DEFAULT_LIMIT;
 use keda_sift::scaler::proto::external_scaler_server::ExternalScaler as _;
 use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
 use keda_sift::scaler::{self, Scaler, Stop};
@@ -132,7 +131,7 @@ pub(crate) fn scaler() -> Arc<Scaler> {
     let options = scaler::Options {
         measure_timeout: timeout,
         forget_after: 90 * timeout,
-        memory_limit: DEFAULT_LIMIT,
+        ..scaler::Options::default()
     };
     Arc::new(Scaler::new(sources, options, Stop::default()))
 }

@@ -40,6 +40,7 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct Books {
     all: Held,
+    by_use: [usize; Use::ALL.len()],
     /// Those that hold nothing are not there.
     by_namespace: HashMap<Arc<str>, Held>,
 }
@@ -68,6 +69,20 @@ pub enum Use {
     Reading,
     /// What is kept until its trigger is forgotten.
     Keeping,
+}
+
+impl Use {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Asking, Self::Reading, Self::Keeping];
+
+    /// Its name for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asking => "asking",
+            Self::Reading => "reading",
+            Self::Keeping => "keeping",
+        }
+    }
 }
 
 /// Memory that is taken, in bytes; given back when it is dropped.
@@ -125,8 +140,17 @@ impl Ledger {
     }
 
     /// Bytes that all hold.
-    pub fn used(&self) -> usize {
-        lock(&self.books).all.total
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> usize {
+        let books = lock(&self.books);
+        assert_eq!(books.by_use.iter().sum::<usize>(), books.all.total);
+        books.all.total
+    }
+
+    /// Bytes that all hold, by what they are for.
+    pub fn by_use(&self) -> [(Use, usize); Use::ALL.len()] {
+        let by_use = lock(&self.books).by_use;
+        Use::ALL.map(|of| (of, by_use[of as usize]))
     }
 }
 
@@ -147,6 +171,7 @@ impl Books {
             return Err(Exhausted { namespace, held, used, limit, wanted: bytes });
         }
         self.all = all;
+        self.by_use[of as usize] = self.by_use[of as usize].saturating_add(bytes);
         if held != Held::default() {
             self.by_namespace.insert(Arc::clone(namespace), held);
         }
@@ -155,6 +180,7 @@ impl Books {
 
     fn give_back(&mut self, namespace: &Arc<str>, of: Use, bytes: usize) {
         self.all = self.all.without(of, bytes);
+        self.by_use[of as usize] = self.by_use[of as usize].saturating_sub(bytes);
         if let Some(held) = self.by_namespace.get_mut(namespace) {
             *held = held.without(of, bytes);
             if *held == Held::default() {

@@ -15,7 +15,9 @@ use crate::failure::{Class, Failure};
 use crate::ledger::Account;
 use crate::metadata::{Parameter, Reader, Table};
 use crate::selection::{Selection, Sight};
-use crate::source::{Explanation, Measure, Scaling, ScalingKeys, Source, Wanted};
+use crate::source::{
+    Explanation, Figures, Measure, Progress, Scaling, ScalingKeys, Source, Wanted,
+};
 
 /// What every trigger is measured by; it says 0 before it is told something else.
 #[derive(Clone)]
@@ -120,6 +122,10 @@ impl Source for Memory {
         Box::new(TriggerPoller(self.clone()))
     }
 
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
+
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         ready(()).boxed()
     }
@@ -173,6 +179,10 @@ impl Measure for TriggerPoller {
     ) -> BoxFuture<'_, Result<Explanation, Failure>> {
         let measured = self.measure(deadline, Purpose::Activity, scope);
         async { Ok(Explanation::of(measured.await?)) }.boxed()
+    }
+
+    fn progress(&self) -> Progress {
+        Progress::default()
     }
 
     fn sight(&self) -> Option<Sight> {

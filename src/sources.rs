@@ -14,7 +14,7 @@ use crate::memory::Memory;
 use crate::metadata::{Reader, Table};
 use crate::selection::Selection;
 use crate::service_bus::ServiceBus;
-use crate::source::{Measure, Scaling, Source, Wanted};
+use crate::source::{Figures, Measure, Scaling, Source, Wanted};
 
 /// A source as it is known without any connection.
 pub(crate) struct Kind {
@@ -92,6 +92,13 @@ macro_rules! sources {
                         Trigger::$Name(trigger) => Source::follow(&self.$field, trigger, account),
                     )+
                 }
+            }
+
+            /// How each is connected now, by its name.
+            pub fn figures(&self) -> Vec<(&'static str, Figures)> {
+                vec![
+                    $($(#[$only])* ($Name::NAME, Source::figures(&self.$field)),)+
+                ]
             }
 
             /// Ends every connection and task of the sources.

@@ -25,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser as _;
-use keda_sift::ledger::DEFAULT_LIMIT;
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
 use keda_sift::scaler::{self, Scaler};
@@ -107,7 +106,7 @@ async fn show(args: &Args) -> Result<(), Box<dyn Error>> {
     let options = scaler::Options {
         measure_timeout: Duration::from_secs(10),
         forget_after: Duration::from_secs(900),
-        memory_limit: DEFAULT_LIMIT,
+        ..scaler::Options::default()
     };
     // Nothing here needs an identity: the queue is opened with a key.
     let Wired { sources, .. } = wiring::sources(wiring::Options::default())?;

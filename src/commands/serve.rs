@@ -107,6 +107,12 @@ pub(super) struct Args {
           action = clap::ArgAction::Set)]
     events: bool,
 
+    /// Whether /metrics has series for each trigger: its value, age, polls and progress, labelled
+    /// with its namespace and object. Of 10,000 triggers at most.
+    #[arg(long, env = "SIFT_TRIGGER_METRICS", value_name = "BOOLEAN", default_value_t = false,
+          default_missing_value = "true", num_args = 0..=1, action = clap::ArgAction::Set)]
+    trigger_metrics: bool,
+
     /// Who may ask over gRPC what is known of the triggers (sift.v1.Diagnostics): nobody, whoever
     /// has a client certificate, or whoever shows a token. Secrets are hidden in any case.
     #[arg(long, env = "SIFT_DIAGNOSTICS", value_name = "WHO", default_value = "off")]
@@ -205,6 +211,7 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
         measure_timeout: args.measure_timeout,
         forget_after: args.forget_after,
         memory_limit,
+        trigger_metrics: args.trigger_metrics,
     };
     let changes = watch(&args, &kubernetes);
     let events = match (&changes, args.events) {
@@ -213,6 +220,8 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
     };
     let cluster = KubernetesContext::new(kubernetes, events);
     let scaler = Arc::new(Scaler::in_cluster(sources, cluster, options, shutdown.stop()));
+    let tokens = Arc::clone(&identities);
+    scaler.metrics().also(move || tokens.figures());
     let mut warming = JoinSet::new();
     if let Some(changes) = changes {
         let ready = shutdown.warming();

@@ -18,7 +18,7 @@ use super::proto::{
 };
 use crate::backlog::Backlog;
 use crate::scaler::{
-    Entry, Explained, FindError, Overview, Point, Poll, Query, Refusal, Scaler, State,
+    Answer, Entry, Explained, FindError, Overview, Point, Poll, Query, Refusal, Scaler, State,
 };
 use crate::source::Explanation;
 
@@ -247,17 +247,17 @@ impl From<Overview> for proto::Trigger {
 impl From<Poll> for proto::Poll {
     fn from(poll: Poll) -> Self {
         let answer = match poll.answer {
-            Ok(backlog) => poll::Answer::Value(backlog.into()),
+            Ok(answer) => poll::Answer::Value(answer.into()),
             Err(refusal) => poll::Answer::Error(refusal.into()),
         };
         Self { at: Some(poll.at.into()), took: poll.took.try_into().ok(), answer: Some(answer) }
     }
 }
 
-impl From<Backlog> for proto::Value {
-    fn from(backlog: Backlog) -> Self {
+impl From<Answer> for proto::Value {
+    fn from(Answer { backlog, is_limit }: Answer) -> Self {
         let is_lower_bound = matches!(backlog, Backlog::AtLeast(_));
-        Self { count: backlog.count(), is_lower_bound }
+        Self { count: backlog.count(), is_lower_bound, is_limit }
     }
 }
 
@@ -308,7 +308,7 @@ fn measurement(explanation: Explanation, overview: &Overview) -> Measurement {
     let Explanation { measured, facts, partitions, more_partitions } = explanation;
     let activation = overview.trigger.as_ref().map_or(0, |trigger| trigger.scaling().activation);
     Measurement {
-        value: Some(measured.metric.into()),
+        value: Some(overview.answer(measured.metric).into()),
         is_active: measured.activity.exceeds(activation),
         jobs_wanted: overview.jobs_wanted(measured.metric.count()).unwrap_or(0),
         facts: facts.into_iter().map(|(name, text)| Fact { name: name.to_owned(), text }).collect(),

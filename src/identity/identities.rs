@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +31,7 @@ use super::options::Options;
 use super::principal::AzurePrincipal;
 use crate::kubernetes::Kubernetes;
 use crate::lock::lock;
+use crate::telemetry::{Family, TOKEN_REQUESTS, TOKENS};
 use crate::web::Web;
 
 /// No token is kept for longer, whatever its endpoint says: no clock need count beyond.
@@ -51,8 +53,16 @@ pub struct Identities {
     http: reqwest::Client,
     transport: Transport,
     held: Arc<Mutex<HashMap<Key, Held>>>,
+    asked: Arc<Asked>,
     tasks: TaskTracker,
     end: CancellationToken,
+}
+
+/// How many requests for tokens have ended, and how.
+#[derive(Debug, Default)]
+struct Asked {
+    given: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// Whose token, and what for.
@@ -84,6 +94,7 @@ impl Identities {
             http: web.http().clone(),
             transport: Transport::new(Arc::new(web.http().clone())),
             held: Arc::default(),
+            asked: Arc::default(),
             tasks: TaskTracker::new(),
             end: CancellationToken::new(),
         })
@@ -165,6 +176,18 @@ impl Identities {
         answer.ok().and_then(|answer| answer.clone()).unwrap_or_else(|| Err(ending()))
     }
 
+    /// How many tokens there are that are good now, and how requests for them have ended.
+    pub fn figures(&self) -> Vec<Family> {
+        let now = Instant::now();
+        let good = lock(&self.held).values().filter(|held| held.good(now).is_some()).count();
+        let tokens = Family::gauge(TOKENS, "Tokens that are held and good");
+        let result = |result: &str| vec![("result", result.to_owned())];
+        let requests = Family::counter(TOKEN_REQUESTS, "Requests for tokens that have ended")
+            .with(result("given"), self.asked.given.load(Ordering::Relaxed))
+            .with(result("refused"), self.asked.refused.load(Ordering::Relaxed));
+        vec![tokens.with(Vec::new(), good), requests]
+    }
+
     /// Ends what is under way, and waits for it.
     pub async fn shutdown(&self) {
         self.end.cancel();
@@ -177,9 +200,11 @@ impl Identities {
         F: Future<Output = Result<Granted, Error>> + Send + 'static,
     {
         let (tell, under_way) = watch::channel(None);
-        let held = Arc::clone(&self.held);
+        let (held, asked) = (Arc::clone(&self.held), Arc::clone(&self.asked));
         let exchange = async move {
             let answer = fetch.await.map(leased);
+            let count = if answer.is_ok() { &asked.given } else { &asked.refused };
+            count.fetch_add(1, Ordering::Relaxed);
             debug!(whose = %key, given = answer.is_ok(), "asked for a token");
             settle(&mut lock(&held), &key, &answer);
             tell.send_replace(Some(answer.map(|(token, _)| token)));

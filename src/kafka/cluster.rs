@@ -35,6 +35,7 @@ use super::wire::{Dialer, Network, Resolver};
 use crate::coalescer::{Coalescer, ENDED, Tasks};
 use crate::ledger::{Account, Payers};
 use crate::lock::lock;
+use crate::source::Figures;
 
 /// How soon a question is asked again that met brokers in motion.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -315,6 +316,11 @@ impl Cluster {
             let reader = if reading.is_backfill() { &self.backfill } else { &self.tailing };
             reader.read(reading);
         }
+    }
+
+    /// How it is connected now.
+    pub(super) fn figures(&self) -> Figures {
+        self.connections.figures()
     }
 
     /// Ends all that runs for this cluster, without waiting for it.

@@ -14,6 +14,7 @@ use super::judges::Judges;
 use super::security::ClusterConfig;
 use super::wire::Resolver;
 use crate::lock::lock;
+use crate::source::Figures;
 
 /// The clusters that somebody holds.
 pub(super) struct Clusters {
@@ -52,6 +53,13 @@ impl Clusters {
         let cluster = Cluster::new(config, self.timeout, &self.resolver, &self.judges, bearer)?;
         known.insert(config.clone(), Arc::downgrade(&cluster));
         Ok(cluster)
+    }
+
+    /// How all clusters are connected now.
+    pub(super) fn figures(&self) -> Figures {
+        let clusters: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        let figures = clusters.iter().map(|cluster| cluster.figures());
+        figures.fold(Figures::default(), Figures::plus)
     }
 
     /// Ends every connection and task of all clusters, and waits for it.

@@ -153,6 +153,12 @@ impl Matches {
         Counted { count, complete: self.from <= offset, are_more }
     }
 
+    /// The first match at or after an offset; `None` where keys are told apart, of which only the
+    /// last match is known.
+    pub fn first(&self, offset: Offset) -> Option<Offset> {
+        self.sets().filter_map(|set| set.first(offset)).min()
+    }
+
     /// Adds to `keys` those kept that have a match at or after `offset`; true where there may be
     /// more.
     pub fn collect_keys(&self, offset: Offset, keys: &mut HashSet<KeyHash>) -> bool {
@@ -240,6 +246,16 @@ impl MatchSet {
                 None => offsets.len(),
             },
             Found::Keys { last, .. } => last.values().filter(|at| **at >= from).count() as u64,
+        }
+    }
+
+    fn first(&self, from: Offset) -> Option<Offset> {
+        match &self.found {
+            Found::Offsets(offsets) => {
+                let before = from.checked_sub(1).map_or(0, |before| offsets.rank(before));
+                offsets.select(before)
+            }
+            Found::Keys { .. } => None,
         }
     }
 

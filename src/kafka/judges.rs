@@ -24,7 +24,7 @@ use super::fault::Fault;
 use super::index::KeyHash;
 use super::names::Offset;
 use super::record::KafkaMessage;
-use super::tail::{Indeterminate, Judging, Match, Reading};
+use super::tail::{Indeterminate, Judged, Judging, Match, Reading, Timestamp};
 use super::wire::records::{Aborted, Batch, BatchError, Batches, Record, Scratch};
 use crate::ledger::Payers;
 use crate::lock::lock;
@@ -80,6 +80,8 @@ struct Bench {
     verdicts: Verdicts,
     found: Vec<Match>,
     indeterminate: Vec<Indeterminate>,
+    /// When the first of those found was written.
+    first_at: Option<Timestamp>,
     /// Records judged since they were last handed in.
     judged: usize,
 }
@@ -234,6 +236,9 @@ impl Bench {
         message.check()?;
         if !self.verdicts.selected.is_empty() {
             let key = if judging.by_key { hash(record.key) } else { 0 };
+            if self.found.is_empty() {
+                self.first_at = record.timestamp;
+            }
             let selected = self.verdicts.selected.iter();
             self.found.extend(selected.map(|slot| (*slot, record.offset, key)));
         }
@@ -247,11 +252,12 @@ impl Bench {
     fn hand_in(&mut self, walk: &Walk<'_>) -> Option<Outcome> {
         let Walk { reading, judging, reached, .. } = walk;
         let (reached, tail, ticket) = (*reached, reading.tail(), reading.ticket());
-        let (found, indeterminate) = (&self.found, &self.indeterminate);
+        let Bench { found, indeterminate, first_at, .. } = &*self;
+        let judged = Judged { found, indeterminate, first_at: *first_at };
         let next = if reading.is_backfill() {
-            tail.append_backfill(ticket, reached, found, indeterminate)
+            tail.append_backfill(ticket, reached, judged)
         } else {
-            tail.append(ticket, judging.version, reached, found, indeterminate);
+            tail.append(ticket, judging.version, reached, judged);
             None
         };
         self.clear();
@@ -264,6 +270,7 @@ impl Bench {
         // What one portion took is not kept for all that come.
         self.found.shrink_to(MOST_FOUND);
         self.indeterminate.shrink_to(MOST_FOUND);
+        self.first_at = None;
         self.judged = 0;
     }
 }

@@ -11,7 +11,7 @@ use super::poll::TriggerPoller;
 use super::trigger::KafkaTrigger;
 use crate::ledger::Account;
 use crate::metadata::Table;
-use crate::source::{Measure, ScalingKeys, Source};
+use crate::source::{Figures, Measure, ScalingKeys, Source};
 
 /// The Kafka source. Nothing connects before a trigger is measured.
 pub struct Kafka(Arc<Clusters>);
@@ -60,6 +60,10 @@ impl Source for Kafka {
 
     fn follow(&self, trigger: &Arc<KafkaTrigger>, account: &Account) -> Box<dyn Measure> {
         Box::new(Kafka::follow(self, Arc::clone(trigger), account.clone()))
+    }
+
+    fn figures(&self) -> Figures {
+        self.0.figures()
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

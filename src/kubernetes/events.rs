@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
@@ -28,6 +29,7 @@ use super::error::Error;
 use super::names::Name;
 use super::scaled::ScaledRef;
 use crate::coalescer::Tasks;
+use crate::telemetry::{EVENTS, Family};
 
 const COMPONENT: &str = "keda-sift";
 
@@ -69,7 +71,18 @@ pub struct Events(Option<Arc<Telling>>);
 
 struct Telling {
     queue: mpsc::Sender<(ScaledRef, Notice)>,
+    counts: Arc<Counts>,
     tasks: Tasks,
+}
+
+/// How telling has ended.
+#[derive(Debug, Default)]
+struct Counts {
+    told: AtomicU64,
+    /// Too many waited.
+    dropped: AtomicU64,
+    /// The API server did not take it.
+    failed: AtomicU64,
 }
 
 /// What was told, and when.
@@ -93,17 +106,32 @@ impl Events {
             return Events::off();
         }
         let (queue, told) = mpsc::channel(WAITING);
-        let tasks = Tasks::default();
-        tasks.spawn(tell_all(kubernetes.clone(), told));
-        Events(Some(Arc::new(Telling { queue, tasks })))
+        let (tasks, counts) = (Tasks::default(), Arc::<Counts>::default());
+        tasks.spawn(tell_all(kubernetes.clone(), told, Arc::clone(&counts)));
+        Events(Some(Arc::new(Telling { queue, counts, tasks })))
     }
 
     /// Warns of an object. Does not wait.
     pub fn warn(&self, of: &ScaledRef, notice: Notice) {
         if let Some(telling) = &self.0 {
             // A full queue leaves it to the next poll.
-            telling.queue.try_send((of.clone(), notice)).ok();
+            if telling.queue.try_send((of.clone(), notice)).is_err() {
+                telling.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            }
         }
+    }
+
+    /// How many there were, and what became of them.
+    pub fn figures(&self) -> Family {
+        let mut events = Family::counter(EVENTS, "Events about triggers");
+        if let Some(telling) = &self.0 {
+            let Counts { told, dropped, failed } = &*telling.counts;
+            for (result, count) in [("told", told), ("dropped", dropped), ("failed", failed)] {
+                let labels = vec![("result", result.to_owned())];
+                events.push(labels, count.load(Ordering::Relaxed));
+            }
+        }
+        events
     }
 
     /// Ends what is under way, and waits for it.
@@ -121,14 +149,21 @@ impl Drop for Telling {
     }
 }
 
-async fn tell_all(kubernetes: Kubernetes, mut queue: mpsc::Receiver<(ScaledRef, Notice)>) {
+async fn tell_all(
+    kubernetes: Kubernetes,
+    mut queue: mpsc::Receiver<(ScaledRef, Notice)>,
+    counts: Arc<Counts>,
+) {
     let mut told = Told::default();
     while let Some((of, notice)) = queue.recv().await {
         let name = name(&of, &notice.words);
         if !told.is_due(&name, &of, Instant::now()) {
             continue;
         }
-        match kubernetes.tell(&of, &name, &notice).await {
+        let answer = kubernetes.tell(&of, &name, &notice).await;
+        let count = if answer.is_ok() { &counts.told } else { &counts.failed };
+        count.fetch_add(1, Ordering::Relaxed);
+        match answer {
             Ok(()) => told.note(name, &of, Instant::now()),
             Err(error @ Error::Forbidden { .. }) => {
                 warn!(%error, "nothing is told there on ScaledJobs for a while");

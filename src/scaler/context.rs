@@ -10,6 +10,7 @@ use crate::failure::Class;
 use crate::kubernetes::{
     Authentication, Authentications, Events, Kubernetes, Name, Notice, Reason, ScaledRef,
 };
+use crate::telemetry::Family;
 use crate::trigger::Trigger;
 
 /// The cluster's part in answering KEDA; by default there is none.
@@ -106,6 +107,11 @@ impl KubernetesContext {
                 objects.remove(&key);
             }
         }
+    }
+
+    /// How many Events there were.
+    pub(super) fn figures(&self) -> Family {
+        self.events.figures()
     }
 
     /// Ends what is under way.

@@ -28,7 +28,16 @@ pub struct Poll {
     /// How long it took.
     pub took: Duration,
     /// The value, or why there was none.
-    pub answer: Result<Backlog, Refusal>,
+    pub answer: Result<Answer, Refusal>,
+}
+
+/// A value that was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// How many messages wait.
+    pub backlog: Backlog,
+    /// Whether it stopped there because it need not count further.
+    pub is_limit: bool,
 }
 
 /// Why a poll got no value.
@@ -77,12 +86,12 @@ pub(crate) struct History {
 
 impl History {
     /// Adds an answer.
-    pub(crate) fn note(&mut self, at: SystemTime, took: Duration, answer: Result<Backlog, &Error>) {
+    pub(crate) fn note(&mut self, at: SystemTime, took: Duration, answer: Result<Answer, &Error>) {
         let answer = match answer {
-            Ok(backlog) => {
+            Ok(answer) => {
                 self.failing_since = None;
-                self.add_point(at, backlog.count());
-                Ok(backlog)
+                self.add_point(at, answer.backlog.count());
+                Ok(answer)
             }
             Err(error) => {
                 let refusal = self.refusal(error);
@@ -155,7 +164,7 @@ impl History {
             None => State::Unpolled,
             Some(Err(refusal)) if refusal.is_reading => State::Reading,
             Some(Err(_)) => State::Failing,
-            Some(Ok(Backlog::Exact(0))) => State::Zero,
+            Some(Ok(Answer { backlog: Backlog::Exact(0), .. })) => State::Zero,
             Some(Ok(_)) => State::Waiting,
         }
     }
@@ -216,7 +225,8 @@ mod tests {
     }
 
     fn note(history: &mut History, seconds: u64, answer: Result<u64, &Error>) {
-        history.note(at(seconds), Duration::ZERO, answer.map(Backlog::Exact));
+        let answer = answer.map(|count| Answer { backlog: Backlog::Exact(count), is_limit: false });
+        history.note(at(seconds), Duration::ZERO, answer);
     }
 
     #[test]
@@ -225,8 +235,10 @@ mod tests {
         for n in 0..10_000 {
             note(&mut history, n * 60, Ok(n));
         }
-        let counts: Vec<_> =
-            history.polls().filter_map(|poll| poll.answer.as_ref().ok()?.count().into()).collect();
+        let counts: Vec<_> = history
+            .polls()
+            .filter_map(|poll| poll.answer.as_ref().ok()?.backlog.count().into())
+            .collect();
         assert_eq!(counts, (9_984..10_000).rev().collect::<Vec<u64>>());
         let points: Vec<_> = history.points().map(Point::most).collect();
         assert_eq!((points.len(), points[POINTS - 1]), (POINTS, 9_999));
@@ -249,7 +261,8 @@ mod tests {
     #[test]
     fn the_state_is_that_of_the_latest_answer_while_it_is_fresh() {
         let reading = Error::Undecided { activation: 1 };
-        let rows: [(&[Result<u64, &Error>], State, Option<u64>); 6] = [
+        type Row<'a> = (&'a [Result<u64, &'a Error>], State, Option<u64>);
+        let rows: [Row<'_>; 6] = [
             (&[], State::Unpolled, None),
             (&[Ok(0)], State::Zero, None),
             (&[Err(&Error::ShuttingDown), Ok(3)], State::Waiting, None),

@@ -17,7 +17,7 @@ use crate::backlog::{Backlog, Measured, Purpose, Scope};
 use crate::ledger::Account;
 use crate::lock::lock;
 use crate::selection::Sight;
-use crate::source::{Explanation, Measure};
+use crate::source::{Explanation, Measure, Progress};
 use crate::sources::Sources;
 use crate::trigger::Trigger;
 
@@ -157,6 +157,11 @@ impl LiveTrigger {
         scope: Scope,
     ) -> Result<Explanation, Error> {
         Ok(self.poller(sources).explain(deadline, scope).await?)
+    }
+
+    /// How far its source has been read for it.
+    pub(crate) fn progress(&self) -> Progress {
+        self.poller.get().map(|poller| poller.progress()).unwrap_or_default()
     }
 
     /// What was seen of late of the messages that wait.

@@ -9,6 +9,7 @@
 //! | `history` | what its polls were answered of late |
 //! | `identity` | which trigger it is, for people |
 //! | `report` | what is known of triggers, for whoever asks besides KEDA |
+//! | `figures` | the same for metrics |
 //! | `context` | what of Kubernetes a poll meets |
 //! | `warm` | which triggers are measured before anybody polls them |
 //! | `key` | whether two requests mean the same trigger |
@@ -18,6 +19,7 @@
 //! - KEDA's external scalers: <https://keda.sh/docs/latest/concepts/external-scalers/>
 
 mod context;
+mod figures;
 mod history;
 mod identity;
 mod key;
@@ -33,7 +35,7 @@ mod warm;
 mod tests;
 
 pub use context::KubernetesContext;
-pub use history::{Point, Poll, Refusal, State};
+pub use history::{Answer, Point, Poll, Refusal, State};
 pub use proto::external_scaler_server::ExternalScalerServer;
 pub use report::{Explained, FindError, Overview, Query};
 pub use service::{Options, Scaler, Stop};

@@ -4,13 +4,15 @@
 //! An overview measures nothing. To explain a trigger measures it, as a poll would, and remembers
 //! nothing that a poll would. Neither tells a secret.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::history::{Point, Poll, Refusal, State};
+use super::history::{Answer, Point, Poll, Refusal, State};
 use super::service::Scaler;
 use super::status::Error;
 use super::triggers::Entry;
+use crate::backlog::Backlog;
 use crate::selection::Sight;
 use crate::source::Explanation;
 use crate::trigger::Trigger;
@@ -100,6 +102,15 @@ impl Overview {
     /// Which messages count, in a few words.
     pub fn selection(&self) -> String {
         self.trigger.as_ref().map(|trigger| trigger.selection().to_string()).unwrap_or_default()
+    }
+
+    /// A value as an answer to KEDA.
+    pub fn answer(&self, backlog: Backlog) -> Answer {
+        let is_limit = self.trigger.as_ref().is_some_and(|trigger| {
+            let max_jobs = self.max_jobs.and_then(NonZeroU64::new);
+            trigger.stops_at(backlog, max_jobs.and_then(|max_jobs| trigger.enough(max_jobs)))
+        });
+        Answer { backlog, is_limit }
     }
 
     /// How many Jobs KEDA wants for so many messages: by the target, rounded up, and not above what

@@ -23,6 +23,7 @@ use tonic::{Code, Request, Response, Status};
 use tracing::{debug, warn};
 
 use super::context::KubernetesContext;
+use super::history::Answer;
 use super::live::{LiveTrigger, NothingMatches};
 use super::proto::external_scaler_server::ExternalScaler;
 use super::proto::{
@@ -32,11 +33,11 @@ use super::proto::{
 use super::status::{Error, MAX_BYTES};
 use super::triggers::{Entry, Triggers};
 use crate::backlog::Backlog;
-use crate::ledger::Ledger;
+use crate::ledger::{DEFAULT_LIMIT, Ledger};
 use crate::metadata::one_line;
 use crate::source::Explanation;
 use crate::sources::Sources;
-use crate::telemetry::{Metrics, PageFormat};
+use crate::telemetry::Metrics;
 use crate::trigger::Spec;
 
 /// How often an open `StreamIsActive` looks.
@@ -50,9 +51,9 @@ pub struct Scaler {
     pub(super) triggers: Triggers,
     pub(super) sources: Sources,
     pub(super) cluster: KubernetesContext,
-    options: Options,
+    pub(super) options: Options,
     pub(super) stop: Stop,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
 }
 
 /// What a measurement that only warms has found.
@@ -71,6 +72,20 @@ pub struct Options {
     pub forget_after: Duration,
     /// Bytes that triggers of all namespaces may make the process hold.
     pub memory_limit: usize,
+    /// Whether metrics have series for each trigger.
+    pub trigger_metrics: bool,
+}
+
+impl Default for Options {
+    /// Those of `keda-sift serve`.
+    fn default() -> Self {
+        Self {
+            measure_timeout: Duration::from_secs(10),
+            forget_after: Duration::from_secs(900),
+            memory_limit: DEFAULT_LIMIT,
+            trigger_metrics: false,
+        }
+    }
 }
 
 /// When calls and streams end, decided by whoever ends the server.
@@ -118,33 +133,6 @@ impl Scaler {
         &self.metrics
     }
 
-    /// What has been counted so far, and which triggers there are now.
-    pub fn metrics_page(&self, format: PageFormat) -> String {
-        let mut kept: Vec<_> = Sources::names().map(|name| (name, 0, 0)).collect();
-        let mut unreadable = 0;
-        for entry in self.triggers.entries(|_| true) {
-            match entry.decoded() {
-                Some(Ok(live)) => {
-                    let name = live.trigger().source();
-                    for kept in kept.iter_mut().filter(|kept| kept.0 == name) {
-                        kept.1 += 1;
-                        kept.2 += u64::from(live.has_others_alone());
-                    }
-                }
-                Some(Err(_)) => unreadable += 1,
-                None => {}
-            }
-        }
-        for (name, count, unmatched) in kept {
-            self.metrics.triggers_kept(name, count);
-            self.metrics.triggers_unmatched(name, unmatched);
-        }
-        self.metrics.triggers_kept("unreadable", unreadable);
-        let ledger = self.triggers.ledger();
-        self.metrics.memory(ledger.used(), ledger.limit());
-        self.metrics.page(format)
-    }
-
     /// Forgets triggers that are no longer polled, until [`Stop::calls`].
     pub async fn forget_unpolled(&self) {
         let after = self.options.forget_after;
@@ -187,13 +175,15 @@ impl Scaler {
         let measured = self.in_time(&entry, asked, async |live, deadline| {
             let scope = entry.scope(live.trigger());
             let backlog = live.metric(&self.sources, deadline, scope).await?;
+            let is_limit = live.trigger().stops_at(backlog, scope.enough);
             let is_none = backlog == Backlog::Exact(0);
             let why = is_none.then(|| live.nothing_matches()).flatten();
-            Ok((metric_value(&live.trigger().scaling().metric_name, backlog), backlog, why))
+            let value = metric_value(&live.trigger().scaling().metric_name, backlog);
+            Ok((value, Answer { backlog, is_limit }, why))
         });
         let began = Instant::now();
         let measured = measured.await;
-        let answer = measured.as_ref().map(|(_, backlog, _)| *backlog);
+        let answer = measured.as_ref().map(|(_, answer, _)| *answer);
         entry.history().note(SystemTime::now(), began.elapsed(), answer);
         match &measured {
             Err(error) => self.cluster.tell(asked, error),

@@ -12,7 +12,6 @@ use super::proto::external_scaler_client::ExternalScalerClient;
 use super::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
 use super::{ExternalScalerServer, Options, Scaler, Stop, status};
 use crate::backlog::{Backlog, Purpose};
-use crate::ledger::DEFAULT_LIMIT;
 use crate::memory::{Memory, Reply, Unreachable};
 use crate::selection::{EventTypes, Judge, Position, Sample, Selection, Slot, Verdicts};
 use crate::telemetry::PageFormat;
@@ -34,7 +33,8 @@ impl Keda {
         let options = Options {
             measure_timeout: TIMEOUT,
             forget_after: FORGET_AFTER,
-            memory_limit: DEFAULT_LIMIT,
+            trigger_metrics: true,
+            ..Options::default()
         };
         let mut sources = wiring::sources(wiring::Options::default()).unwrap().sources;
         sources.memory = memory.clone();

@@ -112,6 +112,8 @@ pub async fn serve(
     rest.spawn(http);
     rest.spawn(forget_unpolled(Arc::clone(&scaler)));
     if let Some(tls) = tls {
+        let read = Arc::clone(&tls);
+        scaler.metrics().also(move || vec![read.figures()]);
         rest.spawn(follow_files(tls, cancelled.clone()));
     }
 

@@ -16,7 +16,6 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::{Ending, Listener, Listeners, Options as Serving, Ready, Shutdown, serve};
 use crate::backlog::Backlog;
-use crate::ledger::DEFAULT_LIMIT;
 use crate::memory::Memory;
 use crate::scaler::proto::external_scaler_client::ExternalScalerClient;
 use crate::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
@@ -58,8 +57,7 @@ impl Running {
         let url = format!("http://{}", grpc.address());
         let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
 
-        let options =
-            Options { measure_timeout: LONG, forget_after: LONG, memory_limit: DEFAULT_LIMIT };
+        let options = Options { measure_timeout: LONG, forget_after: LONG, ..Options::default() };
         let mut sources = wiring::sources(wiring::Options::default()).unwrap().sources;
         sources.memory = memory.clone();
         let scaler = Arc::new(Scaler::new(sources, options, shutdown.stop()));

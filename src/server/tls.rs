@@ -13,8 +13,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{Stream, StreamExt as _, stream};
 use rustls::crypto::ring;
@@ -29,6 +29,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::TcpIncoming;
 use tracing::{debug, info, warn};
+use x509_cert::der::Decode as _;
+
+use crate::lock::lock;
+use crate::telemetry::{CERTIFICATE_EXPIRY, Family};
 
 const CERT: &str = "--tls-cert-file";
 const KEY: &str = "--tls-key-file";
@@ -61,6 +65,15 @@ pub struct Tls {
     /// What the files held when they were read first.
     first: Contents,
     config: watch::Sender<Arc<ServerConfig>>,
+    expiry: Mutex<Expiry>,
+}
+
+/// When the certificates in use end, as far as they can be read.
+#[derive(Debug, Clone, Copy, Default)]
+struct Expiry {
+    server: Option<SystemTime>,
+    /// The one that ends first.
+    client_authority: Option<SystemTime>,
 }
 
 /// Why a file cannot be used.
@@ -117,7 +130,21 @@ impl Tls {
     pub fn read(files: Files) -> Result<Self, TlsError> {
         let first = files.read()?;
         let config = watch::Sender::new(Arc::new(files.config(&first)?));
-        Ok(Self { files, first, config })
+        let expiry = Mutex::new(Expiry::of(&first));
+        Ok(Self { files, first, config, expiry })
+    }
+
+    /// When the certificates end that new connections get.
+    pub(super) fn figures(&self) -> Family {
+        let Expiry { server, client_authority } = *lock(&self.expiry);
+        let help = "When a certificate of the gRPC port ends, since 1970";
+        let mut family = Family::gauge(CERTIFICATE_EXPIRY, help).seconds();
+        for (name, end) in [("server", server), ("client_authority", client_authority)] {
+            if let Some(end) = end.and_then(|end| end.duration_since(UNIX_EPOCH).ok()) {
+                family.push(vec![("certificate", name.to_owned())], end.as_secs_f64());
+            }
+        }
+        family
     }
 
     /// Reads the files again whenever they have changed, for ever.
@@ -137,11 +164,12 @@ impl Tls {
 
     fn judge(&self, now: &Result<Contents, TlsError>) {
         let config = match now {
-            Ok(contents) => self.files.config(contents),
+            Ok(contents) => self.files.config(contents).map(|config| (config, contents)),
             Err(error) => Err(error.clone()),
         };
         match config {
-            Ok(config) => {
+            Ok((config, contents)) => {
+                *lock(&self.expiry) = Expiry::of(contents);
                 self.config.send_replace(Arc::new(config));
                 info!("certificates have changed; new connections get them");
             }
@@ -217,6 +245,25 @@ impl Files {
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(config)
     }
+}
+
+impl Expiry {
+    fn of(contents: &Contents) -> Self {
+        // The first is the server's own, the others are its intermediates.
+        let server = ends(&contents.cert).next();
+        let client_authority = contents.client_ca.as_deref().and_then(|pem| ends(pem).min());
+        Self { server, client_authority }
+    }
+}
+
+/// When the certificates in a PEM file end, those left out that cannot be read.
+fn ends(pem: &[u8]) -> impl Iterator<Item = SystemTime> {
+    let certificates = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
+    certificates.filter_map(|der| {
+        let certificate = x509_cert::Certificate::from_der(&der).ok()?;
+        let end = certificate.tbs_certificate().validity().not_after;
+        Some(UNIX_EPOCH + end.to_unix_duration())
+    })
 }
 
 impl<T: Clone + PartialEq> Looks<T> {

@@ -47,6 +47,9 @@ pub(super) const MOST: u32 = 1_000;
 const SESSION_MATCHES: usize = 100_000;
 /// Scheduled messages that are remembered; they wait at the head of the queue.
 const SCHEDULED: usize = 10_000;
+/// Matches among which the oldest is looked for.
+const OLDEST_OF: usize = 1_000;
+
 /// How far behind what is wanted a selector may be to be read along, though nobody wants it now:
 /// those who poll in turn would else each read what is new.
 const NEAR: u64 = 5_000;
@@ -299,6 +302,15 @@ impl Browse {
             Some(bound) if bounded => Backlog::AtLeast(bound),
             _ => Backlog::Exact(seen),
         })
+    }
+
+    /// When the oldest match of one that is wanted was enqueued, in milliseconds since 1970.
+    pub(super) fn oldest(&self, want: &Want) -> Option<i64> {
+        let of = |watched: &Watched| {
+            // A partition's come in their order; of each the first ones do.
+            watched.matches.values().take(OLDEST_OF).map(|found| found.enqueued).min()
+        };
+        self.selectors_of(want).filter_map(of).min()
     }
 
     /// What was seen of late for one that is wanted, of which some may be gone; `None` where every

@@ -16,6 +16,7 @@ use super::trigger::{ServiceBusTrigger, Transport};
 use crate::coalescer::Tasks;
 use crate::identity::{HostError, Hosts, Identities};
 use crate::lock::lock;
+use crate::source::Figures;
 use crate::web::Web;
 
 /// The namespaces that some trigger holds.
@@ -67,6 +68,16 @@ impl Namespaces {
         let namespace = Arc::new(self.open(key.0.clone(), key.1));
         known.insert(key, Arc::downgrade(&namespace));
         Ok(namespace)
+    }
+
+    /// How all namespaces are connected now; what is asked over HTTP has no connection of its own.
+    pub(super) fn figures(&self) -> Figures {
+        let namespaces: Vec<_> = lock(&self.known).values().filter_map(Weak::upgrade).collect();
+        let figures = namespaces.iter().map(|namespace| Figures {
+            connections: usize::from(namespace.slot.is_open()),
+            throttled: usize::from(!namespace.gate.is_open()),
+        });
+        figures.fold(Figures::default(), Figures::plus)
     }
 
     /// Ends every connection and task of all namespaces, and waits for it.

@@ -137,6 +137,12 @@ impl Peeker {
         lock(&self.looking.known).as_ref()?.sight(want)
     }
 
+    /// When the oldest message was enqueued of those that one wants; `None` likewise.
+    pub(super) fn oldest(&self, want: &Want) -> Option<SystemTime> {
+        let millis = lock(&self.looking.known).as_ref()?.oldest(want)?;
+        UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(millis).ok()?))
+    }
+
     /// As many measurements as it takes.
     async fn measured(&self, want: &Arc<Want>) -> Result<Backlog, Error> {
         loop {

@@ -18,7 +18,7 @@ use crate::backlog::{Backlog, Measured, Purpose, Scope};
 use crate::failure::Failure;
 use crate::lock::lock;
 use crate::selection::Sight;
-use crate::source::{Explanation, Measure};
+use crate::source::{Explanation, Measure, Progress};
 
 /// A trigger that is followed.
 pub(super) struct TriggerPoller(Result<Followed, Error>);
@@ -81,6 +81,17 @@ impl Measure for TriggerPoller {
             Ok(Explanation { facts, ..Explanation::of(measured) })
         };
         explained.boxed()
+    }
+
+    /// Where there is no measurement under way: the messages that were seen waiting.
+    fn progress(&self) -> Progress {
+        let oldest = match self.0.as_ref().map(|followed| &followed.way) {
+            Ok(Way::Peek(peeked) | Way::Either(peeked)) => {
+                peeked.peeker.oldest(&lock(&peeked.want))
+            }
+            Ok(Way::Management) | Err(_) => None,
+        };
+        Progress { oldest, ..Progress::default() }
     }
 
     /// Of the messages peeked at.

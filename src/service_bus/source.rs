@@ -11,7 +11,7 @@ use super::trigger::ServiceBusTrigger;
 use crate::identity::{Hosts, Identities};
 use crate::ledger::Account;
 use crate::metadata::Table;
-use crate::source::{Measure, ScalingKeys, Source};
+use crate::source::{Figures, Measure, ScalingKeys, Source};
 use crate::web::Web;
 
 /// The Service Bus source. Nothing connects before a trigger is measured.
@@ -61,6 +61,10 @@ impl Source for ServiceBus {
 
     fn follow(&self, trigger: &Arc<ServiceBusTrigger>, _account: &Account) -> Box<dyn Measure> {
         Box::new(TriggerPoller::new(trigger, &self.0))
+    }
+
+    fn figures(&self) -> Figures {
+        self.0.figures()
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

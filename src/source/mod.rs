@@ -11,6 +11,7 @@ mod parameters;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -62,8 +63,20 @@ pub trait Source: Send + Sync + 'static {
     /// what that makes the process hold.
     fn follow(&self, trigger: &Arc<Self::Trigger>, account: &Account) -> Box<dyn Measure>;
 
+    /// How it is connected now.
+    fn figures(&self) -> Figures;
+
     /// Ends every connection and task, and waits for it.
     fn shutdown(&self) -> BoxFuture<'_, ()>;
+}
+
+/// How a source is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Connections that are open.
+    pub connections: usize,
+    /// Connections or namespaces that are left alone for now, because they have asked for it.
+    pub throttled: usize,
 }
 
 /// A trigger that is followed. Dropping it lets go of what nobody else needs.
@@ -93,9 +106,23 @@ pub trait Measure: Send + Sync {
         scope: Scope,
     ) -> BoxFuture<'_, Result<Explanation, Failure>>;
 
+    /// How far the source has been read for it, as of the latest measurement. No I/O.
+    fn progress(&self) -> Progress;
+
     /// What was seen of late of the messages that wait; `None` where every message counts, or none
     /// is looked at.
     fn sight(&self) -> Option<Sight>;
+}
+
+/// How far a source has been read for a trigger; nothing of what it does not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Offsets read since the beginning of the log, over all partitions.
+    pub position: Option<u64>,
+    /// Offsets that the latest measurement would have needed besides.
+    pub behind: Option<u64>,
+    /// When the oldest message was sent that waits and is selected.
+    pub oldest: Option<SystemTime>,
 }
 
 /// What a trigger asks of its source, as far as everybody needs to know.
@@ -155,6 +182,17 @@ pub struct ScalingKeys {
     pub default_target: u64,
     /// The key of the activation threshold.
     pub activation: &'static str,
+}
+
+impl Figures {
+    /// With others.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            connections: self.connections + other.connections,
+            throttled: self.throttled + other.throttled,
+        }
+    }
 }
 
 impl Scaling {

@@ -1,5 +1,7 @@
 //! What `sift.v1.Diagnostics` says of triggers on a real broker.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use keda_sift::diagnostics::proto::explain_response::Measured;
 use keda_sift::diagnostics::proto::{
     self, ExplainResponse, ListTriggersRequest, Partition, State, TriggerRef, poll,
@@ -183,4 +185,43 @@ async fn what_keda_no_longer_asks_about_is_forgotten_though_somebody_watches() {
     assert_eq!(end.expect_err("it says so").code(), tonic::Code::NotFound);
     let listed = client.list_triggers(ListTriggersRequest::default()).await;
     assert_eq!(listed.expect("it may ask").into_inner().total, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_say_how_old_the_oldest_message_is_that_counts() {
+    const TOPIC: &str = "aged";
+    let broker = Broker::shared();
+    broker.topic(TOPIC).create().await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let ago = |seconds: u64| {
+        let millis = now.as_millis() as i64 - seconds as i64 * 1_000;
+        Message::of_type("paid").at(millis)
+    };
+    let sift = Sift::start().await;
+    let trigger =
+        sift.trigger(broker.bootstrap(), TOPIC, TOPIC).named(TOPIC).with("eventType", "paid");
+    let figure = |name: &str| {
+        let page = sift.metrics();
+        let of_it = |line: &&str| line.starts_with(name) && line.contains(r#"="aged""#);
+        let line = page.lines().find(of_it).unwrap_or_else(|| panic!("no {name} in {page}"));
+        let value = line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        value.unwrap_or_else(|| panic!("{line}"))
+    };
+    assert_eq!(trigger.count().await, 0);
+    assert_eq!(figure("keda_sift_trigger_oldest_message_age_seconds"), 0.0);
+    // One of them is another's.
+    broker.produce(TOPIC, Message::of_type("made").at(now.as_millis() as i64 - 9_000_000)).await;
+    for seconds in [3_000, 2_000, 1_000] {
+        broker.produce(TOPIC, ago(seconds)).await;
+        assert!(trigger.count().await > 0);
+    }
+    for (committed, waits, least) in [(0, 3, 3_000.0), (2, 2, 2_000.0), (3, 1, 1_000.0)] {
+        broker.commit(TOPIC, TOPIC, [(0, committed)]).await;
+        assert_eq!(trigger.count().await, waits);
+        let age = figure("keda_sift_trigger_oldest_message_age_seconds");
+        assert!((least..least + 300.0).contains(&age), "{committed}: {age}");
+        assert_eq!(figure("keda_sift_trigger_value"), waits as f64);
+        assert_eq!(figure("keda_sift_trigger_read_behind"), 0.0);
+        assert_eq!(figure("keda_sift_trigger_read_position"), 4.0);
+    }
 }

@@ -180,8 +180,10 @@ async fn polls_are_counted_and_timed_by_rpc_and_code_and_failures_by_source() {
         ("keda_sift_polls_total{rpc=\"GetMetricSpec\",code=\"OK\"}", 3.0),
         ("keda_sift_polls_total{rpc=\"GetMetrics\",code=\"Unavailable\"}", 1.0),
         ("keda_sift_polls_total{rpc=\"GetMetrics\",code=\"InvalidArgument\"}", 1.0),
-        ("keda_sift_poll_duration_seconds_count{rpc=\"GetMetricSpec\"}", 3.0),
-        ("keda_sift_poll_duration_seconds_count{rpc=\"GetMetrics\"}", 2.0),
+        ("keda_sift_poll_duration_seconds_count{rpc=\"GetMetricSpec\",code=\"OK\"}", 3.0),
+        ("keda_sift_poll_duration_seconds_count{rpc=\"GetMetrics\",code=\"Unavailable\"}", 1.0),
+        ("keda_sift_trigger_states{state=\"failing\"}", 2.0),
+        ("keda_sift_trigger_states{state=\"unpolled\"}", 0.0),
         ("keda_sift_measurement_failures_total{source=\"kafka\",code=\"Unavailable\"}", 1.0),
         ("keda_sift_triggers{source=\"kafka\"}", 1.0),
         ("keda_sift_triggers{source=\"unreadable\"}", 1.0),
@@ -192,15 +194,47 @@ async fn polls_are_counted_and_timed_by_rpc_and_code_and_failures_by_source() {
     let page = Page::of(&program);
     assert_eq!(page.counted("keda_sift_polls_total").len(), 3, "{page:?}");
     assert_eq!(page.counted("keda_sift_measurement_failures_total").len(), 1, "{page:?}");
-    let took = page.value("keda_sift_poll_duration_seconds_sum{rpc=\"GetMetrics\"}").unwrap();
-    assert!(took >= 0.4, "one of them waited for the broker: {page:?}");
+    let waited = "rpc=\"GetMetrics\",code=\"Unavailable\"";
+    let took = page.value(&format!("keda_sift_poll_duration_seconds_sum{{{waited}}}")).unwrap();
+    assert!(took >= 0.4, "it waited for the broker: {page:?}");
     let within = |end: &str| {
         let bucket = "keda_sift_poll_duration_seconds_bucket";
-        page.value(&format!("{bucket}{{le=\"{end}\",rpc=\"GetMetrics\"}}")).unwrap()
+        page.value(&format!("{bucket}{{le=\"{end}\",{waited}}}")).unwrap()
     };
-    assert!(within("0.25") <= 1.0 && within("+Inf") == 2.0, "{page:?}");
+    assert!(within("0.25") == 0.0 && within("+Inf") == 1.0, "{page:?}");
+    // One for each rpc from the start, and the two that calls have ended with.
     let buckets = page.series("keda_sift_poll_duration_seconds_bucket");
-    assert_eq!(buckets.count(), 5 * 16, "{page:?}");
+    assert_eq!(buckets.count(), (5 + 2) * 16, "{page:?}");
+    // None has a label of a tenant's where nobody asked for that.
+    assert!(page.values.keys().all(|series| !series.contains("thumbnails")), "{page:?}");
+}
+
+#[tokio::test]
+async fn each_trigger_has_series_where_that_is_asked_for() {
+    let program = Program::serving(&["--trigger-metrics", "--measure-timeout", "500ms"]);
+    let mut client = ExternalScalerClient::new(channel(&program).await);
+    let at = |topic: &str| {
+        let mut trigger = kafka("127.0.0.1:1");
+        trigger.scaler_metadata.insert("topic".to_owned(), topic.to_owned());
+        trigger.scaler_metadata.insert("lagThreshold".to_owned(), "7".to_owned());
+        trigger
+    };
+    // What a tenant may write.
+    for topic in ["uploads", "up\"}\n loads"] {
+        client.get_metrics(metrics(at(topic))).await.unwrap_err();
+    }
+    let page = Page::of(&program);
+    let targets = page.counted("keda_sift_trigger_target");
+    let [(series, target)] = targets[..] else { panic!("{targets:?}") };
+    assert_eq!(target, 7.0);
+    for label in ["namespace=\"media\"", "scaledObject=\"kafka\"", "metric=\"kafka-uploads\""] {
+        assert!(series.contains(label), "{series}");
+    }
+    assert_eq!(page.counted("keda_sift_trigger_value"), [], "it is not known: {page:?}");
+    assert_eq!(page.counted("keda_sift_trigger_failing_since_timestamp_seconds").len(), 1);
+    assert_eq!(page.counted("keda_sift_trigger_last_poll_timestamp_seconds").len(), 1);
+    assert_eq!(page.value("keda_sift_trigger_series_omitted"), Some(0.0));
+    assert_eq!(page.value("keda_sift_triggers{source=\"unreadable\"}"), Some(1.0));
 }
 
 #[tokio::test]

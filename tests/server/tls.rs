@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
 
 use keda_sift::scaler::proto::ScaledObjectRef;
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
@@ -153,6 +154,15 @@ async fn with_authorities_for_clients_a_client_needs_a_certificate_by_one_of_the
 
     let by = |authority: &Authority| Caller::trusting(&ours).showing(authority.issue("keda", &[]));
     by(&clients).call(&program).await.unwrap();
+    let (_, page) = program.page("/metrics");
+    for certificate in ["server", "client_authority"] {
+        let series = format!(
+            "keda_sift_certificate_expiry_timestamp_seconds{{certificate=\"{certificate}\"}} "
+        );
+        let ends = page.lines().find_map(|line| line.strip_prefix(&series)?.parse::<f64>().ok());
+        let now = UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+        assert!(ends.is_some_and(|ends| ends > now), "{certificate}: {ends:?} in {page}");
+    }
     let rows = [
         ("none", Caller::trusting(&ours)),
         ("by another authority", by(&other)),

@@ -32,6 +32,7 @@ use crate::kafka::wire::{
     Connection, ConnectionError, Dialer, Endpoint, Received, Request, Traffic,
 };
 use crate::lock::lock;
+use crate::source::Figures;
 
 /// How long a connection may owe an answer before the question is asked on a new one too.
 const ASK_ANEW_AFTER: Duration = Duration::from_secs(1);
@@ -164,6 +165,21 @@ impl Connections {
             behind,
             absent_since,
         }
+    }
+
+    /// How many are open now, and of those are held back by their brokers.
+    pub(in crate::kafka) fn figures(&self) -> Figures {
+        let slots: Vec<_> = lock(&self.slots).values().map(Arc::clone).collect();
+        let mut figures = Figures::default();
+        for slot in slots {
+            if let Occupied::Open(connection) = &lock(&slot.state).now
+                && !connection.has_ended()
+            {
+                figures.connections += 1;
+                figures.throttled += usize::from(!connection.throttled().is_zero());
+            }
+        }
+        figures
     }
 
     /// Whether a broker has stood still lately, so that it may take itself for the leader or the

@@ -23,9 +23,9 @@ mod partition;
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::future::{
     BoxFuture, Either, FutureExt as _, TryFutureExt as _, select, try_join_all,
@@ -78,6 +78,8 @@ pub struct TriggerPoller {
     charge: Mutex<Option<Charge>>,
     /// Whether it was told that the group has never committed.
     told_never_committed: AtomicBool,
+    /// Offsets that the latest measurement would have needed besides.
+    behind: AtomicU64,
 }
 
 /// The cluster that the trigger is measured on, if it has been yet.
@@ -132,6 +134,7 @@ impl TriggerPoller {
             memory: Mutex::default(),
             charge: Mutex::default(),
             told_never_committed: AtomicBool::new(false),
+            behind: AtomicU64::new(0),
         }
     }
 
@@ -211,6 +214,8 @@ impl TriggerPoller {
                 sleep(ASK_AGAIN_AFTER).await;
                 continue;
             };
+            let behind = tally.reading.as_ref().map_or(0, |reading| reading.behind);
+            self.behind.store(behind, Ordering::Relaxed);
             let measured = add_up(&self.trigger, &asked.partitions, &tally, limit)?;
             if purpose == Purpose::Metric && self.rules.exclude_persistent_lag {
                 self.memory().answered(&asked.observed, &asked.partitions);
@@ -598,6 +603,23 @@ impl Measure for TriggerPoller {
             Ok(Explanation { facts, ..Explanation::of(measured) }.with(partitions.collect()))
         };
         explained.boxed()
+    }
+
+    fn progress(&self) -> source::Progress {
+        let hold = self.hold();
+        let tails = || hold.0.iter().flat_map(|held| held.subscriptions.values());
+        if tails().next().is_none() {
+            return source::Progress::default();
+        }
+        let position = |on: &Subscription| total(on.tail.positions().values().copied());
+        let oldest = tails().filter_map(|on| on.tail.oldest(on.id)).min();
+        source::Progress {
+            position: Some(total(tails().map(position))),
+            behind: Some(self.behind.load(Ordering::Relaxed)),
+            oldest: oldest.and_then(|millis| {
+                UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(millis).ok()?))
+            }),
+        }
     }
 
     /// Of the records that waited for the latest measurement.

@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use super::times::Timestamp;
 use crate::kafka::broker::TopicShape;
 use crate::kafka::fault::Fault;
 use crate::kafka::index::KeyHash;
@@ -54,3 +55,13 @@ pub(in crate::kafka) type Match = (Slot, Offset, KeyHash);
 
 /// What a record cannot be judged for, the record's offset, and why.
 pub(in crate::kafka) type Indeterminate = (Slot, Offset, Reason);
+
+/// What was found among records that were judged one after another.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::kafka) struct Judged<'a> {
+    /// In rising order.
+    pub(in crate::kafka) found: &'a [Match],
+    pub(in crate::kafka) indeterminate: &'a [Indeterminate],
+    /// When the first of those found was written.
+    pub(in crate::kafka) first_at: Option<Timestamp>,
+}

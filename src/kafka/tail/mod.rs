@@ -24,7 +24,7 @@
 //!
 //! - `selectors`: what is selected · `partition`: a partition, its states and what leads from one
 //!   to the next
-//! - `look`: what a poll needs, and sees · `reading`: what a tail has others read
+//! - `times`: when records were written · `look`: what a poll needs, and sees · `reading`: what a tail has others read
 //!
 //! # References
 //! - KIP-98: under `read_committed` a partition ends at the last stable offset, and control records
@@ -35,6 +35,7 @@ mod look;
 mod partition;
 mod reading;
 mod selectors;
+mod times;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -43,12 +44,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub(super) use self::look::{Indeterminate, Match, Need, Progress, View};
+pub(super) use self::look::{Indeterminate, Judged, Match, Need, Progress, View};
 pub(super) use self::partition::Epoch;
 use self::partition::{Backfill, Break, Kept, PartitionTail, Stretch};
 pub(super) use self::reading::{ReadTicket, Reading};
 use self::selectors::Selectors;
 pub(super) use self::selectors::{Judging, SelectorVersion, TailSelector};
+pub(super) use self::times::Timestamp;
 use super::broker::TopicShape;
 use super::by_partition::ByPartition;
 use super::fault::Fault;
@@ -270,19 +272,29 @@ impl TopicTail {
         })
     }
 
+    /// About when the oldest record was written that waits for a trigger, as of its last look;
+    /// `None` where there is none, or where keys are told apart.
+    pub(super) fn oldest(&self, subscriber: SubscriberId) -> Option<Timestamp> {
+        let state = self.lock();
+        let Subscriber { slots, needs, .. } = state.subscribers.get(&subscriber)?;
+        let tails = needs
+            .iter()
+            .filter_map(|(partition, from)| Some((state.partitions.get(partition)?, *from)));
+        tails.filter_map(|(tail, from)| tail.oldest(slots, from)).min()
+    }
+
     /// What the tail's next batch is judged with.
     pub(super) fn judging(&self) -> Judging {
         self.lock().selectors.judging()
     }
 
-    /// The tail has judged everything before `position`, and found these, in rising order.
+    /// The tail has judged everything before `position`.
     pub(super) fn append(
         &self,
         ticket: &ReadTicket,
         version: SelectorVersion,
         position: Offset,
-        found: &[Match],
-        indeterminate: &[Indeterminate],
+        judged: Judged<'_>,
     ) {
         let mut state = self.lock();
         let State { selectors, partitions, .. } = &mut *state;
@@ -290,8 +302,8 @@ impl TopicTail {
         let Some(partition) = current.filter(|of| of.tail.epoch() == Some(ticket.epoch())) else {
             return;
         };
-        partition.append(selectors, version, position, found);
-        for (slot, offset, reason) in indeterminate {
+        partition.append(selectors, version, position, judged);
+        for (slot, offset, reason) in judged.indeterminate {
             if let Some(selected) = selectors.get_mut(*slot)
                 && selected.since <= version
             {
@@ -302,14 +314,13 @@ impl TopicTail {
         self.moved.notify_waiters();
     }
 
-    /// Everything of a backfill before `reached` has been judged, and these were found; gives the
-    /// next backfill when this one is over.
+    /// Everything of a backfill before `reached` has been judged; gives the next backfill when this
+    /// one is over.
     pub(super) fn append_backfill(
         self: &Arc<Self>,
         ticket: &ReadTicket,
         reached: Offset,
-        found: &[Match],
-        indeterminate: &[Indeterminate],
+        judged: Judged<'_>,
     ) -> Option<Reading> {
         let mut state = self.lock();
         let State { selectors, partitions, .. } = &mut *state;
@@ -317,14 +328,14 @@ impl TopicTail {
         if partition.backfill.epoch() != Some(ticket.epoch()) {
             return None;
         }
-        for (slot, offset, reason) in indeterminate {
+        for (slot, offset, reason) in judged.indeterminate {
             if partition.is_backfilled(*slot)
                 && let Some(selected) = selectors.get_mut(*slot)
             {
                 selected.warn_of_indeterminate(&self.topic, ticket.partition(), *offset, *reason);
             }
         }
-        partition.append_backfill(selectors, reached, found);
+        partition.append_backfill(selectors, reached, judged);
         let is_over = partition.backfill == Backfill::Idle;
         let next = is_over.then(|| state.begin_backfill(self, ticket.partition())).flatten();
         drop(state);
@@ -439,6 +450,10 @@ impl State {
     fn drop_unneeded(&mut self) {
         for (partition, tail) in self.partitions.iter_mut() {
             let mut least: HashMap<Slot, Offset> = HashMap::new();
+            let needs = || self.subscribers.values().filter_map(|of| of.needs.get(partition));
+            if let Some(least) = needs().min() {
+                tail.times.drop_before(*least);
+            }
             for subscriber in self.subscribers.values() {
                 if let Some(need) = subscriber.needs.get(partition) {
                     for slot in &subscriber.slots {
@@ -573,21 +588,11 @@ pub(super) mod tests {
         let readings = topic_tail.look(subscriber, &[need(0, 2 * BACKFILL_SPAN)], view()).readings;
         let noted =
             || topic_tail.lock().selectors.get(Slot(0)).map(|selected| selected.indeterminate);
-        topic_tail.append_backfill(
-            readings[1].ticket(),
-            BACKFILL_SPAN + 1,
-            &[],
-            &[(Slot(0), 0, Reason::NoBody)],
-        );
+        let judged = Judged { indeterminate: &[(Slot(0), 0, Reason::NoBody)], ..Judged::default() };
+        topic_tail.append_backfill(readings[1].ticket(), BACKFILL_SPAN + 1, judged);
         assert_eq!(noted(), Some(1));
         let version = topic_tail.judging().version;
-        topic_tail.append(
-            readings[0].ticket(),
-            version,
-            2 * BACKFILL_SPAN,
-            &[],
-            &[(Slot(0), 0, Reason::NoBody)],
-        );
+        topic_tail.append(readings[0].ticket(), version, 2 * BACKFILL_SPAN, judged);
         assert_eq!(noted(), Some(2));
     }
 

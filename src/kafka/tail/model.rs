@@ -196,13 +196,22 @@ impl World {
         }
         let ticket = reader.reading.ticket();
         if backfill {
-            let next = self.tail.append_backfill(ticket, reached, &found, &[]);
+            let next = self.tail.append_backfill(
+                ticket,
+                reached,
+                Judged { found: &found, ..Judged::default() },
+            );
             if next.is_some() || !self.tail.wants(ticket) {
                 self.readers[1] = None;
                 self.take(next.into_iter().collect());
             }
         } else {
-            self.tail.append(ticket, judging.version, reached, &found, &[]);
+            self.tail.append(
+                ticket,
+                judging.version,
+                reached,
+                Judged { found: &found, ..Judged::default() },
+            );
         }
     }
 

@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::look::{Match, Need, Progress, View};
+use super::look::{Judged, Need, Progress, View};
 use super::selectors::{Selected, SelectorVersion, Selectors};
+use super::times::{Times, Timestamp};
 use crate::kafka::fault::{Fault, Kind};
 use crate::kafka::index::{Counted, KeyHash, Matches};
 use crate::kafka::names::Offset;
@@ -47,6 +48,7 @@ pub(super) struct PartitionTail {
     pub(super) wanted: HashMap<Slot, Offset>,
     /// When the matches of a slot were last read again.
     pub(super) read_again: HashMap<Slot, Instant>,
+    pub(super) times: Times,
 }
 
 /// Reading on, from the position.
@@ -196,6 +198,7 @@ impl PartitionTail {
             matches: HashMap::new(),
             wanted: HashMap::new(),
             read_again: HashMap::new(),
+            times: Times::default(),
         }
     }
 
@@ -204,15 +207,16 @@ impl PartitionTail {
         [self.tail.epoch(), self.backfill.epoch()].contains(&Some(epoch))
     }
 
-    /// The tail has judged everything before `position`, and found these, in rising order.
+    /// The tail has judged everything before `position`.
     pub(super) fn append(
         &mut self,
         selectors: &Selectors,
         version: SelectorVersion,
         position: Offset,
-        found: &[Match],
+        judged: Judged<'_>,
     ) {
-        for (slot, offset, key) in found {
+        self.note_time(judged);
+        for (slot, offset, key) in judged.found {
             if selectors.judged(*slot, version).is_some()
                 && let Some(kept) = self.matches.get_mut(slot)
             {
@@ -231,18 +235,19 @@ impl PartitionTail {
         }
     }
 
-    /// The backfill has judged everything before `reached`, and found these.
+    /// The backfill has judged everything before `reached`.
     pub(super) fn append_backfill(
         &mut self,
         selectors: &Selectors,
         reached: Offset,
-        found: &[Match],
+        judged: Judged<'_>,
     ) {
+        self.note_time(judged);
         let Backfill::Running(stretch) = &mut self.backfill else { return };
         stretch.slots.retain(|slot, since| {
             selectors.get(*slot).is_some_and(|selected| selected.since == *since)
         });
-        for (slot, offset, key) in found {
+        for (slot, offset, key) in judged.found {
             if stretch.slots.contains_key(slot)
                 && let Some(kept) = self.matches.get_mut(slot)
             {
@@ -259,6 +264,19 @@ impl PartitionTail {
             }
         }
         self.backfill.reach(reached);
+    }
+
+    fn note_time(&mut self, judged: Judged<'_>) {
+        if let (Some((_, offset, _)), Some(at)) = (judged.found.first(), judged.first_at) {
+            self.times.note(*offset, at);
+        }
+    }
+
+    /// About when the first match of these slots at or after an offset was written.
+    pub(super) fn oldest(&self, slots: &[Slot], from: Offset) -> Option<Timestamp> {
+        let kept = slots.iter().filter_map(|slot| self.matches.get(slot));
+        let first = kept.filter_map(|kept| kept.matches.first(from)).min()?;
+        self.times.at(first)
     }
 
     /// Notes from where on a slot's matches are wanted.

@@ -61,6 +61,11 @@ impl ConnectionSlot {
         connection.link(entity, self.way.step_timeout).await
     }
 
+    /// Whether there is a connection now.
+    pub(in crate::service_bus) fn is_open(&self) -> bool {
+        self.way.current().is_some()
+    }
+
     /// Gives a connection up that nothing has come over since `then`, while something was due. One
     /// that others hear from is left to them.
     pub(in crate::service_bus) fn give_up(&self, connection: &Arc<Connection>, then: Instant) {

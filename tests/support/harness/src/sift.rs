@@ -138,7 +138,9 @@ impl Sift {
         let address = grpc.address();
         let shutdown = Shutdown::new();
         let Settings { measure_timeout, forget_after, memory_limit, .. } = settings;
-        let options = scaler::Options { measure_timeout, forget_after, memory_limit };
+        let trigger_metrics = true;
+        let options =
+            scaler::Options { measure_timeout, forget_after, memory_limit, trigger_metrics };
         let sources = settings.sources();
         let Settings { kubernetes, watch, warm_timeout, events, .. } = settings;
         let events = if events { Events::new(&kubernetes) } else { Events::off() };
@@ -209,9 +211,14 @@ impl Sift {
         self.metric(&format!("keda_sift_warm_up_triggers{{state=\"{state}\"}} "))
     }
 
-    fn metric(&self, line: &str) -> usize {
+    /// Its page of metrics.
+    pub fn metrics(&self) -> String {
         let scaler = self.scaler.as_ref().expect("a scaler in this process");
-        let page = scaler.metrics_page(PageFormat::OpenMetrics);
+        scaler.metrics_page(PageFormat::OpenMetrics)
+    }
+
+    fn metric(&self, line: &str) -> usize {
+        let page = self.metrics();
         let value = page.lines().find_map(|row| row.strip_prefix(line));
         value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {line} in {page}"))
     }

@@ -10,11 +10,13 @@
 //! # References
 //! - <https://prometheus.io/docs/specs/om/open_metrics_spec/>
 
+mod families;
 #[cfg(target_os = "linux")]
 mod process;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use prometheus_client::encoding::{
     EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, prometheus_text, text,
 };
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::family::Family as By;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
@@ -33,12 +35,19 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer as _, fmt};
 
+use self::families::Families;
+pub use self::families::{Family, Labels, Value};
+use crate::lock::lock;
+
 /// Calls of KEDA's that have ended, by `rpc` and gRPC `code`; on the page with `_total` behind it.
 /// A call whose caller went away has the code Canceled. A stream is one call.
 pub const POLLS: &str = "keda_sift_polls";
 
-/// How long those calls took, by `rpc`; on the page with `_seconds` behind it.
+/// How long those calls took, by `rpc` and gRPC `code`; on the page with `_seconds` behind it.
 pub const POLL_DURATION: &str = "keda_sift_poll_duration";
+
+/// Triggers by how they are, by `state`: failing, unpolled, reading, waiting or zero.
+pub const STATES: &str = "keda_sift_trigger_states";
 
 /// Triggers that are kept, by `source`: kafka, azure-servicebus, or unreadable for those whose
 /// metadata is wrong.
@@ -60,9 +69,34 @@ pub const WARM_UP_STATES: [&str; 3] = ["waiting", "ready", "unknown"];
 /// it.
 pub const MEASUREMENT_FAILURES: &str = "keda_sift_measurement_failures";
 
-/// Memory that triggers make this hold, as far as it is counted, and how much of it there may be;
-/// on the page with `_bytes` behind it.
-pub const MEMORY: [&str; 2] = ["keda_sift_memory_held", "keda_sift_memory_limit"];
+/// Memory that triggers make this hold, as far as it is counted, by `use`: asking, reading or
+/// keeping; on the page with `_bytes` behind it.
+pub const MEMORY_HELD: &str = "keda_sift_memory_held";
+
+/// How much of it there may be; on the page with `_bytes` behind it.
+pub const MEMORY_LIMIT: &str = "keda_sift_memory_limit";
+
+/// Connections that are open to brokers and namespaces, by `source`.
+pub const CONNECTIONS: &str = "keda_sift_connections";
+
+/// Connections to brokers, and namespaces, that are left alone now because they have asked for
+/// that, by `source`.
+pub const THROTTLED: &str = "keda_sift_throttled";
+
+/// Tokens of Azure identities and OAuth clients that are held and good.
+pub const TOKENS: &str = "keda_sift_tokens";
+
+/// Requests for such tokens that have ended, by `result`: given or refused; on the page with
+/// `_total` behind it.
+pub const TOKEN_REQUESTS: &str = "keda_sift_token_requests";
+
+/// When a certificate of the gRPC port ends, in seconds since 1970, by `certificate`: server or
+/// client_authority, the one that ends first; on the page with `_seconds` behind it.
+pub const CERTIFICATE_EXPIRY: &str = "keda_sift_certificate_expiry_timestamp";
+
+/// Kubernetes Events about triggers, by `result`: told, dropped as too many waited, or failed; on
+/// the page with `_total` behind it.
+pub const EVENTS: &str = "keda_sift_events";
 
 /// 1, with the `version` and the `commit` that runs; on the page with `_info` behind it.
 pub const BUILD: &str = "keda_sift_build";
@@ -111,30 +145,20 @@ pub enum LogFormat {
 /// What is counted, of one scaler.
 pub struct Metrics {
     registry: Registry,
-    polls: Family<Ended, Counter>,
-    durations: Family<Rpc, Histogram>,
-    triggers: Family<Source, Gauge<u64, AtomicU64>>,
-    unmatched: Family<Source, Gauge<u64, AtomicU64>>,
-    warm_up: Family<WarmUp, Gauge<u64, AtomicU64>>,
-    measurement_failures: Family<Failed, Counter>,
-    /// Held, and the limit.
-    memory: [Gauge<u64, AtomicU64>; MEMORY.len()],
+    polls: By<Ended, Counter>,
+    durations: By<Ended, Histogram>,
+    warm_up: By<WarmUp, Gauge<u64, AtomicU64>>,
+    measurement_failures: By<Failed, Counter>,
+    /// Who else is asked for figures.
+    others: Mutex<Vec<Box<Figures>>>,
 }
+
+type Figures = dyn Fn() -> Vec<Family> + Send + Sync;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
     rpc: &'static str,
     code: GrpcCode,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Rpc {
-    rpc: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Source {
-    source: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -171,24 +195,13 @@ impl Metrics {
     pub fn new(sources: impl IntoIterator<Item = &'static str>) -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
-            polls: Family::default(),
-            durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
-            triggers: Family::default(),
-            unmatched: Family::default(),
-            warm_up: Family::default(),
-            measurement_failures: Family::default(),
-            memory: Default::default(),
+            polls: By::default(),
+            durations: By::new_with_constructor(|| Histogram::new(BUCKETS)),
+            warm_up: By::default(),
+            measurement_failures: By::default(),
+            others: Mutex::default(),
         };
-        let Self {
-            registry,
-            polls,
-            durations,
-            triggers,
-            unmatched,
-            warm_up,
-            measurement_failures,
-            memory,
-        } = &mut metrics;
+        let Self { registry, polls, durations, warm_up, measurement_failures, .. } = &mut metrics;
         registry.register(POLLS, "Calls that have ended", polls.clone());
         registry.register_with_unit(
             POLL_DURATION,
@@ -196,29 +209,21 @@ impl Metrics {
             Unit::Seconds,
             durations.clone(),
         );
-        registry.register(TRIGGERS, "Triggers that are kept", triggers.clone());
-        registry.register(
-            UNMATCHED,
-            "Triggers that count 0 though other messages wait",
-            unmatched.clone(),
-        );
         registry.register(WARM_UP, "Triggers found by warm-up", warm_up.clone());
         registry.register(
             MEASUREMENT_FAILURES,
             "Measurements that gave no count",
             measurement_failures.clone(),
         );
-        let helps = ["Memory that triggers make this hold", "How much of it there may be"];
-        for ((name, help), gauge) in MEMORY.into_iter().zip(helps).zip(memory) {
-            registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
-        }
         let commit = option_env!("REVISION").unwrap_or("unknown");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", commit)]);
         registry.register(BUILD, "What runs", build);
         #[cfg(target_os = "linux")]
         registry.register_collector(Box::new(process::Process));
         for rpc in RPCS {
-            drop(durations.get_or_create(&Rpc { rpc }));
+            // A histogram is many series: of other codes there is one once they occur, which the
+            // counter tells of.
+            drop(durations.get_or_create(&Ended { rpc, code: GrpcCode(Code::Ok) }));
             for code in ENDINGS.into_iter().chain(FAILURES) {
                 drop(polls.get_or_create(&Ended { rpc, code: GrpcCode(code) }));
             }
@@ -234,18 +239,14 @@ impl Metrics {
 
     /// A call of KEDA's has ended.
     pub fn poll_ended(&self, rpc: &'static str, code: Code, took: Duration) {
-        self.polls.get_or_create(&Ended { rpc, code: GrpcCode(code) }).inc();
-        self.durations.get_or_create(&Rpc { rpc }).observe(took.as_secs_f64());
+        let ended = Ended { rpc, code: GrpcCode(code) };
+        self.polls.get_or_create(&ended).inc();
+        self.durations.get_or_create(&ended).observe(took.as_secs_f64());
     }
 
-    /// So many triggers of a source are kept now.
-    pub fn triggers_kept(&self, source: &'static str, count: u64) {
-        self.triggers.get_or_create(&Source { source }).set(count);
-    }
-
-    /// So many of them count 0 though other messages wait.
-    pub fn triggers_unmatched(&self, source: &'static str, count: u64) {
-        self.unmatched.get_or_create(&Source { source }).set(count);
+    /// Asks for these figures too, whenever a page is asked for.
+    pub fn also(&self, figures: impl Fn() -> Vec<Family> + Send + Sync + 'static) {
+        lock(&self.others).push(Box::new(figures));
     }
 
     /// How many triggers that warm-up has found are in each of [`WARM_UP_STATES`].
@@ -255,26 +256,29 @@ impl Metrics {
         }
     }
 
-    /// Triggers make this hold so many bytes, of so many that there may be.
-    pub fn memory(&self, held: usize, limit: usize) {
-        for (gauge, bytes) in self.memory.iter().zip([held, limit]) {
-            gauge.set(bytes as u64);
-        }
-    }
-
     /// A measurement of a source gave no count.
     pub fn measurement_failed(&self, source: &'static str, code: Code) {
         self.measurement_failures.get_or_create(&Failed { source, code: GrpcCode(code) }).inc();
     }
 
-    /// All of it.
-    pub fn page(&self, format: PageFormat) -> String {
+    /// All of it, and these figures.
+    pub fn page(&self, format: PageFormat, mut families: Vec<Family>) -> String {
+        families.extend(lock(&self.others).iter().flat_map(|figures| figures()));
+        let mut read = Registry::default();
+        read.register_collector(Box::new(Families(families)));
         let mut page = String::new();
-        match format {
-            PageFormat::OpenMetrics => text::encode(&mut page, &self.registry),
-            PageFormat::Prometheus => prometheus_text::encode(&mut page, &self.registry),
-        }
-        .expect("a String takes everything");
+        let encode = |page: &mut String| match format {
+            PageFormat::OpenMetrics => {
+                text::encode_registry(page, &self.registry)?;
+                text::encode_registry(page, &read)?;
+                text::encode_eof(page)
+            }
+            PageFormat::Prometheus => {
+                prometheus_text::encode(page, &self.registry)?;
+                prometheus_text::encode(page, &read)
+            }
+        };
+        encode(&mut page).expect("a String takes everything");
         page
     }
 }
