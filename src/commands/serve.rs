@@ -132,6 +132,12 @@ pub(super) struct Args {
           value_delimiter = ',', value_parser = Name::parse)]
     diagnostics_namespace: Vec<Name>,
 
+    /// How long KEDA may not have polled a trigger at all before an Event on its object says so,
+    /// such as 5m; twice its pollingInterval at least. Needs --scaler-address and --events.
+    #[arg(long, env = "SIFT_UNPOLLED_AFTER", value_name = "TIME", default_value = "5m",
+          value_parser = parse_positive)]
+    unpolled_after: Duration,
+
     /// How long connections are still taken after SIGTERM, while health says NOT_SERVING, such as
     /// 5s: a cluster needs a moment to stop sending them here.
     #[arg(long, env = "SIFT_DRAIN_DELAY", value_name = "TIME", default_value = "0s",
@@ -212,6 +218,7 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
         forget_after: args.forget_after,
         memory_limit,
         trigger_metrics: args.trigger_metrics,
+        unpolled_after: args.unpolled_after,
     };
     let changes = watch(&args, &kubernetes);
     let events = match (&changes, args.events) {

@@ -63,6 +63,8 @@ pub enum Reason {
     TriggerFailed,
     /// The count is 0, and other messages wait.
     NothingMatches,
+    /// KEDA has never asked for the count.
+    NeverPolled,
 }
 
 /// Tells Events, or none.

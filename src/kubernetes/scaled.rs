@@ -4,6 +4,7 @@
 //! forbid it. What is not as it should be is left out, and the others go on.
 //!
 //! # References
+//! - KEDA 2.20 `pkg/scaling/scale_handler.go`: what its status says of triggers
 //! - KEDA 2.20 `apis/keda/v1alpha1/scaledjob_types.go`: 100 Jobs where `maxReplicaCount` does not
 //!   say
 
@@ -23,6 +24,9 @@ use crate::metadata::FROM_ENV;
 
 /// KEDA's `maxReplicaCount` of a ScaledJob that has none.
 const DEFAULT_MAX_JOBS: u64 = 100;
+
+/// KEDA's `pollingInterval` of an object that has none, in seconds.
+const DEFAULT_POLLING_INTERVAL: u64 = 30;
 
 /// What KEDA scales.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,6 +74,10 @@ pub struct Scaled {
     pub made: Option<i64>,
     /// Whether KEDA is told to leave it alone.
     pub paused: bool,
+    /// How often KEDA polls it, in seconds.
+    pub polling_interval: u64,
+    /// The numbers of triggers that KEDA has had an answer about, by its status.
+    pub answered: BTreeSet<usize>,
     /// Its triggers that point at us, in their order.
     pub triggers: Vec<ExternalTrigger>,
 }
@@ -77,6 +85,8 @@ pub struct Scaled {
 /// A trigger as it is written in its object.
 #[derive(Debug, Clone)]
 pub struct ExternalTrigger {
+    /// Its place among all triggers of its object.
+    pub number: usize,
     metadata: HashMap<String, String>,
     /// Of the Job's container; not known of a ScaledObject's workload.
     environment: Option<Arc<Environment>>,
@@ -157,11 +167,12 @@ impl Scaled {
         let ours: Vec<_> = spec["triggers"]
             .as_array()?
             .iter()
-            .filter(|trigger| {
+            .enumerate()
+            .filter(|(_, trigger)| {
                 matches!(trigger["type"].as_str(), Some("external" | "external-push"))
             })
-            .filter_map(|trigger| texts(&trigger["metadata"]))
-            .filter(|metadata| {
+            .filter_map(|(number, trigger)| Some((number, texts(&trigger["metadata"])?)))
+            .filter(|(_, metadata)| {
                 metadata.get("scalerAddress").is_some_and(|address| addresses.mean(address))
             })
             .collect();
@@ -169,7 +180,7 @@ impl Scaled {
             return None;
         }
         let environment = match kind {
-            Kind::ScaledJob if ours.iter().any(|metadata| !variables(metadata).is_empty()) => {
+            Kind::ScaledJob if ours.iter().any(|(_, metadata)| !variables(metadata).is_empty()) => {
                 let container =
                     spec["envSourceContainerName"].as_str().filter(|name| !name.is_empty());
                 let pod = &spec["jobTargetRef"]["template"]["spec"];
@@ -179,7 +190,11 @@ impl Scaled {
         };
         let triggers = ours
             .into_iter()
-            .map(|metadata| ExternalTrigger { metadata, environment: environment.clone() })
+            .map(|(number, metadata)| ExternalTrigger {
+                number,
+                metadata,
+                environment: environment.clone(),
+            })
             .collect();
         let is_alone = spec["triggers"].as_array()?.len() == 1;
         let max_jobs = (kind == Kind::ScaledJob && is_alone)
@@ -190,7 +205,9 @@ impl Scaled {
             || annotation("autoscaling.keda.sh/paused-replicas").is_some();
         let version = Version { generation: metadata.generation, paused };
         let made = metadata.creation_timestamp.as_ref().map(|time| time.0.as_millisecond());
-        Some(Scaled { of, version, max_jobs, made, paused, triggers })
+        let polling_interval = spec["pollingInterval"].as_u64().unwrap_or(DEFAULT_POLLING_INTERVAL);
+        let answered = answered(object.data.get("status").unwrap_or(&Value::Null));
+        Some(Scaled { of, version, max_jobs, made, paused, polling_interval, answered, triggers })
     }
 }
 
@@ -223,6 +240,16 @@ impl Kubernetes {
         });
         Ok(Some(metadata))
     }
+}
+
+/// The numbers of triggers in a status: KEDA puts a metric's name there as `s<number>-<name>`, once
+/// it has been told the trigger's spec.
+fn answered(status: &Value) -> BTreeSet<usize> {
+    let names = status["externalMetricNames"].as_array().into_iter().flatten();
+    let names = names.filter_map(Value::as_str);
+    let active = status["triggersActivity"].as_object().into_iter().flat_map(|all| all.keys());
+    let number = |name: &str| name.strip_prefix('s')?.split('-').next()?.parse().ok();
+    names.chain(active.map(String::as_str)).filter_map(number).collect()
 }
 
 /// A map of texts; `None` if it holds anything else.

@@ -77,6 +77,11 @@ impl KubernetesContext {
         self.warn(asked, Notice { reason: Reason::NothingMatches, words: fit(words) });
     }
 
+    /// Tells on an object that KEDA has never asked about one of its triggers.
+    pub(super) fn tell_never_polled(&self, of: &ScaledRef, words: &str) {
+        self.events.warn(of, Notice { reason: Reason::NeverPolled, words: fit(words) });
+    }
+
     fn warn(&self, asked: &ScaledObjectRef, notice: Notice) {
         let Some(key) = Name::parse(&asked.namespace).ok().zip(Name::parse(&asked.name).ok())
         else {

@@ -74,6 +74,8 @@ pub struct Options {
     pub memory_limit: usize,
     /// Whether metrics have series for each trigger.
     pub trigger_metrics: bool,
+    /// How long nobody polls a trigger that warm-up follows before that is told on its object.
+    pub unpolled_after: Duration,
 }
 
 impl Default for Options {
@@ -84,6 +86,7 @@ impl Default for Options {
             forget_after: Duration::from_secs(900),
             memory_limit: DEFAULT_LIMIT,
             trigger_metrics: false,
+            unpolled_after: Duration::from_secs(300),
         }
     }
 }

@@ -67,6 +67,8 @@ pub struct Entry {
 
 /// An entry that is kept because its object is there, whether it is polled or not.
 pub(crate) struct Followed {
+    /// Its place among the triggers of its object.
+    pub(crate) number: usize,
     key: TriggerKey,
     pub(crate) entry: Arc<Entry>,
 }
@@ -140,7 +142,7 @@ impl Triggers {
     pub(crate) fn release(&self, released: Vec<Followed>) {
         let mut entries = self.entries.write().expect(UNPOISONED);
         let mut forgotten = Vec::new();
-        for Followed { key, entry } in released {
+        for Followed { key, entry, .. } in released {
             drop(entry);
             if entries.get(&key).is_some_and(|entry| Arc::strong_count(entry) == 1) {
                 forgotten.extend(entries.remove(&key));
@@ -154,8 +156,8 @@ impl Triggers {
     ///
     /// # Errors
     /// [`Error::Full`] likewise.
-    pub(crate) fn follow(&self, asked: &ScaledObjectRef) -> Result<Followed, Error> {
-        Ok(Followed { key: TriggerKey::of(asked), entry: self.find(asked)? })
+    pub(crate) fn follow(&self, asked: &ScaledObjectRef, number: usize) -> Result<Followed, Error> {
+        Ok(Followed { number, key: TriggerKey::of(asked), entry: self.find(asked)? })
     }
 
     fn add(&self, key: TriggerKey, asked: &ScaledObjectRef) -> Result<Arc<Entry>, Error> {
@@ -236,6 +238,11 @@ impl Entry {
         let mut new: Vec<_> = history.polls().take(new).cloned().collect();
         new.reverse();
         (new, history.count())
+    }
+
+    /// Whether nobody has ever asked for its value.
+    pub(crate) fn is_unpolled(&self) -> bool {
+        self.history().count() == 0
     }
 
     /// When it was asked about last, in milliseconds of this process.

@@ -7,14 +7,18 @@
 //! triggers are measured before its old ones are let go, so that what both need stays. What is
 //! still being read holds up Ready; what fails does not: it is told on the object, and the poll
 //! will say it again.
+//!
+//! Where KEDA cannot reach a scaler it passes over a ScaledJob's trigger in silence. So a trigger
+//! that nobody has polled for [`Options::unpolled_after`](super::Options) is told on its object,
+//! unless the object's status says that KEDA has had an answer: another replica may give it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::proto::ScaledObjectRef;
@@ -42,6 +46,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 const TRIES: u32 = 4;
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
+/// How often it is looked for triggers that nobody polls.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
 type Key = (Kind, Name, Name);
 
 /// How many triggers are in each of the states of [`telemetry::WARM_UP_STATES`].
@@ -56,6 +63,8 @@ struct Following {
     warming: JoinSet<(Key, Warmed)>,
     turns: Turns,
     timeout: Duration,
+    /// When it is looked for triggers that nobody polls.
+    looks: Interval,
 }
 
 /// Whose turn it is.
@@ -72,6 +81,12 @@ struct Object {
     warming: Option<AbortHandle>,
     triggers: usize,
     followed: Vec<Followed>,
+    /// Since when it is as it is.
+    since: Instant,
+    /// Those of its triggers that KEDA has had an answer about.
+    answered: BTreeSet<usize>,
+    paused: bool,
+    polling_interval: Duration,
 }
 
 /// What has been measured of an object.
@@ -96,7 +111,10 @@ impl Scaler {
             measure: Arc::new(Semaphore::new(AT_ONCE)),
             read: Arc::new(Semaphore::new(READ_AT_ONCE)),
         };
+        let mut looks = tokio::time::interval(LOOK_EVERY.min(self.options.unpolled_after));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut following = Following {
+            looks,
             scaler: self,
             objects: HashMap::new(),
             states: States::default(),
@@ -148,6 +166,7 @@ impl Following {
                 Ok((id, (key, warmed))) => self.warmed(id, key, warmed),
                 Err(error) => self.failed(&error),
             },
+            _ = self.looks.tick() => self.tell_never_polled(),
         }
         self.scaler.metrics().warm_up(self.states);
         false
@@ -156,11 +175,16 @@ impl Following {
     fn applied(&mut self, scaled: Scaled) {
         let key = (scaled.of.kind, scaled.of.namespace.clone(), scaled.of.name.clone());
         let (of, version, triggers) = (scaled.of.clone(), scaled.version, scaled.triggers.len());
-        let known = self.objects.get(&key);
-        if known.is_some_and(|object| object.of == of && object.version.is(version)) {
+        if let Some(known) = self.objects.get_mut(&key)
+            && known.of == of
+            && known.version.is(version)
+        {
+            known.answered = scaled.answered;
             return;
         }
         self.scaler.cluster.found(&of);
+        let (answered, paused) = (scaled.answered.clone(), scaled.paused);
+        let polling_interval = Duration::from_secs(scaled.polling_interval);
         let (scaler, turns, timeout) = (Arc::clone(&self.scaler), self.turns.clone(), self.timeout);
         let its = key.clone();
         let warming =
@@ -173,7 +197,19 @@ impl Following {
             None => Vec::new(),
         };
         let warming = Some(warming);
-        self.keep(key, Object { of, version, warming, triggers, followed });
+        let since = Instant::now();
+        let object = Object {
+            of,
+            version,
+            warming,
+            triggers,
+            followed,
+            since,
+            answered,
+            paused,
+            polling_interval,
+        };
+        self.keep(key, object);
     }
 
     fn warmed(&mut self, id: tokio::task::Id, key: Key, mut warmed: Warmed) {
@@ -215,6 +251,32 @@ impl Following {
         }
     }
 
+    /// Tells of triggers that nobody has asked about since they are known.
+    fn tell_never_polled(&self) {
+        let unpolled_after = self.scaler.options.unpolled_after;
+        for object in self.objects.values() {
+            // Of an object that was there before KEDA polls next at its own time.
+            let due = unpolled_after.max(2 * object.polling_interval);
+            if object.paused || object.since.elapsed() < due {
+                continue;
+            }
+            let unpolled = object.followed.iter().filter(|followed| {
+                !object.answered.contains(&followed.number) && followed.entry.is_unpolled()
+            });
+            for followed in unpolled {
+                let live = followed.entry.decoded().and_then(Result::ok);
+                let place = live.map(|live| format!(" ({})", live.trigger().place()));
+                let words = format!(
+                    "KEDA has never asked for the count of trigger {}{}; check that scalerAddress, \
+                     the NetworkPolicy and TLS let KEDA reach keda-sift, and KEDA's own log",
+                    followed.number,
+                    place.unwrap_or_default()
+                );
+                self.scaler.cluster.tell_never_polled(&object.of, &words);
+            }
+        }
+    }
+
     fn take(&mut self, key: &Key) -> Option<Object> {
         let object = self.objects.remove(key)?;
         self.states.iter_mut().zip(object.states()).for_each(|(all, its)| *all -= its);
@@ -252,6 +314,7 @@ async fn warm(scaler: &Scaler, turns: &Turns, scaled: &Scaled, timeout: Duration
     let mut warmed = Warmed::default();
     let namespace = &scaled.of.namespace;
     for trigger in &scaled.triggers {
+        let number = trigger.number;
         let metadata = match metadata(scaler, turns, scaled, trigger).await {
             Ok(Some(metadata)) => metadata,
             Ok(None) => {
@@ -269,7 +332,7 @@ async fn warm(scaler: &Scaler, turns: &Turns, scaled: &Scaled, timeout: Duration
             namespace: namespace.to_string(),
             scaler_metadata: metadata,
         };
-        let Ok(trigger) = scaler.triggers.follow(&asked) else {
+        let Ok(trigger) = scaler.triggers.follow(&asked, number) else {
             continue;
         };
         trigger.entry.describe(scaled);

@@ -1,11 +1,14 @@
 //! Events: the errors of a trigger where `kubectl describe scaledjob` shows them, in the words that
 //! KEDA gets.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Event;
+use keda_sift::kubernetes::{Addresses, Name, Watch};
 use keda_sift::scaler::proto::ScaledObjectRef;
 use kube::Api;
 use kubernetes_api::ApiServer;
-use sift_harness::{Broker, Message, Settings, Sift, Trigger, until};
+use sift_harness::{Broker, Message, Settings, Sift, Trigger, free_port, until};
 
 use crate::operator::{ADDRESS, Operator, ScaledJob};
 
@@ -101,6 +104,61 @@ async fn what_waits_where_nothing_matches_is_told() {
     assert_eq!(event.reason.as_deref(), Some("NothingMatches"));
     assert_eq!(event.message.as_deref(), Some(first.as_str()));
     assert!(first.contains("1 \"image.uploaded\"; eventType"), "{first}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Kubernetes API server: make test-cluster"]
+async fn what_keda_cannot_reach_is_told_and_not_what_another_replica_answers() {
+    let (api, broker) = (ApiServer::shared().await, Broker::shared());
+    let namespace = api.namespace("media").await;
+    broker.topic("never-polled").create().await;
+    let polled = Sift::start().await;
+    let (polled, nowhere) = (polled.address.to_string(), format!("127.0.0.1:{}", free_port()));
+    let job = |name: &str, address: &str| {
+        let rows = [
+            ("scalerAddress", address),
+            ("source", "kafka"),
+            ("bootstrapServers", broker.bootstrap()),
+            ("consumerGroup", name),
+            ("topic", "never-polled"),
+            ("offsetResetPolicy", "earliest"),
+        ];
+        ScaledJob::new(&namespace, name, &rows).polled_every(1).yaml()
+    };
+    api.apply(&job("reached", &polled)).await;
+    api.apply(&job("unreached", &nowhere)).await;
+    let mut keda = api.keda(&namespace).await;
+    keda.until("KEDA has asked a replica", async || {
+        let path = "{.status.triggersActivity}";
+        let arguments =
+            ["get", "scaledjob", "reached", "-n", &namespace, "-o", &format!("jsonpath={path}")];
+        api.kubectl(&arguments).await.is_ok_and(|names| names.contains("s0-kafka-never-polled"))
+    })
+    .await;
+    // Another replica, which KEDA asks nothing.
+    let operator = Operator::granting(api, &["warm-up", "events"]).await;
+    let watch = Watch {
+        addresses: Addresses::new(&["127.0.0.1"]),
+        namespaces: vec![Name::parse(&namespace).expect("a name")],
+    };
+    let settings = Settings {
+        kubernetes: operator.kubernetes(),
+        watch: Some(watch),
+        unpolled_after: Duration::from_secs(3),
+        ..Settings::default()
+    };
+    let _silent = Sift::with(settings).await;
+    let never_polled = async || {
+        let told = events(api, &namespace).await.into_iter();
+        let told = told.filter(|event| event.reason.as_deref() == Some("NeverPolled"));
+        told.map(|event| (event.involved_object.name, event.message)).collect::<Vec<_>>()
+    };
+    keda.until("it is told", async || !never_polled().await.is_empty()).await;
+    // Both have been looked at together.
+    let told = never_polled().await;
+    let [(of, Some(words))] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(of.as_deref(), Some("unreached"));
+    assert!(words.contains("trigger 0 (kafka topic never-polled"), "{words}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

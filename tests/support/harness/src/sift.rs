@@ -66,6 +66,8 @@ pub struct Settings {
     pub warm_timeout: Duration,
     /// Whether it tells errors there.
     pub events: bool,
+    /// How long nobody may poll a trigger before that is told there.
+    pub unpolled_after: Duration,
 }
 
 /// A trigger as a user writes it.
@@ -100,6 +102,7 @@ impl Default for Settings {
             watch: None,
             warm_timeout: PATIENCE,
             events: true,
+            unpolled_after: Duration::from_secs(300),
         }
     }
 }
@@ -138,9 +141,13 @@ impl Sift {
         let address = grpc.address();
         let shutdown = Shutdown::new();
         let Settings { measure_timeout, forget_after, memory_limit, .. } = settings;
-        let trigger_metrics = true;
-        let options =
-            scaler::Options { measure_timeout, forget_after, memory_limit, trigger_metrics };
+        let options = scaler::Options {
+            measure_timeout,
+            forget_after,
+            memory_limit,
+            trigger_metrics: true,
+            unpolled_after: settings.unpolled_after,
+        };
         let sources = settings.sources();
         let Settings { kubernetes, watch, warm_timeout, events, .. } = settings;
         let events = if events { Events::new(&kubernetes) } else { Events::off() };
