@@ -87,7 +87,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     // Not what librdkafka says when the embedded broker ends before its clients.
     let ours = Targets::new().with_target("keda_sift", LevelFilter::ERROR);
-    telemetry::init(ours, LogFormat::Text)?;
+    telemetry::init(ours, LogFormat::Text, None)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let shown = runtime.block_on(show(args));
     runtime.shutdown_background();

@@ -22,7 +22,7 @@ use crate::diagnostics::Access;
 use crate::kubernetes::{Addresses, Changes, Events, Kubernetes, Name, Watch};
 use crate::scaler::{self, KubernetesContext, Scaler};
 use crate::server::{self, Ending, Listener, Listeners, Shutdown, Tls, TlsError};
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, LogFormat, Traces};
 use crate::wiring::Wired;
 
 /// Answers KEDA over gRPC, until SIGTERM or Ctrl-C.
@@ -150,6 +150,11 @@ pub(super) struct Args {
           value_parser = parse)]
     grace_period: Duration,
 
+    /// A collector to send traces of polls to by OTLP over gRPC, such as http://collector:4317.
+    /// Headers, sampling and the like are set by OpenTelemetry's own OTEL_* variables.
+    #[arg(long, env = "SIFT_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<String>,
+
     /// What to log: error, warn, info, debug or trace, for all or for one part as in
     /// info,keda_sift=debug.
     #[arg(long, env = "SIFT_LOG", value_name = "FILTER", default_value = "info")]
@@ -185,9 +190,17 @@ pub(super) fn run(args: Args) -> ExitCode {
 }
 
 fn try_run(args: Args) -> Result<Ending, Box<dyn Error>> {
-    telemetry::init(args.log.clone(), args.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ending = runtime.block_on(serve(args));
+    let ending = runtime.block_on(async {
+        let traces = args.otlp_endpoint.as_deref().map(Traces::to).transpose();
+        let traces = traces.map_err(|error| format!("--otlp-endpoint: {error}"))?;
+        telemetry::init(args.log.clone(), args.log_format, traces.as_ref())?;
+        let ending = serve(args).await;
+        if let Some(traces) = traces {
+            traces.end().await;
+        }
+        ending
+    });
     // What was abandoned may block a thread for ever.
     runtime.shutdown_background();
     ending

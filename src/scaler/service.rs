@@ -20,7 +20,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Request, Response, Status};
-use tracing::{debug, warn};
+use tracing::{Instrument as _, Span, debug, info_span, warn};
 
 use super::context::KubernetesContext;
 use super::history::Answer;
@@ -37,7 +37,7 @@ use crate::ledger::{DEFAULT_LIMIT, Ledger};
 use crate::metadata::one_line;
 use crate::source::Explanation;
 use crate::sources::Sources;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, POLL};
 use crate::trigger::Spec;
 
 /// How often an open `StreamIsActive` looks.
@@ -231,8 +231,12 @@ impl Scaler {
         measure: impl AsyncFnOnce(&LiveTrigger, Instant) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut source = None;
+        name_poll(asked);
         let measured = self.until_deadline(async |deadline| {
-            let authentication = self.cluster.authentication(asked).await?;
+            let authentication = self.cluster.authentication(asked);
+            let authentication = authentication
+                .instrument(info_span!(target: POLL, "read the TriggerAuthentication"))
+                .await?;
             let live = entry.live(asked, authentication)?;
             source = Some(live.trigger().source());
             measure(&live, deadline).await
@@ -366,6 +370,15 @@ impl ExternalScaler for Scaler {
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
         let spec = self.spec(request.get_ref());
         Ok(until(self.stop.streams.clone(), tokio_stream::once(Ok(spec))))
+    }
+}
+
+/// Says in the poll's span which object it is of.
+fn name_poll(asked: &ScaledObjectRef) {
+    let span = Span::current();
+    if !span.is_disabled() {
+        span.record("k8s.namespace.name", one_line(&asked.namespace, SHOWN_BYTES));
+        span.record("keda.object", one_line(&asked.name, SHOWN_BYTES));
     }
 }
 

@@ -13,14 +13,18 @@ use axum::response::Response;
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 use tonic::{Code, Status};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, info_span};
 
 use crate::scaler::Scaler;
-use crate::telemetry::RPCS;
+use crate::scaler::proto::external_scaler_server::SERVICE_NAME;
+use crate::telemetry::{POLL, RPCS, continue_trace};
 
 /// A call under way; counted when dropped.
 struct Poll {
     scaler: Arc<Scaler>,
     rpc: &'static str,
+    span: Span,
     began: Instant,
     code: Code,
 }
@@ -32,8 +36,15 @@ pub(super) async fn count(
     next: Next,
 ) -> Response {
     let Some(rpc) = rpc(request.uri().path()) else { return next.run(request).await };
-    let mut poll = Poll { scaler, rpc, began: Instant::now(), code: Code::Cancelled };
-    let response = next.run(request).await;
+    let span = info_span!(
+        target: POLL, "poll", otel.name = rpc, otel.kind = "server", otel.status_code = Empty,
+        rpc.system = "grpc", rpc.service = SERVICE_NAME, rpc.method = rpc,
+        rpc.grpc.status_code = Empty, k8s.namespace.name = Empty, keda.object = Empty
+    );
+    continue_trace(&span, request.headers());
+    let (began, code) = (Instant::now(), Code::Cancelled);
+    let mut poll = Poll { scaler, rpc, span: span.clone(), began, code };
+    let response = next.run(request).instrument(span).await;
     // An error has its status in the headers, and no body; what succeeds has it in the trailers.
     poll.note(response.headers());
     response.map(|body| {
@@ -61,6 +72,10 @@ impl Poll {
 
 impl Drop for Poll {
     fn drop(&mut self) {
+        self.span.record("rpc.grpc.status_code", i32::from(self.code));
+        if self.code != Code::Ok {
+            self.span.record("otel.status_code", "ERROR");
+        }
         self.scaler.metrics().poll_ended(self.rpc, self.code, self.began.elapsed());
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::time::Instant;
+use tracing::{Instrument as _, info_span};
 
 use super::browse::Want;
 use super::entity::Entities;
@@ -19,6 +20,7 @@ use crate::failure::Failure;
 use crate::lock::lock;
 use crate::selection::Sight;
 use crate::source::{Explanation, Measure, Progress};
+use crate::telemetry::POLL;
 
 /// A trigger that is followed.
 pub(super) struct TriggerPoller(Result<Followed, Error>);
@@ -163,7 +165,9 @@ impl Followed {
     }
 
     async fn managed(&self, deadline: Instant) -> Result<Backlog, Error> {
-        let count = self.namespace.counts.active(&self.entities, deadline).await?;
+        let count = self.namespace.counts.active(&self.entities, deadline);
+        let count =
+            count.instrument(info_span!(target: POLL, "ask the management endpoint")).await?;
         Ok(match self.limit {
             Some(limit) if count >= limit.get() => Backlog::AtLeast(limit),
             _ => Backlog::Exact(count),
@@ -174,7 +178,7 @@ impl Followed {
 impl Peeked {
     async fn count(&self, deadline: Instant, enough: Option<NonZeroU64>) -> Result<Backlog, Error> {
         let want = self.want(enough.unwrap_or(self.limit).get());
-        self.peeker.count(&want, deadline).await
+        self.peeker.count(&want, deadline).instrument(info_span!(target: POLL, "peek")).await
     }
 
     /// What is wanted, up to this many. Polls that want the same share it.

@@ -13,6 +13,7 @@
 mod families;
 #[cfg(target_os = "linux")]
 mod process;
+mod traces;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
@@ -30,13 +31,14 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tonic::Code;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer as _, fmt};
 
 use self::families::Families;
 pub use self::families::{Family, Labels, Value};
+pub use self::traces::{POLL, Traces, continue_trace};
 use crate::lock::lock;
 
 /// Calls of KEDA's that have ended, by `rpc` and gRPC `code`; on the page with `_total` behind it.
@@ -176,17 +178,28 @@ struct Failed {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct GrpcCode(Code);
 
-/// Writes logs from here on.
+/// Writes logs from here on, and sends traces if there is a collector.
 ///
 /// # Errors
 /// When the process writes logs already.
-pub fn init(filter: Targets, format: LogFormat) -> Result<(), TryInitError> {
+pub fn init(
+    filter: Targets,
+    format: LogFormat,
+    traces: Option<&Traces>,
+) -> Result<(), TryInitError> {
     let lines = fmt::layer().with_writer(io::stderr);
     let lines = match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(lines).with(filter).try_init()
+    let filter = filter.with_target(POLL, LevelFilter::OFF);
+    match traces {
+        None => tracing_subscriber::registry().with(lines).with(filter).try_init(),
+        Some(traces) => tracing_subscriber::registry()
+            .with(lines.with_filter(filter))
+            .with(traces.layer())
+            .try_init(),
+    }
 }
 
 impl Metrics {

@@ -9,4 +9,5 @@ mod secrets;
 mod serve;
 mod streams;
 mod tls;
+mod traces;
 mod unreachable;

@@ -31,6 +31,7 @@ use futures_util::future::{
     BoxFuture, Either, FutureExt as _, TryFutureExt as _, select, try_join_all,
 };
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{Instrument as _, info_span};
 
 use self::answer::{StillReading, Tally, add_up, total};
 use self::memory::{Memory, ObservedTopic, Questions};
@@ -50,6 +51,7 @@ use crate::lock::lock;
 use crate::metadata::one_line;
 use crate::selection::Sight;
 use crate::source::{self, Explanation, Measure};
+use crate::telemetry::POLL;
 
 /// How long the error of one question waits for that of the other, which comes first in an answer:
 /// the same cause is to read the same each time.
@@ -191,7 +193,8 @@ impl TriggerPoller {
         let mut is_again = false;
         loop {
             let positions = self.positions(cluster, &topics);
-            let asked = Box::pin(self.ask(cluster, &topics, scope.since, deadline)).await?;
+            let asking = Box::pin(self.ask(cluster, &topics, scope.since, deadline));
+            let asked = asking.instrument(info_span!(target: POLL, "ask the brokers")).await?;
             let Some(mut asked) = asked else {
                 // The first time at once, since a topic that was not known yet is now; polls that
                 // came together stay together.
@@ -207,7 +210,9 @@ impl TriggerPoller {
                     Some(Tally::default())
                 }
                 CountFrom::Records => {
-                    self.count_records(cluster, &mut asked, &positions, limit, deadline).await?
+                    self.count_records(cluster, &mut asked, &positions, limit, deadline)
+                        .instrument(info_span!(target: POLL, "read the records"))
+                        .await?
                 }
             };
             let Some(tally) = tally else {
