@@ -2,6 +2,7 @@
 //! there, and what it costs.
 
 mod depth;
+mod diagnostics;
 mod failures;
 mod identity;
 mod management;
