@@ -231,6 +231,7 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
         forget_after: args.forget_after,
         memory_limit,
         trigger_metrics: args.trigger_metrics,
+        is_told: diagnostics.is_some(),
         unpolled_after: args.unpolled_after,
     };
     let changes = watch(&args, &kubernetes);

@@ -146,6 +146,7 @@ impl Sift {
             forget_after,
             memory_limit,
             trigger_metrics: true,
+            is_told: true,
             unpolled_after: settings.unpolled_after,
         };
         let sources = settings.sources();
