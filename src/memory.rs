@@ -15,7 +15,9 @@ use crate::failure::{Class, Failure};
 use crate::ledger::Account;
 use crate::metadata::{Parameter, Reader, Table};
 use crate::selection::{Selection, Sight};
-use crate::source::{Measure, Scaling, ScalingKeys, Source, Wanted};
+use crate::source::{
+    Measure, Scaling, ScalingKeys, Source, SurveyPlan, Surveyed, Surveyor, Wanted,
+};
 
 /// What every trigger is measured by; it says 0 before it is told something else.
 #[derive(Clone)]
@@ -109,6 +111,7 @@ impl Source for Memory {
         usual: "threshold, activationThreshold, topic",
         by_heart: &[],
     };
+    const GROUP: Option<&'static str> = None;
     const FILTER_VARIABLES: &'static [&'static str] = &[];
     const SCALING: ScalingKeys =
         ScalingKeys { target: "threshold", default_target: 1, activation: "activationThreshold" };
@@ -118,6 +121,18 @@ impl Source for Memory {
     fn follow(&self, _trigger: &Arc<MemoryTrigger>, _account: &Account) -> Box<dyn Measure> {
         self.followed.fetch_add(1, Ordering::Relaxed);
         Box::new(TriggerPoller(self.clone()))
+    }
+
+    /// It has no messages, only numbers.
+    fn survey<'a>(
+        &'a self,
+        _trigger: &'a Arc<MemoryTrigger>,
+        _account: &'a Account,
+        _plan: SurveyPlan,
+        surveyor: &'a mut dyn Surveyor,
+    ) -> BoxFuture<'a, Result<Surveyed, Failure>> {
+        surveyor.expect(0);
+        ready(Ok(Surveyed { is_whole: true, notes: Vec::new() })).boxed()
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

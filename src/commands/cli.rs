@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{check, serve};
+use super::{check, serve, types};
 
 /// A KEDA external scaler that counts the messages that matter: in a Kafka topic, only those of the
 /// types a Job handles.
@@ -19,6 +19,7 @@ pub struct Cli {
 enum Command {
     Serve(Box<serve::Args>),
     Check(Box<check::Args>),
+    Types(Box<types::Args>),
 }
 
 impl Cli {
@@ -27,6 +28,7 @@ impl Cli {
         match self.command {
             Command::Serve(args) => serve::run(*args),
             Command::Check(args) => check::run(&args),
+            Command::Types(args) => types::run(&args),
         }
     }
 }

@@ -23,4 +23,5 @@ mod selection;
 mod sharing;
 mod stopped;
 mod transactions;
+mod types;
 mod versions;

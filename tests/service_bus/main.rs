@@ -8,3 +8,4 @@ mod management;
 mod peek;
 mod sdk;
 mod sharing;
+mod types;
