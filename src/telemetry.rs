@@ -33,6 +33,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer as _, fmt};
 
+use crate::version::COMMIT;
+
 /// Calls of KEDA's that have ended, by `rpc` and gRPC `code`; on the page with `_total` behind it.
 /// A call whose caller went away has the code Canceled. A stream is one call.
 pub const POLLS: &str = "keda_sift_polls";
@@ -212,8 +214,7 @@ impl Metrics {
         for ((name, help), gauge) in MEMORY.into_iter().zip(helps).zip(memory) {
             registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
         }
-        let commit = option_env!("REVISION").unwrap_or("unknown");
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", commit)]);
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", COMMIT)]);
         registry.register(BUILD, "What runs", build);
         #[cfg(target_os = "linux")]
         registry.register_collector(Box::new(process::Process));

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{check, serve, types};
+use super::{check, completions, man, serve, types};
+use crate::version::VERSION;
 
 /// A KEDA external scaler that counts the messages that matter: in a Kafka topic, only those of the
 /// types a Job handles.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(name = "keda-sift", version = VERSION, propagate_version = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -20,6 +21,8 @@ enum Command {
     Serve(Box<serve::Args>),
     Check(Box<check::Args>),
     Types(Box<types::Args>),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 impl Cli {
@@ -29,6 +32,8 @@ impl Cli {
             Command::Serve(args) => serve::run(*args),
             Command::Check(args) => check::run(&args),
             Command::Types(args) => types::run(&args),
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
         }
     }
 }

@@ -1,12 +1,16 @@
 //! What the command line says to look at: a trigger's metadata, whole or in part.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::str::FromStr;
 
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+
 use super::super::{check, environment};
-use crate::metadata::{FROM_ENV, Reader, one_line};
+use crate::metadata::{FROM_ENV, Parameter, Reader, Use, one_line};
 use crate::selection::EventTypeFrom;
+use crate::source::PARAMETERS;
 use crate::sources::{KINDS, Kind};
 use crate::trigger::Trigger;
 
@@ -22,6 +26,10 @@ const SELECTING: [&str; 4] = ["eventType", "filter", "countFrom", "countBy"];
 /// One argument.
 #[derive(Debug, Clone)]
 pub(super) struct KeyValue(String, String);
+
+/// Reads a [`KeyValue`], and tells shells which keys there are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeyValueParser;
 
 /// What to look at.
 pub(super) struct Given {
@@ -69,6 +77,83 @@ impl FromStr for KeyValue {
             key => Ok(KeyValue(key.to_owned(), value.to_owned())),
         }
     }
+}
+
+impl TypedValueParser for KeyValueParser {
+    type Value = KeyValue;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<KeyValue, clap::Error> {
+        let read = StringValueParser::new().try_map(|text| text.parse::<KeyValue>());
+        read.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let keys =
+            readable().map(|(_, parameter)| PossibleValue::new(format!("{}=", parameter.key)));
+        Some(Box::new(keys))
+    }
+}
+
+/// The parameters that may be given, each once, with the sources that have it; none of those for
+/// what every trigger has.
+fn readable() -> impl Iterator<Item = (Vec<&'static str>, &'static Parameter)> {
+    let mut all: Vec<(Vec<&'static str>, &'static Parameter)> = Vec::new();
+    let of_all = PARAMETERS.parameters.iter().map(|parameter| (None, parameter));
+    let of_each = KINDS.iter().flat_map(|kind| {
+        kind.table.parameters.iter().map(|parameter| (Some(kind.name), parameter))
+    });
+    for (source, parameter) in of_all.chain(of_each) {
+        if parameter.use_ != Use::Read {
+            continue;
+        }
+        match all.iter_mut().find(|(_, known)| known.key == parameter.key) {
+            Some((sources, _)) => sources.extend(source),
+            None => all.push((source.into_iter().collect(), parameter)),
+        }
+    }
+    all.into_iter()
+}
+
+/// The keys and what they mean, for `--help`.
+pub(super) fn help() -> String {
+    let mut help = "Keys:\n".to_owned();
+    for (sources, parameter) in readable() {
+        let of =
+            if sources.is_empty() { String::new() } else { format!(" ({})", sources.join(", ")) };
+        let meaning = unmarked(parameter.meaning);
+        writeln!(help, "  {}{of}\n          {meaning}", parameter.key)
+            .expect("a String takes everything");
+    }
+    help
+}
+
+/// A line of Markdown as plain text: links by their words, and no marks of code.
+fn unmarked(markdown: &str) -> String {
+    let mut text = String::new();
+    let mut rest = markdown;
+    while let Some((before, link)) = rest.split_once('[') {
+        text.push_str(before);
+        rest = match link
+            .split_once("](")
+            .and_then(|(words, to)| Some((words, to.split_once(')')?.1)))
+        {
+            Some((words, after)) => {
+                text.push_str(words);
+                after
+            }
+            None => {
+                text.push('[');
+                link
+            }
+        };
+    }
+    text.push_str(rest);
+    text.replace('`', "")
 }
 
 impl Given {

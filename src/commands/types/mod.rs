@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::given::{Given, KeyValue};
+use self::given::{Given, KeyValue, KeyValueParser};
 use self::progress::Progress;
 use self::report::{Report, Seen};
 use super::check::Output;
@@ -35,23 +35,25 @@ const UNMEASURED: u8 = 2;
 /// Messages that are looked at by default, though fewer wait, or none.
 const AT_LEAST: u64 = 1_000;
 
+const EXAMPLES: &str = "
+Examples:
+  keda-sift types source=kafka bootstrapServers=kafka:9092 topic=uploads
+  keda-sift types source=kafka bootstrapServers=kafka:9092 topic=uploads \\
+      consumerGroup=thumbnails sasl=plaintext usernameFromEnv=KAFKA_USER passwordFromEnv=KAFKA_PASSWORD
+  keda-sift types source=azure-servicebus connectionFromEnv=SERVICE_BUS queueName=incoming
+  keda-sift types -f invoicing.yaml --trigger 1 --from earliest";
+
 /// Tells which types of messages there are: how many of each, how many of them wait, since when,
 /// how large they are, and where they keep their type. Ends in a trigger to paste.
 ///
 /// What to read is told by the keys of a trigger's metadata. Nothing is committed, received or
 /// locked. Exits with 0 if it was read, 1 if what is given is wrong, and 2 if it could not be read.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "\
-Examples:
-  keda-sift types source=kafka bootstrapServers=kafka:9092 topic=uploads
-  keda-sift types source=kafka bootstrapServers=kafka:9092 topic=uploads \\
-      consumerGroup=thumbnails sasl=plaintext usernameFromEnv=KAFKA_USER passwordFromEnv=KAFKA_PASSWORD
-  keda-sift types source=azure-servicebus connectionFromEnv=SERVICE_BUS queueName=incoming
-  keda-sift types -f invoicing.yaml --trigger 1 --from earliest")]
+#[command(after_long_help = given::help() + EXAMPLES)]
 pub(super) struct Args {
-    /// Keys of a trigger's metadata, as docs/parameters.md has them. One that ends in FromEnv takes
+    /// Keys of a trigger's metadata, as listed below and in docs/parameters.md. One that ends in FromEnv takes
     /// the variable of this environment. Without consumerGroup it is not told what waits for whom.
-    #[arg(value_name = "KEY=VALUE")]
+    #[arg(value_name = "KEY=VALUE", value_parser = KeyValueParser, hide_possible_values = true)]
     keys: Vec<KeyValue>,
 
     /// Take the metadata of a trigger from this file of manifests, or - for standard input; keys
