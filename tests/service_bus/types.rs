@@ -136,6 +136,9 @@ async fn a_limit_and_a_subscription_and_what_cannot_be_read() {
     let limited = report(&bus, &[&of_audit[..], &["--limit", "20"]].concat()).await;
     assert_eq!((&limited["messages"], &limited["is_whole"]), (&20.into(), &false.into()));
 
+    let notes = limited["notes"].to_string();
+    assert!(notes.contains("reading stopped after 20 messages"), "{notes}");
+
     let rows: &[(&[&str], i32, &str)] = &[
         (&["queueName=nowhere"], 2, "nowhere"),
         (&["queueName=.*", "useRegex=true"], 2, "useRegex names several; give one queue"),

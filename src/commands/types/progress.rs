@@ -65,12 +65,15 @@ impl Progress {
         }
     }
 
-    /// What was seen, and why that is not everything.
+    /// What was seen, and if that is not everything, why.
     pub(super) fn finish(self) -> (Census, Option<Stopped>) {
         self.bar.finish_and_clear();
+        // A source may end by itself at either.
+        let is_full = self.census.messages() >= self.limit;
         let is_late = Instant::now() >= self.deadline;
+        let full = is_full.then_some(Stopped::Limit(self.limit));
         let late = is_late.then_some(Stopped::Timeout(self.timeout));
-        (self.census, self.stopped.or(late))
+        (self.census, self.stopped.or(full).or(late))
     }
 
     /// Tells how far it is.

@@ -103,3 +103,49 @@ fn scalar(text: &str) -> String {
         false => serde_json::to_string(text).unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a YAML reader takes a value for.
+    fn read(value: &str) -> Option<String> {
+        let yaml = format!("key: {}\n", scalar(value));
+        let read: std::collections::BTreeMap<String, serde_json::Value> =
+            serde_saphyr::from_str(&yaml).ok()?;
+        read["key"].as_str().map(str::to_owned)
+    }
+
+    #[test]
+    fn what_reads_as_something_else_stands_in_quotes() {
+        for (value, expected) in [
+            ("uploads", "uploads"),
+            ("kafka:9092,b:9092", "kafka:9092,b:9092"),
+            ("body:event.type", "body:event.type"),
+            ("true", "\"true\""),
+            ("No", "\"No\""),
+            ("10", "\"10\""),
+            ("1:20", "\"1:20\""),
+            ("", "\"\""),
+            ("a: b", "\"a: b\""),
+            ("a #b", "\"a #b\""),
+            ("header:", "\"header:\""),
+            ("*", "\"*\""),
+            ("body:[*].type", "\"body:[*].type\""),
+            (r#"say "a""#, r#""say \"a\"""#),
+        ] {
+            assert_eq!(scalar(value), expected);
+            assert_eq!(read(value).as_deref(), Some(value));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_read_as_it_was_written(value in "[^\\p{C}\u{85}\u{2028}\u{2029}]{0,30}") {
+            let told = read(&value);
+            prop_assert_eq!(told.as_deref(), Some(&*value));
+        }
+    }
+}

@@ -432,3 +432,35 @@ fn now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_sizes_and_ages_read_easily() {
+        for (number, expected) in
+            [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")]
+        {
+            assert_eq!(grouped(number), expected);
+        }
+        for (bytes, expected) in
+            [(0, "0 B"), (1_023, "1023 B"), (1_024, "1 KiB"), (5 << 20, "5 MiB")]
+        {
+            assert_eq!(size(bytes), expected);
+        }
+        let rows = [(-5, "0 s"), (119, "119 s"), (120, "2 min"), (7_200, "2 h"), (200_000, "2 d")];
+        for (seconds, expected) in rows {
+            assert_eq!(age(seconds * 1_000), expected);
+        }
+    }
+
+    #[test]
+    fn columns_stand_below_each_other() {
+        let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect();
+        let rows = [row(&["TYPE", "MESSAGES"]), row(&["a…", "1,000"]), row(&["order.made", "7"])];
+        let expected =
+            ["  TYPE        MESSAGES ", "  a…             1,000 ", "  order.made         7 "];
+        assert_eq!(table(&rows), expected);
+    }
+}
