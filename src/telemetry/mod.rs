@@ -40,6 +40,7 @@ use self::families::Families;
 pub use self::families::{Family, Labels, Value};
 pub use self::traces::{POLL, Traces, continue_trace};
 use crate::lock::lock;
+use crate::version::COMMIT;
 
 /// Calls of KEDA's that have ended, by `rpc` and gRPC `code`; on the page with `_total` behind it.
 /// A call whose caller went away has the code Canceled. A stream is one call.
@@ -228,8 +229,7 @@ impl Metrics {
             "Measurements that gave no count",
             measurement_failures.clone(),
         );
-        let commit = option_env!("REVISION").unwrap_or("unknown");
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", commit)]);
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", COMMIT)]);
         registry.register(BUILD, "What runs", build);
         #[cfg(target_os = "linux")]
         registry.register_collector(Box::new(process::Process));

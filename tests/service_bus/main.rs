@@ -9,3 +9,4 @@ mod management;
 mod peek;
 mod sdk;
 mod sharing;
+mod types;
