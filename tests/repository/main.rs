@@ -1,6 +1,10 @@
-//! What is shipped beside the program: the pages, the examples and the image say what is so.
+//! What is shipped beside the program: the pages, the examples, the alerts, the dashboard and
+//! the image say what is so.
 
+mod alerts;
+mod dashboard;
 mod docs;
 mod examples;
 mod image;
+mod metrics;
 mod source;
