@@ -6,5 +6,6 @@ mod dashboard;
 mod docs;
 mod examples;
 mod image;
+mod links;
 mod metrics;
 mod source;
