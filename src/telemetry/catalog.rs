@@ -4,7 +4,7 @@
 use prometheus_client::registry;
 
 /// A metric, as the page and docs/operating.md describe it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Metric {
     /// Its name, without what its kind and its unit put behind it.
     pub name: &'static str,

@@ -2,7 +2,9 @@
 //! and Grafana's own types allow all that it says.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use test_basics::prometheus;
@@ -10,6 +12,38 @@ use test_basics::prometheus;
 use super::metrics::unknown_names;
 
 const DASHBOARD: &str = include_str!("../../charts/keda-sift/dashboard/keda-sift.json");
+
+/// What checks it, with the versions of what it needs.
+const CHECK: [(&str, &str); 3] = [
+    ("package.json", include_str!("dashboard/package.json")),
+    ("package-lock.json", include_str!("dashboard/package-lock.json")),
+    ("check.mjs", include_str!("dashboard/check.mjs")),
+];
+
+/// The check with all that it needs, installed once per checkout into `target/judges`.
+fn check() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/judges/dashboard");
+    fs::create_dir_all(&folder).expect("target/judges can be made");
+    let lock = File::create(folder.with_extension("lock")).expect("target/judges can be written");
+    lock.lock().expect("a file in target/judges can be locked");
+    let stamp = folder.with_extension("stamp");
+    let made_from = CHECK.map(|(_, text)| text).concat();
+    if !fs::read_to_string(&stamp).is_ok_and(|stamp| stamp == made_from) {
+        for (name, text) in CHECK {
+            fs::write(folder.join(name), text).expect("target/judges can be written");
+        }
+        let mut install = Command::new("npm");
+        succeeds(install.args(["ci", "--silent", "--no-audit", "--no-fund"]).current_dir(&folder));
+        fs::write(&stamp, made_from).expect("target/judges can be written");
+    }
+    folder.join("check.mjs")
+}
+
+fn succeeds(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&said));
+}
 
 fn dashboard() -> Value {
     serde_json::from_str(DASHBOARD).expect("JSON")
@@ -71,10 +105,14 @@ fn its_queries_are_promql_and_name_variables_that_there_are() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let rules = json!({"groups": [{"name": "queries", "rules": rules}]});
     fs::write(file.path(), rules.to_string()).expect("a file can be written");
-    let output = promtool.args(["check", "rules"]).arg(file.path()).output();
-    let output = output.expect("promtool runs");
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    succeeds(promtool.args(["check", "rules"]).arg(file.path()));
+}
+
+#[test]
+fn grafanas_own_types_allow_it() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), DASHBOARD).expect("a file can be written");
+    succeeds(Command::new("node").arg(check()).arg(file.path()));
 }
 
 #[test]
