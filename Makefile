@@ -2,7 +2,7 @@
 # SECONDS is how long each fuzz target runs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster image lint docs deny format fuzz bench prepare
+.PHONY: help demo test test-cluster image lint docs deny site format fuzz bench prepare
 
 SECONDS ?= 60
 
@@ -52,6 +52,10 @@ deny: ## check the licences and the sources of all dependencies
 	@scripts/prepare build deny
 	cargo deny --locked check licenses bans sources
 	cargo deny --locked --manifest-path fuzz/Cargo.toml check bans sources
+
+site: ## build docs/ as a site, into target/site
+	@scripts/prepare build site
+	mdbook build
 
 format: ## format the code
 	@scripts/prepare lint

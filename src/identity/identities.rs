@@ -180,9 +180,9 @@ impl Identities {
     pub fn figures(&self) -> Vec<Family> {
         let now = Instant::now();
         let good = lock(&self.held).values().filter(|held| held.good(now).is_some()).count();
-        let tokens = Family::gauge(TOKENS, "Tokens that are held and good");
+        let tokens = Family::of(&TOKENS);
         let result = |result: &str| vec![("result", result.to_owned())];
-        let requests = Family::counter(TOKEN_REQUESTS, "Requests for tokens that have ended")
+        let requests = Family::of(&TOKEN_REQUESTS)
             .with(result("given"), self.asked.given.load(Ordering::Relaxed))
             .with(result("refused"), self.asked.refused.load(Ordering::Relaxed));
         vec![tokens.with(Vec::new(), good), requests]

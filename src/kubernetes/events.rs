@@ -125,7 +125,7 @@ impl Events {
 
     /// How many there were, and what became of them.
     pub fn figures(&self) -> Family {
-        let mut events = Family::counter(EVENTS, "Events about triggers");
+        let mut events = Family::of(&EVENTS);
         if let Some(telling) = &self.0 {
             let Counts { told, dropped, failed } = &*telling.counts;
             for (result, count) in [("told", told), ("dropped", dropped), ("failed", failed)] {

@@ -9,7 +9,9 @@ use crate::source::Progress;
 use crate::sources::Sources;
 use crate::telemetry::{
     CONNECTIONS, Family, Labels, MEMORY_HELD, MEMORY_LIMIT, PageFormat, STATES, THROTTLED,
-    TRIGGERS, UNMATCHED,
+    TRIGGER_FAILING_SINCE, TRIGGER_INDETERMINATE, TRIGGER_LAST_POLL, TRIGGER_LIMIT_REACHED,
+    TRIGGER_OLDEST_AGE, TRIGGER_READ_BEHIND, TRIGGER_READ_POSITION, TRIGGER_SERIES_OMITTED,
+    TRIGGER_TARGET, TRIGGER_VALUE, TRIGGERS, UNMATCHED,
 };
 
 /// The `source` of triggers whose metadata is wrong.
@@ -53,13 +55,12 @@ impl Scaler {
                 None => {}
             }
         }
-        let mut states = Family::gauge(STATES, "Triggers by how they are");
+        let mut states = Family::of(&STATES);
         for (state, count) in by_state {
             states.push(one("state", state.as_str()), count);
         }
-        let mut kept = Family::gauge(TRIGGERS, "Triggers that are kept");
-        let mut unmatched =
-            Family::gauge(UNMATCHED, "Triggers that count 0 though other messages wait");
+        let mut kept = Family::of(&TRIGGERS);
+        let mut unmatched = Family::of(&UNMATCHED);
         for (source, (count, others_alone)) in by_source {
             kept.push(one("source", source), count);
             unmatched.push(one("source", source), others_alone);
@@ -69,8 +70,8 @@ impl Scaler {
     }
 
     fn of_sources(&self) -> Vec<Family> {
-        let mut connections = Family::gauge(CONNECTIONS, "Connections that are open");
-        let mut throttled = Family::gauge(THROTTLED, "Those left alone as they have asked for it");
+        let mut connections = Family::of(&CONNECTIONS);
+        let mut throttled = Family::of(&THROTTLED);
         for (source, figures) in self.sources.figures() {
             connections.push(one("source", source), figures.connections);
             throttled.push(one("source", source), figures.throttled);
@@ -80,37 +81,25 @@ impl Scaler {
 
     fn of_memory(&self) -> Vec<Family> {
         let ledger = self.triggers.ledger();
-        let mut held = Family::gauge(MEMORY_HELD, "Memory that triggers make this hold").bytes();
+        let mut held = Family::of(&MEMORY_HELD);
         for (of, bytes) in ledger.by_use() {
             held.push(one("use", of.as_str()), bytes);
         }
-        let limit = Family::gauge(MEMORY_LIMIT, "How much of it there may be").bytes();
+        let limit = Family::of(&MEMORY_LIMIT);
         vec![held, limit.with(Vec::new(), ledger.limit())]
     }
 
-    /// Of each trigger that can be read, as KEDA labels its own; `trigger` tells those apart that
-    /// have one metric name in one object.
+    /// Of each trigger that can be read.
     fn of_each_trigger(&self) -> Vec<Family> {
-        let gauge = Family::gauge;
-        let mut value = gauge("keda_sift_trigger_value", "What KEDA was told last");
-        let mut target = gauge("keda_sift_trigger_target", "Messages for one Job or replica");
-        let mut limit =
-            gauge("keda_sift_trigger_limit_reached", "1 where counting stopped at its limit");
-        let polled = "keda_sift_trigger_last_poll_timestamp";
-        let mut polled = gauge(polled, "When KEDA was answered last, since 1970").seconds();
-        let failing = "keda_sift_trigger_failing_since_timestamp";
-        let mut failing =
-            gauge(failing, "Since when each answer is an error, since 1970").seconds();
-        let age = "keda_sift_trigger_oldest_message_age";
-        let mut age = gauge(age, "Age of the oldest message that counts").seconds();
-        let mut indeterminate = gauge(
-            "keda_sift_trigger_indeterminate_messages",
-            "Messages that cannot be judged, among the 128 looked at last",
-        );
-        let mut position =
-            gauge("keda_sift_trigger_read_position", "Offsets read, over all partitions");
-        let mut behind =
-            gauge("keda_sift_trigger_read_behind", "Offsets that are still to be read");
+        let mut value = Family::of(&TRIGGER_VALUE);
+        let mut target = Family::of(&TRIGGER_TARGET);
+        let mut limit = Family::of(&TRIGGER_LIMIT_REACHED);
+        let mut polled = Family::of(&TRIGGER_LAST_POLL);
+        let mut failing = Family::of(&TRIGGER_FAILING_SINCE);
+        let mut age = Family::of(&TRIGGER_OLDEST_AGE);
+        let mut indeterminate = Family::of(&TRIGGER_INDETERMINATE);
+        let mut position = Family::of(&TRIGGER_READ_POSITION);
+        let mut behind = Family::of(&TRIGGER_READ_BEHIND);
         let all = self.triggers.entries(|_| true);
         let omitted = all.len().saturating_sub(SERIES);
         let mut readable: Vec<_> = all
@@ -133,7 +122,7 @@ impl Scaler {
             let scaling = live.trigger().scaling();
             let labels: Labels = vec![
                 ("namespace", identity.namespace.to_string()),
-                ("scaledObject", identity.name.to_string()),
+                ("object", identity.name.to_string()),
                 ("metric", scaling.metric_name.clone()),
                 ("trigger", identity.id()),
             ];
@@ -162,9 +151,7 @@ impl Scaler {
                 limit.push(labels, u64::from(answer.is_limit));
             }
         }
-        let dropped =
-            gauge("keda_sift_trigger_series_omitted", "Triggers beyond those with series");
-        let dropped = dropped.with(Vec::new(), omitted);
+        let dropped = Family::of(&TRIGGER_SERIES_OMITTED).with(Vec::new(), omitted);
         vec![value, target, limit, polled, failing, age, indeterminate, position, behind, dropped]
     }
 }

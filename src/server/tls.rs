@@ -137,8 +137,7 @@ impl Tls {
     /// When the certificates end that new connections get.
     pub(super) fn figures(&self) -> Family {
         let Expiry { server, client_authority } = *lock(&self.expiry);
-        let help = "When a certificate of the gRPC port ends, since 1970";
-        let mut family = Family::gauge(CERTIFICATE_EXPIRY, help).seconds();
+        let mut family = Family::of(&CERTIFICATE_EXPIRY);
         for (name, end) in [("server", server), ("client_authority", client_authority)] {
             if let Some(end) = end.and_then(|end| end.duration_since(UNIX_EPOCH).ok()) {
                 family.push(vec![("certificate", name.to_owned())], end.as_secs_f64());

@@ -4,15 +4,13 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
-use prometheus_client::registry::Unit;
 
-/// A metric and its series.
+use super::catalog::{Kind, Metric};
+
+/// A counter or gauge, and its series.
 #[derive(Debug)]
 pub struct Family {
-    name: &'static str,
-    help: &'static str,
-    unit: Option<Unit>,
-    is_counter: bool,
+    metric: &'static Metric,
     samples: Vec<(Labels, Value)>,
 }
 
@@ -33,26 +31,9 @@ pub enum Value {
 pub(super) struct Families(pub(super) Vec<Family>);
 
 impl Family {
-    /// Of what may go up and down.
-    pub fn gauge(name: &'static str, help: &'static str) -> Self {
-        Self { name, help, unit: None, is_counter: false, samples: Vec::new() }
-    }
-
-    /// Of what only grows; on the page with `_total` behind it.
-    pub fn counter(name: &'static str, help: &'static str) -> Self {
-        Self { is_counter: true, ..Self::gauge(name, help) }
-    }
-
-    /// In bytes; on the page with `_bytes` behind it.
-    #[must_use]
-    pub fn bytes(self) -> Self {
-        Self { unit: Some(Unit::Bytes), ..self }
-    }
-
-    /// In seconds; on the page with `_seconds` behind it.
-    #[must_use]
-    pub fn seconds(self) -> Self {
-        Self { unit: Some(Unit::Seconds), ..self }
+    /// Without series yet.
+    pub fn of(metric: &'static Metric) -> Self {
+        Self { metric, samples: Vec::new() }
     }
 
     /// With one more series.
@@ -79,7 +60,7 @@ impl Family {
 
     fn encode_value(&self, metric: &mut MetricEncoder<'_>, value: Value) -> std::fmt::Result {
         let none: Option<&Exemplar<NoLabelSet, f64>> = None;
-        match (self.is_counter, value) {
+        match (self.metric.kind == Kind::Counter, value) {
             (true, Value::Count(count)) => metric.encode_counter(&count, none),
             (true, Value::Number(number)) => metric.encode_counter(&number, none),
             (false, Value::Count(count)) => metric.encode_gauge(&count),
@@ -91,9 +72,13 @@ impl Family {
 impl Collector for Families {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         for family in self.0.iter().filter(|family| !family.samples.is_empty()) {
-            let kind = if family.is_counter { MetricType::Counter } else { MetricType::Gauge };
-            let unit = family.unit.as_ref();
-            family.encode(encoder.encode_descriptor(family.name, family.help, unit, kind)?)?;
+            let Metric { name, kind, unit, help, .. } = family.metric;
+            let kind = match kind {
+                Kind::Counter => MetricType::Counter,
+                _ => MetricType::Gauge,
+            };
+            let unit = unit.map(Into::into);
+            family.encode(encoder.encode_descriptor(name, help, unit.as_ref(), kind)?)?;
         }
         Ok(())
     }

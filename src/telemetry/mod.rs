@@ -4,12 +4,14 @@
 //! must act. What went wrong with one trigger is told to KEDA, not logged: who can mend it reads it
 //! there.
 //!
-//! Metrics have the names below. None has a label that a trigger's author could fill: there is a
-//! series for each rpc, source and code, however many triggers there are.
+//! `catalog` names the metrics. Unless an operator asks for series of each trigger, none has a label
+//! that a trigger's author could fill: there is a series for each rpc, source and code, however many
+//! triggers there are.
 //!
 //! # References
 //! - <https://prometheus.io/docs/specs/om/open_metrics_spec/>
 
+mod catalog;
 mod families;
 #[cfg(target_os = "linux")]
 mod process;
@@ -29,80 +31,23 @@ use prometheus_client::metrics::family::Family as By;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 use tonic::Code;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer as _, fmt};
 
+pub use self::catalog::*;
 use self::families::Families;
 pub use self::families::{Family, Labels, Value};
 pub use self::traces::{POLL, Traces, continue_trace};
 use crate::lock::lock;
 use crate::version::COMMIT;
 
-/// Calls of KEDA's that have ended, by `rpc` and gRPC `code`; on the page with `_total` behind it.
-/// A call whose caller went away has the code Canceled. A stream is one call.
-pub const POLLS: &str = "keda_sift_polls";
-
-/// How long those calls took, by `rpc` and gRPC `code`; on the page with `_seconds` behind it.
-pub const POLL_DURATION: &str = "keda_sift_poll_duration";
-
-/// Triggers by how they are, by `state`: failing, unpolled, reading, waiting or zero.
-pub const STATES: &str = "keda_sift_trigger_states";
-
-/// Triggers that are kept, by `source`: kafka, azure-servicebus, or unreadable for those whose
-/// metadata is wrong.
-pub const TRIGGERS: &str = "keda_sift_triggers";
-
-/// Of those, the ones that count 0 though other messages wait, and for which nothing has ever
-/// matched, by `source`.
-pub const UNMATCHED: &str = "keda_sift_unmatched_triggers";
-
-/// Triggers found by warm-up, by `state`, which is one of [`WARM_UP_STATES`]. There is none without
-/// warm-up.
-pub const WARM_UP: &str = "keda_sift_warm_up_triggers";
-
-/// Being measured; measured, with a count or without; and those whose metadata is not known before
-/// KEDA polls them.
+/// States of the triggers that warm-up has found: being measured; measured, with a count or without;
+/// and those whose metadata is not known before KEDA polls them.
 pub const WARM_UP_STATES: [&str; 3] = ["waiting", "ready", "unknown"];
-
-/// Measurements that gave no count, by `source` and gRPC `code`; on the page with `_total` behind
-/// it.
-pub const MEASUREMENT_FAILURES: &str = "keda_sift_measurement_failures";
-
-/// Memory that triggers make this hold, as far as it is counted, by `use`: asking, reading or
-/// keeping; on the page with `_bytes` behind it.
-pub const MEMORY_HELD: &str = "keda_sift_memory_held";
-
-/// How much of it there may be; on the page with `_bytes` behind it.
-pub const MEMORY_LIMIT: &str = "keda_sift_memory_limit";
-
-/// Connections that are open to brokers and namespaces, by `source`.
-pub const CONNECTIONS: &str = "keda_sift_connections";
-
-/// Connections to brokers, and namespaces, that are left alone now because they have asked for
-/// that, by `source`.
-pub const THROTTLED: &str = "keda_sift_throttled";
-
-/// Tokens of Azure identities and OAuth clients that are held and good.
-pub const TOKENS: &str = "keda_sift_tokens";
-
-/// Requests for such tokens that have ended, by `result`: given or refused; on the page with
-/// `_total` behind it.
-pub const TOKEN_REQUESTS: &str = "keda_sift_token_requests";
-
-/// When a certificate of the gRPC port ends, in seconds since 1970, by `certificate`: server or
-/// client_authority, the one that ends first; on the page with `_seconds` behind it.
-pub const CERTIFICATE_EXPIRY: &str = "keda_sift_certificate_expiry_timestamp";
-
-/// Kubernetes Events about triggers, by `result`: told, dropped as too many waited, or failed; on
-/// the page with `_total` behind it.
-pub const EVENTS: &str = "keda_sift_events";
-
-/// 1, with the `version` and the `commit` that runs; on the page with `_info` behind it.
-pub const BUILD: &str = "keda_sift_build";
 
 /// KEDA's calls, each of which has series from the start.
 pub const RPCS: [&str; 5] =
@@ -216,21 +161,18 @@ impl Metrics {
             others: Mutex::default(),
         };
         let Self { registry, polls, durations, warm_up, measurement_failures, .. } = &mut metrics;
-        registry.register(POLLS, "Calls that have ended", polls.clone());
+        registry.register(POLLS.name, POLLS.help, polls.clone());
         registry.register_with_unit(
-            POLL_DURATION,
-            "How long calls took",
-            Unit::Seconds,
+            POLL_DURATION.name,
+            POLL_DURATION.help,
+            Unit::Seconds.into(),
             durations.clone(),
         );
-        registry.register(WARM_UP, "Triggers found by warm-up", warm_up.clone());
-        registry.register(
-            MEASUREMENT_FAILURES,
-            "Measurements that gave no count",
-            measurement_failures.clone(),
-        );
+        registry.register(WARM_UP.name, WARM_UP.help, warm_up.clone());
+        let failures = measurement_failures.clone();
+        registry.register(MEASUREMENT_FAILURES.name, MEASUREMENT_FAILURES.help, failures);
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", COMMIT)]);
-        registry.register(BUILD, "What runs", build);
+        registry.register(BUILD.name, BUILD.help, build);
         #[cfg(target_os = "linux")]
         registry.register_collector(Box::new(process::Process));
         for rpc in RPCS {

@@ -16,6 +16,7 @@ use keda_sift::trigger::Trigger;
 use test_basics::metadata;
 
 const README: &str = include_str!("../../README.md");
+const START: &str = include_str!("../../docs/start.md");
 const PAGE: &str = include_str!("../../docs/parameters.md");
 
 const CERTIFICATE: &str = include_str!("../../src/kafka/wire/tls/testdata/ec.crt");
@@ -272,6 +273,9 @@ fn every_address_shown_is_the_one_that_the_short_way_gives() {
     let mut pages = vec![("README.md".to_owned(), README.to_owned())];
     for entry in fs::read_dir(docs).expect("the folder of pages") {
         let path = entry.expect("a page").path();
+        if path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
         let text = fs::read_to_string(&path).expect("a page is text");
         pages.push((path.display().to_string(), text));
     }
@@ -288,7 +292,9 @@ fn every_address_shown_is_the_one_that_the_short_way_gives() {
 
 #[test]
 fn every_trigger_shown_decodes() {
-    for (page, text, least) in [("README.md", README, 1), ("docs/parameters.md", PAGE, 5)] {
+    let pages =
+        [("README.md", README, 1), ("docs/start.md", START, 1), ("docs/parameters.md", PAGE, 5)];
+    for (page, text, least) in pages {
         let examples = examples(text);
         assert!(examples.len() >= least, "{page}: {} examples", examples.len());
         for (line, metadata) in examples {

@@ -1,12 +1,17 @@
 //! `/metrics` of `keda-sift serve`: what a poll changes, and that Prometheus can read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
+use keda_sift::telemetry::{
+    ALWAYS, BY_TRIGGER, CERTIFICATE_EXPIRY, EVENTS, Kind, Metric, TRIGGER_LIMIT_REACHED,
+    TRIGGER_READ_BEHIND, TRIGGER_READ_POSITION, TRIGGER_VALUE, WARM_UP,
+};
 use sift_harness::program::Program;
 use sift_harness::{PATIENCE, holds_within, metadata};
+use test_basics::promtool_approves;
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
@@ -67,6 +72,16 @@ impl Page {
         page
     }
 
+    /// The names of all series and the labels of each, but for those of the process.
+    fn names(&self) -> BTreeMap<&str, Vec<&str>> {
+        let of_series = self.values.keys().map(|series| {
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            let labels = labels.split("\",").filter_map(|label| Some(label.split_once("=\"")?.0));
+            (name, labels.filter(|label| *label != "le").collect())
+        });
+        of_series.filter(|(name, _)| !name.starts_with("process_")).collect()
+    }
+
     fn value(&self, series: &str) -> Option<f64> {
         self.values.get(series).copied()
     }
@@ -82,6 +97,23 @@ impl Page {
         let of_name = move |(series, _): &(&String, &f64)| series.starts_with(&start);
         self.values.iter().filter(of_name).map(|(series, value)| (series.as_str(), *value))
     }
+}
+
+/// What series of these metrics are called, and the labels of each.
+fn described(
+    metrics: impl IntoIterator<Item = &'static Metric>,
+) -> BTreeMap<String, Vec<&'static str>> {
+    let mut described = BTreeMap::new();
+    for metric in metrics {
+        let suffixes: &[_] = match metric.kind {
+            Kind::Histogram => &["_bucket", "_count", "_sum"],
+            _ => &[""],
+        };
+        for suffix in suffixes {
+            described.insert(metric.in_queries() + suffix, metric.labels.to_vec());
+        }
+    }
+    described
 }
 
 /// The page, once a series has this value.
@@ -227,7 +259,7 @@ async fn each_trigger_has_series_where_that_is_asked_for() {
     let targets = page.counted("keda_sift_trigger_target");
     let [(series, target)] = targets[..] else { panic!("{targets:?}") };
     assert_eq!(target, 7.0);
-    for label in ["namespace=\"media\"", "scaledObject=\"kafka\"", "metric=\"kafka-uploads\""] {
+    for label in ["namespace=\"media\"", "object=\"kafka\"", "metric=\"kafka-uploads\""] {
         assert!(series.contains(label), "{series}");
     }
     assert_eq!(page.counted("keda_sift_trigger_value"), [], "it is not known: {page:?}");
@@ -235,6 +267,23 @@ async fn each_trigger_has_series_where_that_is_asked_for() {
     assert_eq!(page.counted("keda_sift_trigger_last_poll_timestamp_seconds").len(), 1);
     assert_eq!(page.value("keda_sift_trigger_series_omitted"), Some(0.0));
     assert_eq!(page.value("keda_sift_triggers{source=\"unreadable\"}"), Some(1.0));
+    promtool_approves(&program.page("/metrics").1);
+
+    // What there is to say of it takes an answer, certificates, or a cluster.
+    let unsaid = [
+        &TRIGGER_VALUE,
+        &TRIGGER_LIMIT_REACHED,
+        &TRIGGER_READ_POSITION,
+        &TRIGGER_READ_BEHIND,
+        &CERTIFICATE_EXPIRY,
+        &EVENTS,
+        &WARM_UP,
+    ];
+    let unsaid: BTreeSet<_> = unsaid.into_iter().map(Metric::in_queries).collect();
+    let mut described = described(ALWAYS.into_iter().chain(BY_TRIGGER));
+    described.retain(|name, _| !unsaid.contains(name));
+    let names = page.names().into_iter().map(|(name, labels)| (name.to_owned(), labels));
+    assert_eq!(names.collect::<BTreeMap<_, _>>(), described);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use sift_harness::program::{Program, keda_sift};
 use sift_harness::{Authority, PATIENCE};
 use tempfile::TempDir;
+use test_basics::promtool_approves;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 /// The name in the server's certificates.
@@ -163,6 +164,7 @@ async fn with_authorities_for_clients_a_client_needs_a_certificate_by_one_of_the
         let now = UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
         assert!(ends.is_some_and(|ends| ends > now), "{certificate}: {ends:?} in {page}");
     }
+    promtool_approves(&page);
     let rows = [
         ("none", Caller::trusting(&ours)),
         ("by another authority", by(&other)),

@@ -9,7 +9,7 @@ use kubernetes_api::tools;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::INSTALLING;
+use super::PAGES;
 use super::variants::{CHART_ALONE, VARIANTS, Variant};
 
 /// What the two make of a variant.
@@ -137,14 +137,15 @@ fn blocks<'a>(page: &'a str, language: &str) -> Vec<(&'a str, String)> {
     blocks
 }
 
-/// What docs/installing.md shows to apply or to install.
+/// What the pages show to apply or to install.
 fn examples() -> Vec<(String, String)> {
     let mut built = Vec::new();
     let workshop = Workshop::new();
     let manifests = workshop.manifests();
     let version = env!("CARGO_PKG_VERSION");
 
-    let yaml = blocks(INSTALLING, "yaml");
+    let blocks = |language| PAGES.iter().flat_map(move |page| blocks(page, language));
+    let yaml: Vec<_> = blocks("yaml").collect();
     for (_, block) in &yaml {
         if let Some(name) = block.lines().next().and_then(|line| line.strip_prefix("# ")) {
             workshop.write(name, block);
@@ -160,9 +161,9 @@ fn examples() -> Vec<(String, String)> {
         );
         built.push((format!("the example\n{block}"), workshop.build(&local)));
     }
-    assert!(built.len() >= 8, "docs/installing.md has examples of kustomizations");
+    assert!(built.len() >= 8, "the pages have examples of kustomizations");
 
-    let shell: String = blocks(INSTALLING, "sh").into_iter().map(|(_, block)| block).collect();
+    let shell: String = blocks("sh").map(|(_, block)| block).collect();
     let shell = shell.replace("\\\n", " ");
     let installs = shell
         .lines()
@@ -176,6 +177,6 @@ fn examples() -> Vec<(String, String)> {
         arguments.extend(words.split_whitespace());
         built.push((format!("helm install {install}"), tools::helm_template(chart(), &arguments)));
     }
-    assert!(built.len() >= before + 4, "docs/installing.md has examples of the chart");
+    assert!(built.len() >= before + 4, "the pages have examples of the chart");
     built
 }

@@ -1,7 +1,7 @@
 //! What `manifests/` and the chart install: the API server takes it, both are the same, it grants
 //! what it says and no more, KEDA alone may call it, and its Pods are restricted.
 //!
-//! The examples of `docs/installing.md` are built as they stand there.
+//! The examples of `docs/installing.md` and `docs/operating.md` are built as they stand there.
 //!
 //! | file | job |
 //! |---|---|
@@ -24,6 +24,8 @@ use kubernetes_api::ApiServer;
 use self::build::{everything, root};
 
 const INSTALLING: &str = include_str!("../../../docs/installing.md");
+/// Where manifests and values are shown.
+const PAGES: [&str; 2] = [INSTALLING, include_str!("../../../docs/operating.md")];
 const CHART_README: &str = include_str!("../../../charts/keda-sift/README.md");
 
 /// The namespaces that the installations need, keda-sift's as the base has it.

@@ -57,6 +57,12 @@ pub(super) static VARIANTS: &[Variant] = &[
     Variant {
         namespace: "keda-sift",
         of: "base",
+        components: &["alerts", "dashboard", "trigger-metrics"],
+        values: &["alerts.enabled=true", "dashboard.enabled=true", "triggerMetrics=true"],
+    },
+    Variant {
+        namespace: "keda-sift",
+        of: "base",
         components: &["workload-identity"],
         values: &["workloadIdentity.enabled=true", PLACEHOLDER],
     },
@@ -158,6 +164,8 @@ pub(super) const CHART_ALONE: &[&[&str]] = &[
         "warmUp.enabled=true,warmUp.timeout=30s,warmUp.scalerAddresses={sift.example.com}",
         "workloadIdentity.enabled=true,workloadIdentity.tenantId=11111111-2222-3333-4444-555555555555",
         "serviceMonitor.enabled=true,serviceMonitor.labels.release=prometheus,serviceMonitor.interval=15s",
+        "alerts.enabled=true,alerts.labels.release=prometheus",
+        "dashboard.enabled=true,dashboard.annotations.grafana_folder=Scaling",
         "networkPolicy.kedaPodLabels.app=keda-operator",
         "serviceAccount.create=false,serviceAccount.name=mine",
         "podAnnotations.a=b,podLabels.c=d,priorityClassName=high,nodeSelector.e=f",
