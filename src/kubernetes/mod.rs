@@ -7,6 +7,7 @@
 //!   `environment`: those of them that stand in a container's environment
 //! - `scaled`: ScaledJobs and ScaledObjects, cut down to their triggers · `watch`: which there are,
 //!   and what changes
+//! - `held`: objects that stand in files, read as if they were in the cluster
 //! - `events`: what is told where `kubectl describe` shows it
 //! - `error`: what can go wrong, with the component that grants the right that is missing
 //!
@@ -18,6 +19,7 @@ mod client;
 mod environment;
 mod error;
 mod events;
+mod held;
 mod names;
 mod scaled;
 mod service_accounts;

@@ -15,6 +15,14 @@ metadata:
   name: thumbnails
   namespace: media
 spec:
+  rollout: { strategy: gradual }
+  jobTargetRef:
+    template:
+      spec:
+        restartPolicy: Never
+        containers:
+          - name: worker
+            image: registry.example.com/thumbnails:1
   triggers:
     - type: cron
       metadata: { start: '0 6 * * *' }
@@ -38,7 +46,8 @@ fn check(arguments: &[&str], input: &str) -> Output {
         .spawn()
         .expect("the program has been built");
     let mut stdin = child.stdin.take().expect("it is piped");
-    std::io::Write::write_all(&mut stdin, input.as_bytes()).expect("it reads");
+    // It may have read enough.
+    std::io::Write::write_all(&mut stdin, input.as_bytes()).ok();
     drop(stdin);
     child.wait_with_output().expect("it ends")
 }
@@ -54,9 +63,11 @@ fn what_is_wrong_is_told_with_its_place_and_what_to_write() {
     let told = text(&output);
     let lines: Vec<_> = told.lines().collect();
     assert_eq!(lines[0], "scaledjob media/thumbnails  trigger 1");
-    assert_eq!(
-        lines[1],
-        "× lagTreshold  is not a parameter; the nearest is lagThreshold  (-:16:9)"
+    assert!(
+        lines.contains(
+            &"× lagTreshold  is not a parameter; the nearest is lagThreshold  (-:24:9)  …#parameters"
+        ),
+        "{told}"
     );
     assert!(!told.contains("hunter2"), "{told}");
 
@@ -64,25 +75,30 @@ fn what_is_wrong_is_told_with_its_place_and_what_to_write() {
     let output = check(&["-"], &mended);
     assert_eq!(output.status.code(), Some(0), "what is in doubt is no error");
     let told = text(&output);
-    assert!(
-        told.starts_with(
-            "scaledjob media/thumbnails  trigger 1  kafka topic uploads for group \"thumbnails\"\n\
-             √ metadata           types image\\..*; 5 messages a Job\n\
-             ! eventType          \"image\\\\..*\" is taken letter for letter"
-        ) && told.contains("! offsetResetPolicy  a group that has committed nothing begins"),
-        "{told}"
-    );
+    for part in [
+        "scaledjob media/thumbnails  trigger 1  kafka topic uploads for group \"thumbnails\"\n\
+         √ metadata           types image\\..*; 5 messages a Job\n",
+        "! eventType          \"image\\\\..*\" is taken letter for letter",
+        "! offsetResetPolicy  is missing; a group that has committed nothing begins",
+        "! password           stands in the manifest",
+        "\n… is https://github.com/keda-sift/keda-sift/blob/main/docs/troubleshooting.md\n",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
 }
 
 #[test]
 fn programs_get_the_same_as_json_and_yaml() {
     let json = check(&["-", "-o", "json"], WRONG);
     let report: Value = serde_json::from_slice(&json.stdout).expect("JSON");
-    let trigger = &report["triggers"][0];
-    assert_eq!((&trigger["name"], &trigger["trigger"]), (&"thumbnails".into(), &1.into()));
-    let finding = &trigger["findings"][0];
-    assert_eq!(finding["about"], "lagTreshold");
-    assert_eq!((&finding["mark"], &finding["line"]), (&"error".into(), &16.into()));
+    let object = &report["objects"][0];
+    assert_eq!((&object["kind"], &object["name"]), (&"ScaledJob".into(), &"thumbnails".into()));
+    let trigger = &object["triggers"][0];
+    assert_eq!(trigger["number"], 1);
+    let findings = trigger["findings"].as_array().expect("a list");
+    let finding = findings.iter().find(|it| it["about"] == "lagTreshold").expect("it is told");
+    assert_eq!((&finding["mark"], &finding["line"]), (&"error".into(), &24.into()));
+    assert!(finding["see"].as_str().is_some_and(|see| see.ends_with(".md#parameters")));
     let yaml = check(&["-", "-o", "yaml"], WRONG);
     assert!(text(&yaml).contains("about: lagTreshold"), "{}", text(&yaml));
 }
@@ -97,19 +113,71 @@ fn a_folder_is_read_and_what_is_no_yaml_is_an_error() {
     let told = text(&output);
     assert_eq!(output.status.code(), Some(1));
     assert!(told.contains("b.yml: ") && !told.contains("c.txt"), "{told}");
-    assert!(told.contains("a.yaml:16:9"), "{told}");
+    assert!(told.contains("a.yaml:24:9"), "{told}");
     let missing = check(&["nowhere.yaml"], "");
     assert_eq!(missing.status.code(), Some(1));
     assert!(text(&missing).contains("nowhere.yaml: No such file"), "{}", text(&missing));
 }
 
 #[test]
+fn the_folders_of_a_folder_are_read_if_asked_for() {
+    let folder = TempDir::new().expect("a folder");
+    let within = folder.path().join("within");
+    fs::create_dir(&within).expect("a folder");
+    fs::write(within.join("a.yaml"), WRONG).expect("a file");
+    let folder = folder.path().to_str().expect("UTF-8");
+    assert!(text(&check(&[folder], "")).starts_with("there is nothing to check"));
+    assert!(text(&check(&["-R", folder], "")).contains("within/a.yaml:24:9"));
+}
+
+#[test]
 fn every_example_is_free_of_errors() {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/examples");
-    let output = check(&[examples.to_str().expect("UTF-8")], "");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifests = root.join("manifests");
+    let output = check(&["-R", manifests.to_str().expect("UTF-8")], "");
     let told = text(&output);
     assert_eq!(output.status.code(), Some(0), "{told}");
-    assert!(told.lines().filter(|line| line.contains("  trigger ")).count() > 5, "{told}");
+    assert!(told.lines().filter(|line| line.contains("  trigger ")).count() > 10, "{told}");
+    assert!(!told.contains("\n× ") && !told.contains("\n? "), "{told}");
+}
+
+/// Each file has one mistake, and begins with what is said of it.
+#[test]
+fn each_mistake_is_told_with_its_place_and_what_to_do() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server/check/broken");
+    let mut files = 0;
+    for entry in fs::read_dir(&folder).expect("a folder") {
+        let path = entry.expect("a file").path();
+        let shown = path.to_str().expect("UTF-8");
+        let manifest = fs::read_to_string(&path).expect("a manifest");
+        let expected: Vec<_> = manifest.lines().map_while(|line| line.strip_prefix("# ")).collect();
+        let output = check(&[shown], "");
+        let told = text(&output).replace(&format!("{shown}:"), "").replace("×  ", "× ");
+        let is_finding = |line: &&str| ["× ", "! ", "? "].iter().any(|it| line.starts_with(it));
+        let told: Vec<_> = told
+            .lines()
+            .filter(is_finding)
+            .map(|line| {
+                line.split("  ").filter(|part| !part.is_empty()).map(str::trim).collect::<Vec<_>>()
+            })
+            .map(|parts| parts.join("  "))
+            .collect();
+        assert_eq!(told, expected, "{shown}");
+        let is_wrong = expected.iter().any(|line| line.starts_with('×'));
+        assert_eq!(output.status.code(), Some(i32::from(is_wrong)), "{shown}");
+        files += 1;
+    }
+    assert!(files > 90, "{files} files");
+}
+
+#[test]
+fn what_is_too_large_is_not_cut() {
+    let line = "# a comment of a file that has no end, or nearly so\n";
+    let mut large = line.repeat((16 << 20) / line.len() + 1);
+    large.push_str(WRONG);
+    let output = check(&["-"], &large);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("-: is larger than 16 MiB"), "{}", text(&output));
 }
 
 #[test]

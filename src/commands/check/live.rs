@@ -1,0 +1,85 @@
+//! What a trigger counts now, and how many Jobs follow from it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::finding::{Finding, Mark, See};
+use super::inspect::Found;
+use super::object::Object;
+use super::report::{Count, OfObject, OfTrigger};
+use crate::backlog::{Backlog, Measured, Purpose, Scope};
+use crate::jobs::{Counted, Present, Scale};
+use crate::ledger::{DEFAULT_LIMIT, Ledger};
+use crate::metadata::one_line;
+use crate::sources::Sources;
+use crate::trigger::Trigger;
+
+/// Adds what the trigger counts.
+pub(super) async fn measure(
+    found: &Found<'_>,
+    trigger: &Trigger,
+    sources: &Sources,
+    timeout: Duration,
+    of: &mut OfTrigger,
+) {
+    let account = Ledger::new(DEFAULT_LIMIT).account(&found.namespace);
+    let poller = sources.follow(trigger, &account);
+    let measured =
+        poller.measure(Instant::now() + timeout, Purpose::Metric, Scope::default()).await;
+    let finding = |mark, words| found.finding(mark, "count", words, See::Counts);
+    match measured {
+        Ok(Measured { metric, activity }) => {
+            let scaling = trigger.scaling();
+            let is_lower_bound = matches!(metric, Backlog::AtLeast(_));
+            let value = metric.count();
+            let or_more = if is_lower_bound { " or more" } else { "" };
+            let sight = poller.sight().filter(|sight| sight.messages() > 0);
+            of.findings.push(match sight {
+                Some(sight) if value == 0 => {
+                    let words = format!("0; among the messages looked at last: {sight}");
+                    finding(Mark::Note, words)
+                }
+                _ => finding(Mark::Fine, format!("{value}{or_more}")),
+            });
+            match activity.exceeds(scaling.activation) {
+                Some(is_active) => {
+                    let counted = Counted { value, target: scaling.target, is_active };
+                    of.count = Some(Count { counted, is_lower_bound });
+                }
+                None => {
+                    let words = "it is not known whether more wait than the activation threshold";
+                    of.findings.push(finding(Mark::Unknown, words.to_owned()));
+                }
+            }
+        }
+        Err(failure) => {
+            of.findings.push(finding(Mark::Unknown, one_line(&failure.to_string(), 900)));
+        }
+    }
+}
+
+/// Adds how many Jobs KEDA would start, if each trigger of the ScaledJob has a count.
+pub(super) fn jobs(
+    object: &Object<'_>,
+    scale: &Scale,
+    running: u64,
+    pending: u64,
+    of: &mut OfObject,
+) {
+    let all = object.spec().and_then(|spec| spec.get("triggers"));
+    let all = all.map_or(0, |triggers| triggers.items().len());
+    let counted: Vec<Counted> =
+        of.triggers.iter().filter_map(|of| of.count).map(|count| count.counted).collect();
+    let at = object.spec().and_then(|spec| spec.location("triggers"));
+    let max = scale.max();
+    let present = format!("{running} running, {pending} pending, at most {max}");
+    let (mark, words) = if counted.len() < all {
+        (Mark::Unknown, format!("{present}; not every trigger of it has a count"))
+    } else {
+        let starts = scale.starts(&counted, Present { running, pending });
+        of.starts = Some(starts);
+        (Mark::Fine, format!("{present}: {starts} would start"))
+    };
+    of.findings.push(Finding::new(mark, "jobs", words, at, See::Jobs));
+}
