@@ -1,8 +1,9 @@
 //! `keda-sift check`: what is wrong with manifests, without asking anybody.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use sift_harness::program::keda_sift;
@@ -188,4 +189,75 @@ fn without_a_cluster_nothing_is_asked_but_with_live_it_is() {
     let told = text(&output);
     assert_eq!(output.status.code(), Some(2), "{told}");
     assert!(told.contains("? count ") && told.contains("cannot be reached"), "{told}");
+}
+
+#[test]
+fn it_looks_again_until_it_is_told_to_end() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("a.yaml");
+    fs::write(&file, WRONG).expect("a file");
+    let mut child = keda_sift()
+        .arg("check")
+        .arg(&file)
+        .arg("--watch=50ms")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program has been built");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let mut until = |part: &str| {
+        let found = lines.by_ref().any(|line| line.expect("text").contains(part));
+        assert!(found, "it ended without {part}");
+    };
+    until("× lagTreshold");
+    until("… is https://");
+    // The next one is apart from it.
+    until("× lagTreshold");
+    let mended = WRONG.replace("lagTreshold", "lagThreshold");
+    fs::write(folder.path().join("b.yaml"), mended).expect("a file");
+    fs::rename(folder.path().join("b.yaml"), &file).expect("a file");
+    until("√ metadata");
+    let interrupt = format!("kill -INT {}", child.id());
+    assert!(Command::new("sh").args(["-c", &interrupt]).status().expect("sh").success());
+    lines.for_each(drop);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0), "as of the last look");
+}
+
+#[test]
+fn as_a_plugin_of_kubectl_it_calls_itself_so() {
+    let folder = TempDir::new().expect("a folder");
+    let plugin = folder.path().join("kubectl-keda_sift");
+    std::os::unix::fs::symlink(keda_sift().get_program(), &plugin).expect("a link");
+    let help = |program: &Path| {
+        let output = Command::new(program).args(["check", "--help"]).output().expect("a program");
+        text(&output)
+    };
+    assert!(help(&plugin).contains("Usage: kubectl keda-sift check"));
+    assert!(help(Path::new(keda_sift().get_program())).contains("Usage: keda-sift check"));
+}
+
+/// krew takes no plugin without these.
+#[test]
+fn the_manifest_for_krew_has_what_a_release_fills_in() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("packaging/krew/keda-sift.yaml")).expect("a file");
+    let plugin: Value = serde_saphyr::from_str(&text).expect("YAML");
+    assert_eq!(plugin["apiVersion"], "krew.googlecontainertools.github.com/v1alpha2");
+    assert_eq!(
+        (&plugin["kind"], &plugin["metadata"]["name"]),
+        (&"Plugin".into(), &"keda-sift".into())
+    );
+    let spec = &plugin["spec"];
+    assert_eq!(spec["version"], "vVERSION");
+    let short = spec["shortDescription"].as_str().expect("text");
+    assert!(short.len() <= 50 && !short.ends_with('.'), "{short}");
+    let platforms = spec["platforms"].as_array().expect("a list");
+    assert_eq!(platforms.len(), 2);
+    for platform in platforms {
+        let of = |key: &str| platform["selector"]["matchLabels"][key].as_str().expect("text");
+        let (os, arch) = (of("os"), of("arch"));
+        let archive = format!("/download/vVERSION/keda-sift-vVERSION-{os}-{arch}.tar.gz");
+        assert!(platform["uri"].as_str().is_some_and(|uri| uri.ends_with(&archive)), "{archive}");
+        let sum = format!("SHA256_{}_{}", os.to_uppercase(), arch.to_uppercase());
+        assert_eq!((&platform["sha256"], &platform["bin"]), (&sum.into(), &"keda-sift".into()));
+    }
 }

@@ -59,27 +59,35 @@ pub(super) async fn measure(
     }
 }
 
-/// Adds how many Jobs KEDA would start, if each trigger of the ScaledJob has a count.
+/// Adds which Jobs there are and, if counts were asked for and each trigger of the ScaledJob has
+/// one, how many KEDA would start.
 pub(super) fn jobs(
     object: &Object<'_>,
     scale: &Scale,
-    running: u64,
-    pending: u64,
+    present: Result<Present, String>,
+    is_live: bool,
     of: &mut OfObject,
 ) {
+    let at = object.spec().and_then(|spec| spec.location("triggers"));
+    let finding = |mark, words| Finding::new(mark, "jobs", words, at, See::Jobs);
+    let present = match present {
+        Ok(present) => present,
+        Err(problem) => return of.findings.push(finding(Mark::Unknown, problem)),
+    };
+    let Present { running, pending } = present;
+    let words = format!("{running} running, {pending} pending, at most {}", scale.max());
+    if !is_live {
+        return of.findings.push(finding(Mark::Fine, words));
+    }
     let all = object.spec().and_then(|spec| spec.get("triggers"));
     let all = all.map_or(0, |triggers| triggers.items().len());
     let counted: Vec<Counted> =
         of.triggers.iter().filter_map(|of| of.count).map(|count| count.counted).collect();
-    let at = object.spec().and_then(|spec| spec.location("triggers"));
-    let max = scale.max();
-    let present = format!("{running} running, {pending} pending, at most {max}");
-    let (mark, words) = if counted.len() < all {
-        (Mark::Unknown, format!("{present}; not every trigger of it has a count"))
-    } else {
-        let starts = scale.starts(&counted, Present { running, pending });
-        of.starts = Some(starts);
-        (Mark::Fine, format!("{present}: {starts} would start"))
-    };
-    of.findings.push(Finding::new(mark, "jobs", words, at, See::Jobs));
+    if counted.len() < all {
+        let words = format!("{words}; not every trigger of it has a count");
+        return of.findings.push(finding(Mark::Unknown, words));
+    }
+    let starts = scale.starts(&counted, present);
+    of.starts = Some(starts);
+    of.findings.push(finding(Mark::Fine, format!("{words}: {starts} would start")));
 }

@@ -1,5 +1,5 @@
-//! `keda-sift check`: whether the triggers of manifests are well written, and with `--live` what
-//! they count now and how many Jobs KEDA would start.
+//! `keda-sift check`: whether the triggers of manifests are well written, with `--live` what they
+//! count now and how many Jobs KEDA would start, and with `--cluster` what KEDA made of them.
 //!
 //! | file | answers |
 //! |---|---|
@@ -8,9 +8,12 @@
 //! | `object`, `fields` | what is wrong with an object as a whole |
 //! | `inspect` | what is wrong with a trigger |
 //! | `values` | what its variables and its TriggerAuthentication hold |
-//! | `live` | what it counts now |
+//! | `live` | what it counts now, and which Jobs follow |
+//! | `cluster` | what a cluster says of it |
+//! | `watch` | when to look again |
 //! | `finding`, `report` | what is said of it, and how that is printed |
 
+mod cluster;
 mod document;
 mod fields;
 mod finding;
@@ -20,23 +23,26 @@ mod live;
 mod object;
 mod report;
 mod values;
+mod watch;
 
 use std::error::Error;
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use self::cluster::Cluster;
 use self::document::Node;
-use self::finding::{Mark, See};
+use self::finding::{Finding, Mark, See};
 use self::input::Input;
 use self::inspect::Found;
 use self::object::{Kind, Object};
 use self::report::{OfFile, OfObject, OfTrigger, Output, Report};
 use self::values::Lookup;
-use super::connections::Connections;
+use self::watch::Watch;
+use super::connections::{Connections, is_in_pod};
 use super::duration::parse_positive;
-use crate::jobs::Scale;
+use crate::jobs::{Present, Scale};
+use crate::kubernetes::Kubernetes;
 use crate::metadata::one_line;
 use crate::trigger::Trigger;
 use crate::wiring::Wired;
@@ -53,6 +59,7 @@ const UNMEASURED: u8 = 2;
 Examples:
   keda-sift check invoicing.yaml
   kustomize build overlays/prod | keda-sift check -
+  kubectl keda-sift check invoicing.yaml -n shop --live --cluster
   KAFKA_PASSWORD=… keda-sift check manifests/ --live --running 3")]
 pub(super) struct Args {
     /// Files or folders of YAML, or - for standard input. Objects of other kinds are passed over,
@@ -64,9 +71,10 @@ pub(super) struct Args {
     #[arg(short = 'R', long)]
     recursive: bool,
 
-    /// The namespace of objects that name none.
-    #[arg(short, long, default_value = "default", value_name = "NAMESPACE")]
-    namespace: String,
+    /// The namespace of objects that name none: by default that of the kubeconfig's context with
+    /// --cluster, and else default.
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
 
     /// Also ask the brokers and namespaces that the triggers name what they count now. A key that
     /// ends in FromEnv takes the variable of this environment, or else that of the Job's container
@@ -78,13 +86,39 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_positive)]
     timeout: Duration,
 
-    /// Jobs that are running, for the number that KEDA would start.
+    /// Also look into the cluster: whether KEDA finds keda-sift, what it last made of the triggers,
+    /// and which Jobs there are. With --live, Secrets and ConfigMaps are read there too. The API
+    /// server is found as kubectl finds it.
+    #[arg(long)]
+    cluster: bool,
+
+    /// The context of the kubeconfig.
+    #[arg(long, value_name = "NAME", requires = "cluster")]
+    context: Option<String>,
+
+    /// The namespace in which KEDA runs, where it looks for a scalerAddress that names none.
+    #[arg(long, value_name = "NAMESPACE", default_value = "keda")]
+    keda_namespace: String,
+
+    /// Jobs that are running, for the number that KEDA would start; by default those of the cluster
+    /// with --cluster, and else none.
     #[arg(long, value_name = "NUMBER", requires = "live")]
     running: Option<u64>,
 
     /// Jobs that are pending, likewise.
     #[arg(long, value_name = "NUMBER", requires = "live")]
     pending: Option<u64>,
+
+    /// Look again after this time, such as 10s, until Ctrl-C.
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "5s",
+        value_parser = parse_positive
+    )]
+    watch: Option<Duration>,
 
     /// How to print what was found.
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -98,7 +132,9 @@ pub(super) struct Args {
 struct Checker<'a> {
     args: &'a Args,
     input: Input,
+    namespace: String,
     live: Option<Wired>,
+    cluster: Option<Cluster>,
 }
 
 /// Checks to the end.
@@ -106,7 +142,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     match try_run(args) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", with_causes(&*error));
             ExitCode::FAILURE
         }
     }
@@ -115,27 +151,69 @@ pub(super) fn run(args: &Args) -> ExitCode {
 fn try_run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(async {
-        let live = match args.live {
-            true => {
-                let kubernetes = args.connections.kubernetes().await?;
-                Some(args.connections.wire(args.timeout, kubernetes)?)
+        let mut watch = Watch::new(args.watch, args.output)?;
+        let checker = Checker::new(args).await?;
+        let code = loop {
+            let Some(report) = watch.until_told(checker.look()).await else { break None };
+            watch.show(&report.print(args.output));
+            let asked = args.live || args.cluster;
+            let code = match (report.has_errors(), asked && report.has_unknown()) {
+                (true, _) => ExitCode::FAILURE,
+                (false, true) => ExitCode::from(UNMEASURED),
+                (false, false) => ExitCode::SUCCESS,
+            };
+            if !watch.goes_on(code).await {
+                break Some(code);
             }
-            false => None,
         };
-        let input = Input::new(&args.files, args.recursive);
-        let checker = Checker { args, input, live };
-        let report = checker.look().await;
-        // Whoever reads it may have gone.
-        let _gone = io::stdout().write_all(report.print(args.output).as_bytes());
         checker.shutdown().await;
-        Ok::<_, Box<dyn Error>>(match (report.has_errors(), args.live && report.has_unknown()) {
-            (true, _) => ExitCode::FAILURE,
-            (false, true) => ExitCode::from(UNMEASURED),
-            (false, false) => ExitCode::SUCCESS,
-        })
+        // Told to end before it had looked once, it does not know.
+        Ok::<_, Box<dyn Error>>(code.or(watch.last()).unwrap_or(ExitCode::from(UNMEASURED)))
     });
     runtime.shutdown_background();
     code
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_line = cause.to_string();
+        if !line.contains(&cause_line) {
+            line = format!("{line}: {cause_line}");
+        }
+        source = cause.source();
+    }
+    one_line(&line, 900)
+}
+
+impl<'a> Checker<'a> {
+    async fn new(args: &'a Args) -> Result<Checker<'a>, Box<dyn Error>> {
+        let connections = &args.connections;
+        let (kubernetes, context_namespace) = match (args.cluster, args.live) {
+            (true, _) => {
+                let context = args.context.as_deref();
+                let (kubernetes, namespace) = connections.kubernetes_of_user(context).await?;
+                (kubernetes, Some(namespace))
+            }
+            (false, true) => (connections.kubernetes().await?, None),
+            (false, false) => (Kubernetes::none(), None),
+        };
+        let cluster = args.cluster.then(|| Cluster {
+            kubernetes: kubernetes.clone(),
+            keda_namespace: args.keda_namespace.clone(),
+            is_within: is_in_pod(),
+        });
+        let live = args.live.then(|| connections.wire(args.timeout, kubernetes)).transpose()?;
+        let namespace = args.namespace.clone().or(context_namespace);
+        Ok(Checker {
+            args,
+            input: Input::new(&args.files, args.recursive),
+            namespace: namespace.unwrap_or_else(|| "default".to_owned()),
+            live,
+            cluster,
+        })
+    }
 }
 
 impl Checker<'_> {
@@ -149,8 +227,11 @@ impl Checker<'_> {
                 Err(problem) => report.files.push(OfFile { file, problem }),
             }
         }
-        let namespace = self.args.namespace.as_str();
-        let lookup = Lookup::new(&documents, namespace, self.live.is_some(), None);
+        let namespace = self.namespace.as_str();
+        // Nobody's Secret is read in vain.
+        let cluster = self.cluster.as_ref().filter(|_| self.live.is_some());
+        let cluster = cluster.map(|cluster| &cluster.kubernetes);
+        let lookup = Lookup::new(&documents, namespace, self.live.is_some(), cluster);
         for (file, objects) in &documents {
             let objects = objects.iter().filter_map(|node| Object::of(file, node, namespace));
             for object in objects.filter(Object::is_ours) {
@@ -184,11 +265,32 @@ impl Checker<'_> {
         for found in object.triggers() {
             of.triggers.push(self.of_trigger(object, &found, lookup, max_jobs).await);
         }
-        if let (Some(scale), true) = (scale, self.live.is_some() && !of.triggers.is_empty()) {
-            let (running, pending) = (self.args.running, self.args.pending);
-            live::jobs(object, &scale, running.unwrap_or(0), pending.unwrap_or(0), &mut of);
+        if let Some(cluster) = &self.cluster {
+            let known = cluster.object(object, &mut of).await;
+            for (found, of) in object.triggers().iter().zip(&mut of.triggers) {
+                of.findings.extend(known.as_ref().and_then(|known| known.trigger(found)));
+            }
+        }
+        if let (Some(scale), false) = (scale, of.triggers.is_empty()) {
+            let present = self.present(object).await;
+            if self.live.is_some() || self.cluster.is_some() {
+                live::jobs(object, &scale, present, self.live.is_some(), &mut of);
+            }
         }
         of
+    }
+
+    /// The Jobs that there are: as the user says, or else as the cluster has them.
+    async fn present(&self, object: &Object<'_>) -> Result<Present, String> {
+        let Args { running, pending, .. } = *self.args;
+        let present = match (&self.cluster, running, pending) {
+            (Some(cluster), None, _) | (Some(cluster), _, None) => cluster.present(object).await?,
+            _ => Present::default(),
+        };
+        Ok(Present {
+            running: running.unwrap_or(present.running),
+            pending: pending.unwrap_or(present.pending),
+        })
     }
 
     /// All that can be said of one trigger.
@@ -206,6 +308,12 @@ impl Checker<'_> {
             Err(finding) => {
                 of.findings.push(finding);
                 return of;
+            }
+        }
+        if let Some(cluster) = &self.cluster {
+            let is_wrong = |it: &Finding| it.about == "scalerAddress" && it.mark == Mark::Error;
+            if !of.findings.iter().any(is_wrong) {
+                of.findings.extend(cluster.address(found).await);
             }
         }
         let values = lookup.values(object, found, &mut of.findings).await;

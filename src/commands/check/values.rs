@@ -4,11 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use serde_json::Value;
+
 use super::document::Node;
 use super::finding::{Finding, Mark, See};
 use super::inspect::Found;
 use super::object::{Kind, Object};
-use crate::kubernetes::{Authentications, Error, Kubernetes, Name};
+use crate::kubernetes::{Authentications, Error, Kubernetes, Name, WorkloadKind};
 use crate::metadata::{FROM_ENV, one_line, quoted};
 use crate::secret::Secret;
 use crate::trigger::Trigger;
@@ -128,11 +130,16 @@ impl<'a> Lookup<'a> {
             let words = format!("the variable {shown} is not set here; set it for --live");
             (Mark::Unknown, words)
         };
-        let Some((pod, container)) = object.job_pod().or_else(|| self.workload(object)) else {
-            return Err(unset());
-        };
         let namespace = Name::parse(&object.namespace).map_err(|_| unset())?;
-        match self.kubernetes.variable(&pod.json(), container, &namespace, name).await {
+        let of_files = object.job_pod().or_else(|| self.workload(object));
+        let (pod, container) = match of_files {
+            Some((pod, container)) => (pod.json(), container),
+            None => match self.workload_of_cluster(object, &namespace).await {
+                Some(found) => found.map_err(|error| self.problem(&error))?,
+                None => return Err(unset()),
+            },
+        };
+        match self.kubernetes.variable(&pod, container, &namespace, name).await {
             Ok(Some(value)) => Ok(value.expose().to_owned()),
             Ok(None) => {
                 let container = container.map_or_else(
@@ -159,6 +166,23 @@ impl<'a> Lookup<'a> {
         };
         let (.., pod) = self.workloads.iter().find(is_it)?;
         Some((*pod, target.text("envSourceContainerName")))
+    }
+
+    /// The same of one that the cluster has. `None` if it is of another kind, or nobody may ask.
+    async fn workload_of_cluster<'o>(
+        &self,
+        object: &Object<'o>,
+        namespace: &Name,
+    ) -> Option<Result<(Value, Option<&'o str>), Error>> {
+        let target = object.spec()?.get("scaleTargetRef").filter(|_| self.has_cluster)?;
+        let kind = match target.text("kind") {
+            None | Some("Deployment") => WorkloadKind::Deployment,
+            Some("StatefulSet") => WorkloadKind::StatefulSet,
+            Some(_) => return None,
+        };
+        let name = Name::parse(target.text("name")?).ok()?;
+        let pod = self.kubernetes.workload(kind, namespace, &name).await;
+        Some(pod.map(|pod| (pod, target.text("envSourceContainerName"))))
     }
 
     async fn authentication(
