@@ -78,7 +78,7 @@ fn what_is_wrong_is_told_with_its_place_and_what_to_write() {
     let told = text(&output);
     for part in [
         "scaledjob media/thumbnails  trigger 1  kafka topic uploads for group \"thumbnails\"\n\
-         √ metadata           types image\\..*; 5 messages a Job\n",
+         √ metadata           types image\\..*; 5 messages per Job\n",
         "! eventType          \"image\\\\..*\" is taken letter for letter",
         "! offsetResetPolicy  is missing; a group that has committed nothing begins",
         "! password           stands in the manifest",

@@ -60,7 +60,7 @@ pub(super) struct Cluster {
 pub(super) struct Known {
     object: DynamicObject,
     age: Option<SignedDuration>,
-    is_paused: bool,
+    pub(super) is_paused: bool,
 }
 
 /// What `scalerAddress` means.

@@ -65,7 +65,7 @@ pub(super) fn jobs(
     object: &Object<'_>,
     scale: &Scale,
     present: Result<Present, String>,
-    is_live: bool,
+    (is_live, is_paused): (bool, bool),
     of: &mut OfObject,
 ) {
     let at = object.spec().and_then(|spec| spec.location("triggers"));
@@ -88,6 +88,10 @@ pub(super) fn jobs(
         return of.findings.push(finding(Mark::Unknown, words));
     }
     let starts = scale.starts(&counted, present);
+    let (starts, words) = match is_paused {
+        true => (0, format!("{words}: 0 start while it is paused; without that {starts} would")),
+        false => (starts, format!("{words}: {starts} would start")),
+    };
     of.starts = Some(starts);
-    of.findings.push(finding(Mark::Fine, format!("{words}: {starts} would start")));
+    of.findings.push(finding(Mark::Fine, words));
 }

@@ -265,8 +265,10 @@ impl Checker<'_> {
         for found in object.triggers() {
             of.triggers.push(self.of_trigger(object, &found, lookup, max_jobs).await);
         }
+        let mut is_paused = object.is_paused();
         if let Some(cluster) = &self.cluster {
             let known = cluster.object(object, &mut of).await;
+            is_paused = known.as_ref().map_or(is_paused, |known| known.is_paused);
             for (found, of) in object.triggers().iter().zip(&mut of.triggers) {
                 of.findings.extend(known.as_ref().and_then(|known| known.trigger(found)));
             }
@@ -274,7 +276,8 @@ impl Checker<'_> {
         if let (Some(scale), false) = (scale, of.triggers.is_empty()) {
             let present = self.present(object).await;
             if self.live.is_some() || self.cluster.is_some() {
-                live::jobs(object, &scale, present, self.live.is_some(), &mut of);
+                let how = (self.live.is_some(), is_paused);
+                live::jobs(object, &scale, present, how, &mut of);
             }
         }
         of
@@ -348,5 +351,6 @@ fn summary(trigger: &Trigger) -> String {
         None => "any type".to_owned(),
     };
     let filter = if selection.filter.is_some() { ", a filter" } else { "" };
-    format!("{types}{filter}; {} messages a Job", scaling.target)
+    let messages = if scaling.target == 1 { "message" } else { "messages" };
+    format!("{types}{filter}; {} {messages} per Job", scaling.target)
 }

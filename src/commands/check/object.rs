@@ -373,21 +373,26 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// The annotation that pauses it, if there is one.
+    fn pause(&self) -> Option<(&'a str, Location)> {
+        let annotations = self.node.get("metadata")?.get("annotations")?;
+        let is_pause = |(key, _, value): &&(String, Location, Node)| match key.as_str() {
+            "autoscaling.keda.sh/paused" => !matches!(value, Node::Text(text) if text == "false"),
+            "autoscaling.keda.sh/paused-replicas" => true,
+            _ => false,
+        };
+        annotations.entries().find(is_pause).map(|(key, at, _)| (key.as_str(), *at))
+    }
+
+    /// Whether KEDA is told to leave it alone.
+    pub(super) fn is_paused(&self) -> bool {
+        self.pause().is_some()
+    }
+
     fn annotations(&self, findings: &mut Vec<Finding>) {
-        let annotations = self.node.get("metadata").and_then(|it| it.get("annotations"));
-        let Some(annotations) = annotations else { return };
-        for (key, at, value) in annotations.entries() {
-            let is_paused = match key.as_str() {
-                "autoscaling.keda.sh/paused" => {
-                    !matches!(value, Node::Text(text) if text == "false")
-                }
-                "autoscaling.keda.sh/paused-replicas" => true,
-                _ => continue,
-            };
-            if is_paused {
-                let words = "it is paused, and nothing is started; remove it to go on";
-                findings.push(Finding::new(Mark::Note, key, words, Some(*at), See::Keda));
-            }
+        if let Some((key, at)) = self.pause() {
+            let words = "it is paused, and nothing is started; remove it to go on";
+            findings.push(Finding::new(Mark::Note, key, words, Some(at), See::Keda));
         }
     }
 
