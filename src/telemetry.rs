@@ -64,6 +64,15 @@ pub const MEASUREMENT_FAILURES: &str = "keda_sift_measurement_failures";
 /// on the page with `_bytes` behind it.
 pub const MEMORY: [&str; 2] = ["keda_sift_memory_held", "keda_sift_memory_limit"];
 
+/// Which release runs.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Which commit it was built from, where the build was told.
+pub const COMMIT: &str = match option_env!("REVISION") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
 /// 1, with the `version` and the `commit` that runs; on the page with `_info` behind it.
 pub const BUILD: &str = "keda_sift_build";
 
@@ -212,8 +221,7 @@ impl Metrics {
         for ((name, help), gauge) in MEMORY.into_iter().zip(helps).zip(memory) {
             registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
         }
-        let commit = option_env!("REVISION").unwrap_or("unknown");
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", commit)]);
+        let build = Info::new([("version", VERSION), ("commit", COMMIT)]);
         registry.register(BUILD, "What runs", build);
         #[cfg(target_os = "linux")]
         registry.register_collector(Box::new(process::Process));
@@ -253,6 +261,13 @@ impl Metrics {
         for (state, count) in WARM_UP_STATES.into_iter().zip(counts) {
             self.warm_up.get_or_create(&WarmUp { state }).set(count as u64);
         }
+    }
+
+    /// The same back: triggers in each of [`WARM_UP_STATES`]; `None` without warm-up.
+    pub fn warmed_up(&self) -> Option<[u64; WARM_UP_STATES.len()]> {
+        let of = |state| self.warm_up.get(&WarmUp { state }).map(|gauge| gauge.get());
+        let [waiting, ready, unknown] = WARM_UP_STATES.map(of);
+        Some([waiting?, ready?, unknown?])
     }
 
     /// Triggers make this hold so many bytes, of so many that there may be.

@@ -13,9 +13,11 @@ use crate::failure::Class;
 /// Answers that are kept.
 const POLLS: usize = 16;
 
-/// What one point of the past spans, and how many there are at most: four hours.
-const POINT_SPAN: Duration = Duration::from_secs(120);
-const POINTS: usize = 120;
+/// What one point of the past spans.
+pub const POINT_SPAN: Duration = Duration::from_secs(120);
+
+/// How many there are at most: four hours.
+pub const POINTS: usize = 120;
 
 /// Bytes that all of it takes at most, but for the texts of errors.
 pub(super) const BYTES: usize = POLLS * size_of::<Poll>() + POINTS * size_of::<Point>();

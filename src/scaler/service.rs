@@ -12,6 +12,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, MissedTickBehavior};
@@ -53,6 +54,8 @@ pub struct Scaler {
     options: Options,
     pub(super) stop: Stop,
     metrics: Metrics,
+    /// Answers to `GetMetrics`.
+    answers: AtomicU64,
 }
 
 /// What a measurement that only warms has found.
@@ -110,6 +113,7 @@ impl Scaler {
             options,
             stop,
             metrics: Metrics::new(Sources::names()),
+            answers: AtomicU64::new(0),
         }
     }
 
@@ -195,6 +199,7 @@ impl Scaler {
         let measured = measured.await;
         let answer = measured.as_ref().map(|(_, backlog, _)| *backlog);
         entry.history().note(SystemTime::now(), began.elapsed(), answer);
+        self.answers.fetch_add(1, Ordering::Relaxed);
         match &measured {
             Err(error) => self.cluster.tell(asked, error),
             Ok((_, _, Some(NothingMatches { words, is_new: true }))) => {
@@ -278,6 +283,12 @@ impl Scaler {
             measured = measured => measured.unwrap_or(Err(Error::Overdue { timeout })),
             () = self.stop.calls.cancelled() => Err(Error::ShuttingDown),
         }
+    }
+
+    /// Another one whenever an overview may have changed: answers so far, and triggers that are
+    /// kept.
+    pub fn version(&self) -> (u64, usize) {
+        (self.answers.load(Ordering::Relaxed), self.triggers.len())
     }
 
     /// How long a trigger without a poll is followed.

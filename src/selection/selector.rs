@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use super::event_type::{EventTypeFrom, EventTypes};
 use super::filter::Filter;
-use crate::metadata::quoted;
+use crate::metadata::{one_line, quoted};
+
+/// Bytes of a label.
+const LABEL_BYTES: usize = 253;
 
 /// Which messages count for one trigger. The default selects all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,6 +94,21 @@ impl fmt::Display for Selector {
                 write!(f, "eventType {types}{from} with filter {}", quoted(filter.text()))
             }
         }
+    }
+}
+
+impl Selector {
+    /// Its name in a list of those of one trigger, on one line.
+    pub fn label(&self) -> String {
+        let label = match self {
+            Selector::All => "every message".to_owned(),
+            Selector::Type { name, .. } => name.to_string(),
+            Selector::Prefix { prefix, .. } => format!("{prefix}*"),
+            Selector::AnyOf { types, .. } => types.to_string(),
+            Selector::Filtered { types: None, .. } => "the filter".to_owned(),
+            Selector::Filtered { types: Some(types), .. } => format!("{types} and the filter"),
+        };
+        one_line(&label, LABEL_BYTES)
     }
 }
 

@@ -27,7 +27,7 @@ use super::gate::{Gate, QUIET, Quiet};
 use crate::backlog::Backlog;
 use crate::coalescer::{Coalescer, ENDED, Tasks};
 use crate::lock::lock;
-use crate::selection::Sight;
+use crate::selection::{Selector, Sight};
 
 /// Requests that may be under way on one link.
 const WINDOW: usize = 16;
@@ -135,6 +135,12 @@ impl Peeker {
     /// What was seen of late for one that wants something; `None` while there is a measurement.
     pub(super) fn sight(&self, want: &Want) -> Option<Sight> {
         lock(&self.looking.known).as_ref()?.sight(want)
+    }
+
+    /// How many were seen waiting of each thing that one selects; none while there is a measurement.
+    pub(super) fn by_selector(&self, want: &Want) -> Vec<(Selector, u64)> {
+        let known = lock(&self.looking.known);
+        known.as_ref().map(|known| known.by_selector(want)).unwrap_or_default()
     }
 
     /// As many measurements as it takes.
