@@ -12,6 +12,7 @@ use super::query::{PAGE, Query};
 use super::why::why;
 use super::{overview, trigger};
 use crate::backlog::{Backlog, Measured};
+use crate::metadata::one_line;
 use crate::scaler::{Explained, Overview, Poll, Refusal, State};
 use crate::source::{Explanation, Partition};
 
@@ -116,7 +117,7 @@ fn read(page: &str) -> (String, String) {
 
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
-    for c in text.chars() {
+    for c in one_line(text, 2_000).chars() {
         match c {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
@@ -137,6 +138,8 @@ proptest! {
         let ((tags, shown), (expected, _)) = (read(&pages(&text)), read(&pages(&plain)));
         prop_assert_eq!(tags, expected);
         prop_assert!(shown.contains(&escaped(&text)));
+        let is_turned = shown.contains('\u{202e}');
+        prop_assert!(!is_turned);
     }
 }
 

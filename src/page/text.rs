@@ -6,7 +6,11 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use crate::backlog::Backlog;
+use crate::metadata::one_line;
 use crate::scaler::State;
+
+/// Bytes of the longest text, beyond those of an error.
+const FOREIGN_BYTES: usize = 2_000;
 
 /// With a comma before each three digits: 12,345.
 pub(super) fn number(number: u64) -> String {
@@ -56,9 +60,11 @@ pub(super) fn minute(at: SystemTime) -> String {
     DateTime::<Utc>::from(at).format("%H:%M").to_string()
 }
 
-/// What a tenant wrote: kept apart from the direction of the text around it, and whole in its
+/// What a tenant wrote: on one line, what nobody can see escaped, such as marks that turn the
+/// direction of text around; kept apart from the direction of the text beside it; and whole in its
 /// tooltip where the style cuts it.
 pub(super) fn foreign(text: &str) -> Markup {
+    let text = one_line(text, FOREIGN_BYTES);
     html! { bdi title=(text) { (text) } }
 }
 

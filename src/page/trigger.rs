@@ -19,34 +19,34 @@ pub(super) fn trigger(explained: &Explained, now: SystemTime) -> Markup {
     html! {
         p.back { a href="./" { "All triggers" } }
         h1 { (text::foreign(&overview.namespace)) span.slash { "/" } (text::foreign(&overview.name)) }
-        section id="now" aria-label="Now" data-live { (now_section(explained)) }
-        section id="hours" aria-labelledby="hours-title" data-live {
-            h2 id="hours-title" { "The last hours" }
+        section id="now" data-live { (now_section(explained)) }
+        section id="hours" data-live {
+            h2 { "The last hours" }
             (chart::chart(points, now))
             @if !points.is_empty() { (chart::table(points)) }
         }
-        section id="types" aria-labelledby="types-title" data-live {
-            h2 id="types-title" { "By type" }
+        section id="types" data-live {
+            h2 { "By type" }
             (types(explanation, sight.as_ref()))
         }
         @if let Some(explanation) = explanation.filter(|of| !of.partitions.is_empty()) {
-            section aria-labelledby="partitions-title" {
-                h2 id="partitions-title" { "Partitions" }
+            section {
+                h2 { "Partitions" }
                 div.scroll role="region" aria-label="Partitions" tabindex="0" {
                     table id="partitions" data-live { (partitions(explanation)) }
                 }
             }
         }
-        section id="keda" aria-labelledby="keda-title" data-live {
-            h2 id="keda-title" { "What KEDA makes of it" }
+        section id="keda" data-live {
+            h2 { "What KEDA makes of it" }
             (keda(overview, explanation))
         }
-        section id="polls" aria-labelledby="polls-title" data-live {
-            h2 id="polls-title" { "The last polls" }
+        section id="polls" data-live {
+            h2 { "The last polls" }
             (last_polls(overview, polls))
         }
-        section aria-labelledby="metadata-title" {
-            h2 id="metadata-title" { "Metadata" }
+        section {
+            h2 { "Metadata" }
             (metadata_table(metadata))
         }
     }

@@ -209,7 +209,7 @@ async fn triggers_are_filtered_searched_sorted_and_shown() {
     assert!(!overview.contains("vault") && overview.contains("3 triggers: 3 failing."));
     for (path, expected) in [
         ("/?q=postbox", 1),
-        ("/?q=SHOP+orders", 1),
+        ("/?q=SHOP+orders", 2),
         ("/?q=nothing", 0),
         ("/?state=failing", 3),
         ("/?state=zero", 0),
