@@ -10,7 +10,7 @@ use super::why::why;
 use crate::scaler::{Explained, Overview, Poll};
 use crate::selection::Sight;
 use crate::source::{Explanation, Partition};
-use crate::trigger::HIDDEN;
+use crate::trigger::{HIDDEN, Trigger};
 
 /// Everything that is known of a trigger.
 pub(super) fn trigger(explained: &Explained, now: SystemTime) -> Markup {
@@ -174,7 +174,7 @@ fn partitions(explanation: &Explanation) -> Markup {
 }
 
 fn keda(overview: &Overview, explanation: Option<&Explanation>) -> Markup {
-    let Some(scaling) = overview.trigger.as_ref().map(|trigger| trigger.scaling()) else {
+    let Some(scaling) = overview.trigger.as_ref().map(Trigger::scaling) else {
         return html! { p { "Its metadata cannot be read, so that KEDA gets an error from each poll." } };
     };
     let measured = explanation.map(|explanation| explanation.measured);

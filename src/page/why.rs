@@ -38,9 +38,9 @@ fn nothing(explained: &Explained, explanation: &Explanation) -> String {
         return "the topic holds no messages".to_owned();
     }
     let begins = |partition: &Partition| partition.from.or(partition.committed);
-    let behind = partitions.iter().filter_map(|partition| {
-        Some(partition.end.saturating_sub(begins(partition).unwrap_or(partition.end)))
-    });
+    let behind = partitions
+        .iter()
+        .map(|partition| partition.end.saturating_sub(begins(partition).unwrap_or(partition.end)));
     match behind.sum::<u64>() {
         0 if are_all(|partition| partition.committed.is_none()) => {
             "the group has committed nothing and begins at the end, as offsetResetPolicy says"

@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
 use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
 use sift_harness::program::{Program, keda_sift};
 use sift_harness::{PATIENCE, metadata};
+use tokio::time::Instant;
 use tonic::transport::Channel;
 
 /// What none may read.
