@@ -175,6 +175,10 @@ impl Measure for TriggerPoller {
         async { Ok(Explanation::of(measured.await?)) }.boxed()
     }
 
+    fn by_type(&self) -> Vec<(String, u64)> {
+        Vec::new()
+    }
+
     fn sight(&self) -> Option<Sight> {
         self.0.sight.borrow().clone()
     }

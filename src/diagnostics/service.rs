@@ -285,11 +285,13 @@ impl From<Point> for proto::Point {
 
 impl From<Explained> for ExplainResponse {
     fn from(explained: Explained) -> Self {
-        let Explained { overview, metadata, polls, points, measured, sight } = explained;
+        let Explained { overview, metadata, polls, points, measured, by_type, sight } = explained;
         let measured = match measured {
-            Ok(explanation) => {
-                explain_response::Measured::Measurement(measurement(explanation, &overview))
-            }
+            Ok(explanation) => explain_response::Measured::Measurement(measurement(
+                explanation,
+                by_type,
+                &overview,
+            )),
             Err(refusal) => explain_response::Measured::SourceError(refusal.into()),
         };
         let sight = sight.unwrap_or_default();
@@ -314,8 +316,12 @@ impl From<Explained> for ExplainResponse {
     }
 }
 
-fn measurement(explanation: Explanation, overview: &Overview) -> Measurement {
-    let Explanation { measured, facts, by_type, partitions, more_partitions } = explanation;
+fn measurement(
+    explanation: Explanation,
+    by_type: Vec<(String, u64)>,
+    overview: &Overview,
+) -> Measurement {
+    let Explanation { measured, facts, partitions, more_partitions } = explanation;
     let by_type = by_type.into_iter().map(|(r#type, count)| TypeCount { r#type, count });
     let activation = overview.trigger.as_ref().map_or(0, |trigger| trigger.scaling().activation);
     Measurement {

@@ -65,7 +65,6 @@ fn explained(text: &str, partitions: Vec<Partition>) -> Explained {
     let metric = Backlog::Exact(0);
     let explanation = Explanation {
         facts: vec![("counted by", text.to_owned())],
-        by_type: vec![(text.to_owned(), 3)],
         ..Explanation::of(Measured { metric, activity: metric }).with(partitions)
     };
     Explained {
@@ -74,6 +73,7 @@ fn explained(text: &str, partitions: Vec<Partition>) -> Explained {
         polls: vec![poll(1, Err(text)), poll(0, Ok(3))],
         points: Vec::new(),
         measured: Ok(explanation),
+        by_type: vec![(text.to_owned(), 3)],
         sight: None,
     }
 }

@@ -7,14 +7,14 @@ use maud::{Markup, html};
 use super::chart;
 use super::text;
 use super::why::why;
-use crate::scaler::{Explained, Overview, Poll};
-use crate::selection::Sight;
+use crate::scaler::{Explained, Overview, Poll, TYPES};
+use crate::selection::{Selection, Selector, Sight};
 use crate::source::{Explanation, Partition};
 use crate::trigger::{HIDDEN, Trigger};
 
 /// Everything that is known of a trigger.
 pub(super) fn trigger(explained: &Explained, now: SystemTime) -> Markup {
-    let Explained { overview, metadata, polls, points, measured, sight } = explained;
+    let Explained { overview, metadata, polls, points, measured, by_type, sight } = explained;
     let explanation = measured.as_ref().ok();
     html! {
         p.back { a href="./" { "All triggers" } }
@@ -22,12 +22,11 @@ pub(super) fn trigger(explained: &Explained, now: SystemTime) -> Markup {
         section id="now" data-live { (now_section(explained)) }
         section id="hours" data-live {
             h2 { "The last hours" }
-            (chart::chart(points, now))
-            @if !points.is_empty() { (chart::table(points)) }
+            (chart::chart(points, &types_of(overview), now))
         }
         section id="types" data-live {
             h2 { "By type" }
-            (types(explanation, sight.as_ref()))
+            (types(by_type, sight.as_ref()))
         }
         @if let Some(explanation) = explanation.filter(|of| !of.partitions.is_empty()) {
             section {
@@ -50,6 +49,14 @@ pub(super) fn trigger(explained: &Explained, now: SystemTime) -> Markup {
             (metadata_table(metadata))
         }
     }
+}
+
+/// The names of the types that the points tell apart, if they tell any.
+fn types_of(overview: &Overview) -> Vec<String> {
+    let selection = overview.trigger.as_ref().map(Trigger::selection);
+    let several = selection.filter(|selection| selection.are_several());
+    let selectors = several.map(Selection::selectors).unwrap_or_default();
+    selectors.iter().take(TYPES).map(Selector::label).collect()
 }
 
 fn now_section(explained: &Explained) -> Markup {
@@ -81,8 +88,7 @@ fn now_section(explained: &Explained) -> Markup {
     }
 }
 
-fn types(explanation: Option<&Explanation>, sight: Option<&Sight>) -> Markup {
-    let waiting = explanation.map(|explanation| &explanation.by_type[..]).unwrap_or_default();
+fn types(waiting: &[(String, u64)], sight: Option<&Sight>) -> Markup {
     let most = waiting.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
     html! {
         @if waiting.is_empty() && sight.is_none() {

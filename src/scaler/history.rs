@@ -19,6 +19,9 @@ pub const POINT_SPAN: Duration = Duration::from_secs(120);
 /// How many there are at most: four hours.
 pub const POINTS: usize = 120;
 
+/// The types of a trigger that a point tells apart, the first ones.
+pub const TYPES: usize = 4;
+
 /// Bytes that all of it takes at most, but for the texts of errors.
 pub(super) const BYTES: usize = POLLS * size_of::<Poll>() + POINTS * size_of::<Point>();
 
@@ -66,6 +69,8 @@ pub struct Point {
     span: u32,
     /// Messages; so many or more at the largest number there is.
     most: u32,
+    /// How many of each type there were then.
+    by_type: [u32; TYPES],
 }
 
 /// What is kept of one trigger.
@@ -78,12 +83,18 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Adds an answer.
-    pub(crate) fn note(&mut self, at: SystemTime, took: Duration, answer: Result<Backlog, &Error>) {
+    /// Adds an answer, with how many waited of each type where that was looked at.
+    pub(crate) fn note(
+        &mut self,
+        at: SystemTime,
+        took: Duration,
+        answer: Result<Backlog, &Error>,
+        by_type: &[u64],
+    ) {
         let answer = match answer {
             Ok(backlog) => {
                 self.failing_since = None;
-                self.add_point(at, backlog.count());
+                self.add_point(at, backlog.count(), by_type);
                 Ok(backlog)
             }
             Err(error) => {
@@ -110,17 +121,30 @@ impl History {
         }
     }
 
-    fn add_point(&mut self, at: SystemTime, count: u64) {
-        let span = since_1970(at).as_secs() / POINT_SPAN.as_secs();
-        let span = u32::try_from(span).unwrap_or(u32::MAX);
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
+    /// Whether so many are the most of their span so far, so that its point tells of them.
+    pub(crate) fn is_most(&self, at: SystemTime, count: u64) -> bool {
+        self.points.back().is_none_or(|last| last.span < span(at) || last.most < whole(count))
+    }
+
+    fn add_point(&mut self, at: SystemTime, count: u64, types: &[u64]) {
+        if !self.is_most(at, count) {
+            return;
+        }
+        let mut by_type = [0; TYPES];
+        for (kept, count) in by_type.iter_mut().zip(types) {
+            *kept = whole(*count);
+        }
+        let mut point = Point { span: span(at), most: whole(count), by_type };
         match self.points.back_mut() {
-            Some(last) if last.span >= span => last.most = last.most.max(count),
+            Some(last) if last.span >= point.span => {
+                point.span = last.span;
+                *last = point;
+            }
             _ => {
                 if self.points.len() >= POINTS {
                     self.points.pop_front();
                 }
-                self.points.push_back(Point { span, most: count });
+                self.points.push_back(point);
             }
         }
     }
@@ -184,6 +208,12 @@ impl Point {
     pub fn most(self) -> u64 {
         self.most.into()
     }
+
+    /// How many there were then of the first [`TYPES`] types of the trigger; 0 of each where types
+    /// are not told apart.
+    pub fn by_type(self) -> [u64; TYPES] {
+        self.by_type.map(u64::from)
+    }
 }
 
 impl State {
@@ -203,6 +233,14 @@ impl State {
     }
 }
 
+fn span(at: SystemTime) -> u32 {
+    u32::try_from(since_1970(at).as_secs() / POINT_SPAN.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn whole(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 fn since_1970(at: SystemTime) -> Duration {
     at.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -218,7 +256,7 @@ mod tests {
     }
 
     fn note(history: &mut History, seconds: u64, answer: Result<u64, &Error>) {
-        history.note(at(seconds), Duration::ZERO, answer.map(Backlog::Exact));
+        history.note(at(seconds), Duration::ZERO, answer.map(Backlog::Exact), &[]);
     }
 
     #[test]
@@ -249,9 +287,23 @@ mod tests {
     }
 
     #[test]
+    fn a_point_has_the_types_of_when_most_waited() {
+        let mut history = History::default();
+        for (seconds, count, by_type) in
+            [(240, 3, [1, 2].as_slice()), (250, 9, &[4, 5]), (260, 6, &[3, 3]), (360, 5, &[1; 9])]
+        {
+            assert_eq!(history.is_most(at(seconds), count), count != 6);
+            history.note(at(seconds), Duration::ZERO, Ok(Backlog::Exact(count)), by_type);
+        }
+        let points: Vec<_> = history.points().map(|of| (of.most(), of.by_type())).collect();
+        assert_eq!(points, [(9, [4, 5, 0, 0]), (5, [1; TYPES])]);
+    }
+
+    #[test]
     fn the_state_is_that_of_the_latest_answer_while_it_is_fresh() {
         let reading = Error::Undecided { activation: 1 };
-        let rows: [(&[Result<u64, &Error>], State, Option<u64>); 6] = [
+        type Row<'a> = (&'a [Result<u64, &'a Error>], State, Option<u64>);
+        let rows: [Row<'_>; 6] = [
             (&[], State::Unpolled, None),
             (&[Ok(0)], State::Zero, None),
             (&[Err(&Error::ShuttingDown), Ok(3)], State::Waiting, None),

@@ -159,6 +159,11 @@ impl LiveTrigger {
         Ok(self.poller(sources).explain(deadline, scope).await?)
     }
 
+    /// How many messages wait of each thing that is selected, as of the latest measurement.
+    pub(crate) fn by_type(&self) -> Vec<(String, u64)> {
+        self.poller.get().map(|poller| poller.by_type()).unwrap_or_default()
+    }
+
     /// What was seen of late of the messages that wait.
     pub(crate) fn sight(&self) -> Option<Sight> {
         self.poller.get()?.sight()

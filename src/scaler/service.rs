@@ -188,17 +188,24 @@ impl Scaler {
     ) -> Result<(MetricValue, Option<NothingMatches>), Error> {
         let _held = self.triggers.hold(asked)?;
         let entry = self.triggers.find(asked)?;
+        let mut by_type = Vec::new();
         let measured = self.in_time(&entry, asked, async |live, deadline| {
             let scope = entry.scope(live.trigger());
             let backlog = live.metric(&self.sources, deadline, scope).await?;
             let is_none = backlog == Backlog::Exact(0);
             let why = is_none.then(|| live.nothing_matches()).flatten();
+            // Only of the polls that are remembered for hours, as it looks at all matches again.
+            let are_told = live.trigger().selection().are_several()
+                && entry.history().is_most(SystemTime::now(), backlog.count());
+            if are_told {
+                by_type = live.by_type().into_iter().map(|(_, count)| count).collect();
+            }
             Ok((metric_value(&live.trigger().scaling().metric_name, backlog), backlog, why))
         });
         let began = Instant::now();
         let measured = measured.await;
         let answer = measured.as_ref().map(|(_, backlog, _)| *backlog);
-        entry.history().note(SystemTime::now(), began.elapsed(), answer);
+        entry.history().note(SystemTime::now(), began.elapsed(), answer, &by_type);
         self.answers.fetch_add(1, Ordering::Relaxed);
         match &measured {
             Err(error) => self.cluster.tell(asked, error),

@@ -118,6 +118,14 @@ impl Selection {
         self.types.is_none() && self.filter.is_none()
     }
 
+    /// Whether there are several selectors, which are counted one by one.
+    pub fn are_several(&self) -> bool {
+        let count = |types: &EventTypes| types.names().len() + types.prefixes().len();
+        self.filter.is_none()
+            && !self.from.is_list()
+            && self.types.as_ref().is_some_and(|types| count(types) > 1)
+    }
+
     /// What its types may have been meant as, where they read like something else than types. It is
     /// shown to a user when nothing matches.
     pub fn hint(&self) -> Option<String> {
@@ -176,6 +184,7 @@ mod tests {
     fn overlapping_lists_share_parts() {
         let one = Selection { types: types("a,b,order.*"), ..Selection::default() };
         let other = Selection { types: types("order.*,order.made,b"), ..Selection::default() };
+        assert!(one.are_several() && other.are_several());
         let (one, other) = (one.selectors(), other.selectors());
         assert_eq!((one.len(), other.len()), (3, 2));
         assert!(other.iter().all(|selector| one.contains(selector)));
@@ -215,6 +224,7 @@ mod tests {
     fn types_of_a_list_are_one_part() {
         let from = EventTypeFrom::parse("body:types[*]").expect("the place is well formed");
         let listed = Selection { types: types("a,b.*"), from, filter: None };
+        assert!(!listed.are_several());
         assert_eq!(listed.selectors().len(), 1);
     }
 
@@ -222,7 +232,7 @@ mod tests {
     fn types_and_filter_are_one_part() {
         let both =
             Selection { types: types("a,b"), filter: filter("size > 1"), ..Selection::default() };
-        assert!(!both.is_all());
+        assert!(!both.is_all() && !both.are_several());
         assert_eq!(both.selectors().len(), 1);
     }
 

@@ -52,19 +52,6 @@ impl TriggerPoller {
         TriggerPoller(followed.map_err(Error::from))
     }
 
-    /// How many messages wait of each thing selected, where they are peeked at.
-    fn by_type(&self) -> Vec<(String, u64)> {
-        let counting = match &self.0 {
-            Ok(Followed { way: Way::Peek(peeked), .. }) => Some(peeked),
-            Ok(Followed { way: Way::Either(peeked), .. }) => Some(peeked).filter(|of| of.counts()),
-            _ => None,
-        };
-        let Some(peeked) = counting else { return Vec::new() };
-        let want = Arc::clone(&lock(&peeked.want));
-        let counts = peeked.peeker.by_selector(&want).into_iter();
-        counts.map(|(selector, count)| (selector.label(), count)).collect()
-    }
-
     /// Both figures are the same.
     async fn count(&self, deadline: Instant, scope: Scope) -> Result<Measured, Failure> {
         let followed = self.0.as_ref().map_err(Clone::clone)?;
@@ -91,10 +78,22 @@ impl Measure for TriggerPoller {
         let explained = async move {
             let measured = self.count(deadline, scope).await?;
             let facts = self.0.as_ref().map(Followed::facts).unwrap_or_default();
-            let by_type = self.by_type();
-            Ok(Explanation { facts, by_type, ..Explanation::of(measured) })
+            Ok(Explanation { facts, ..Explanation::of(measured) })
         };
         explained.boxed()
+    }
+
+    /// How many messages wait of each thing selected, where they are peeked at.
+    fn by_type(&self) -> Vec<(String, u64)> {
+        let counting = match &self.0 {
+            Ok(Followed { way: Way::Peek(peeked), .. }) => Some(peeked),
+            Ok(Followed { way: Way::Either(peeked), .. }) => Some(peeked).filter(|of| of.counts()),
+            _ => None,
+        };
+        let Some(peeked) = counting else { return Vec::new() };
+        let want = Arc::clone(&lock(&peeked.want));
+        let counts = peeked.peeker.by_selector(&want).into_iter();
+        counts.map(|(selector, count)| (selector.label(), count)).collect()
     }
 
     /// Of the messages peeked at.

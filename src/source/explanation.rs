@@ -12,9 +12,6 @@ pub struct Explanation {
     pub measured: Measured,
     /// What else there is to know, in the order to be read: a word or two, and a text.
     pub facts: Vec<(&'static str, String)>,
-    /// How many wait of each thing that is selected, in the order of the trigger; none where nothing
-    /// is looked at.
-    pub by_type: Vec<(String, u64)>,
     /// Of a source that has them, those that count: [`MAX_PARTITIONS`] at most.
     pub partitions: Vec<Partition>,
     /// How many more there are.
@@ -47,13 +44,7 @@ pub struct Partition {
 impl Explanation {
     /// A number of which there is nothing more to say yet.
     pub fn of(measured: Measured) -> Self {
-        Self {
-            measured,
-            facts: Vec::new(),
-            by_type: Vec::new(),
-            partitions: Vec::new(),
-            more_partitions: 0,
-        }
+        Self { measured, facts: Vec::new(), partitions: Vec::new(), more_partitions: 0 }
     }
 
     /// With these partitions, of which the ones with least waiting are left out beyond the limit.

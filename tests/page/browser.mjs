@@ -77,12 +77,13 @@ async function one() {
   const { page, done } = await open(wide);
   await page.goto(PAGE);
   await row(page, 'live').locator('a').click();
-  await page.waitForSelector('svg.chart rect.bar');
+  await page.waitForSelector('svg.chart g.bar rect');
   await page.locator('#points summary').click();
   const value = page.locator('#value');
   const before = Number(await value.textContent());
-  const bar = await page.locator('svg.chart rect.bar title').last().textContent();
-  assert.match(bar, /^\d\d:\d\d UTC: \d+$/);
+  const bar = await page.locator('svg.chart g.bar title').last().textContent();
+  assert.match(bar, /^\d\d:\d\d UTC: \d+, \d+ order\.paid, 0 order\.gone\.\*$/);
+  assert.ok(await page.locator('svg.chart rect.type-1').count() > 0, 'by type');
   say('produce');
   await until('one more is shown', async () => Number(await value.textContent()) === before + 1);
   assert.equal(await page.locator('#points').getAttribute('open'), '', 'what was opened stays open');
@@ -160,7 +161,7 @@ async function withoutJavaScript() {
   await page.getByRole('button', { name: 'Search' }).click();
   await until('one is left', async () => (await rows.count()) === 1);
   await rows.locator('a').click();
-  assert.ok(await page.locator('svg.chart rect.bar').count() > 0);
+  assert.ok(await page.locator('svg.chart g.bar rect').count() > 0);
   await page.locator('#points summary').click();
   assert.ok(await page.locator('#points tbody tr').first().isVisible());
   await done();

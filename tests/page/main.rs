@@ -16,7 +16,7 @@ use sift_harness::{Broker, Message, Sift, Trigger};
 use tokio::task::JoinSet;
 
 /// How long all of it may take.
-const AT_MOST: Duration = Duration::from_secs(120);
+const AT_MOST: Duration = Duration::from_secs(180);
 
 /// How often KEDA polls.
 const POLL_EVERY: Duration = Duration::from_millis(700);

@@ -558,20 +558,6 @@ impl TriggerPoller {
         subscriptions.map(|(topic, on)| (topic.clone(), on.tail.positions())).collect()
     }
 
-    /// How many records wait of each thing selected, all topics together.
-    fn by_type(&self) -> Vec<(String, u64)> {
-        let hold = self.hold();
-        let Some(Held { subscriptions, .. }) = &hold.0 else { return Vec::new() };
-        let mut counts: HashMap<Selector, u64> = HashMap::new();
-        for on in subscriptions.values() {
-            for (selector, count) in on.tail.by_selector(on.id) {
-                *counts.entry(selector).or_default() += count;
-            }
-        }
-        let told = |selector: Selector| Some((selector.label(), *counts.get(&selector)?));
-        self.trigger.selection.selectors().into_iter().filter_map(told).collect()
-    }
-
     fn hold(&self) -> MutexGuard<'_, Hold> {
         lock(&self.hold)
     }
@@ -609,11 +595,23 @@ impl Measure for TriggerPoller {
                 CountFrom::Offsets => "offsets alone",
             };
             let facts = vec![("counted by", by.to_owned())];
-            let by_type = self.by_type();
-            Ok(Explanation { facts, by_type, ..Explanation::of(measured) }
-                .with(partitions.collect()))
+            Ok(Explanation { facts, ..Explanation::of(measured) }.with(partitions.collect()))
         };
         explained.boxed()
+    }
+
+    /// How many records wait of each thing selected, all topics together.
+    fn by_type(&self) -> Vec<(String, u64)> {
+        let hold = self.hold();
+        let Some(Held { subscriptions, .. }) = &hold.0 else { return Vec::new() };
+        let mut counts: HashMap<Selector, u64> = HashMap::new();
+        for on in subscriptions.values() {
+            for (selector, count) in on.tail.by_selector(on.id) {
+                *counts.entry(selector).or_default() += count;
+            }
+        }
+        let told = |selector: Selector| Some((selector.label(), *counts.get(&selector)?));
+        self.trigger.selection.selectors().into_iter().filter_map(told).collect()
     }
 
     /// Of the records that waited for the latest measurement.
