@@ -2,7 +2,7 @@
 # SECONDS is how long each fuzz target runs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster image lint docs deny site format fuzz bench prepare
+.PHONY: help demo test test-cluster test-page image lint docs deny site format fuzz bench prepare
 
 SECONDS ?= 60
 
@@ -15,7 +15,7 @@ demo: ## build, start an embedded Kafka, a stand-in for Service Bus and the scal
 	cargo build --locked --example demo
 	cargo run --locked --quiet --example demo -- $(ARGS)
 
-test: ## run every test, including those on a real Apache Kafka, and test-cluster if it can run; KAFKA=all: on older Kafkas too, and the slow ones
+test: ## run every test, including those on a real Apache Kafka, and test-cluster and test-page if they can run; KAFKA=all: on older Kafkas too, and the slow ones
 	@scripts/prepare build test
 	cargo test --locked --workspace --doc
 	cargo test --locked $(or $(ARGS),--workspace --tests)
@@ -28,11 +28,20 @@ ifndef ARGS
 	else \
 		echo "make test: what needs a Kubernetes API server is left out;" $$why; \
 	fi
+	@if [ -n "$$CI" ] || why=$$(scripts/prepare browser 2>&1); then \
+		$(MAKE) --no-print-directory test-page; \
+	else \
+		echo "make test: what needs a browser is left out;" $$why; \
+	fi
 endif
 
 test-cluster: ## run the tests on a real Kubernetes API server, which is built once
 	@scripts/prepare build test cluster
 	cargo test --locked --workspace --test api_server --test cluster $(ARGS) -- --include-ignored
+
+test-page: ## run the tests of the page in a real browser; its screenshots are in target/page
+	@scripts/prepare build test browser
+	cargo test --locked --test page $(ARGS) -- --include-ignored --nocapture
 
 image: ## run the image's build steps without a container, in a folder with what the Dockerfile copies
 	@scripts/prepare build

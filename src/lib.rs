@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`commands`] | what a user can run |
 //! | [`server`] | who listens where, and how it ends |
+//! | [`page`] | what they see in a browser |
 //! | [`diagnostics`] | what people may ask of it |
 //! | [`wiring`] | how the sources are put together |
 //! | [`scaler`] | what KEDA is told |
@@ -23,6 +24,7 @@
 
 pub mod commands;
 pub mod diagnostics;
+pub mod page;
 pub mod server;
 
 pub mod wiring;

@@ -199,6 +199,10 @@ impl Measure for TriggerPoller {
         Progress::default()
     }
 
+    fn by_type(&self) -> Vec<(String, u64)> {
+        Vec::new()
+    }
+
     fn sight(&self) -> Option<Sight> {
         self.0.sight.borrow().clone()
     }

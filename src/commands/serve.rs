@@ -20,6 +20,8 @@ use super::memory;
 use super::signals::Signals;
 use crate::diagnostics::Access;
 use crate::kubernetes::{Addresses, Changes, Events, Kubernetes, Name, Watch};
+use crate::metadata::one_line;
+use crate::page;
 use crate::scaler::{self, KubernetesContext, Scaler};
 use crate::server::{self, Ending, Listener, Listeners, Shutdown, Tls, TlsError};
 use crate::telemetry::{self, LogFormat, Traces};
@@ -119,7 +121,8 @@ pub(super) struct Args {
     #[arg(long, env = "SIFT_DIAGNOSTICS", value_name = "WHO", default_value = "off")]
     diagnostics: Askers,
 
-    /// A file with the token that diagnostics ask for, one line; read again at each call.
+    /// A file with the token that diagnostics and the page ask for, one line; read again at each
+    /// call. Browsers send it as the password, under any name.
     #[arg(
         long,
         env = "SIFT_DIAGNOSTICS_TOKEN_FILE",
@@ -128,7 +131,7 @@ pub(super) struct Args {
     )]
     diagnostics_token_file: Option<PathBuf>,
 
-    /// The only namespaces whose triggers diagnostics tell of; without this all.
+    /// The only namespaces whose triggers diagnostics and the page tell of; without this all.
     #[arg(long, env = "SIFT_DIAGNOSTICS_NAMESPACE", value_name = "NAMESPACE",
           value_delimiter = ',', value_parser = Name::parse)]
     diagnostics_namespace: Vec<Name>,
@@ -138,6 +141,17 @@ pub(super) struct Args {
     #[arg(long, env = "SIFT_UNPOLLED_AFTER", value_name = "TIME", default_value = "5m",
           value_parser = parse_positive)]
     unpolled_after: Duration,
+
+    /// Where people look at the triggers with a browser, over HTTP without TLS, such as
+    /// 127.0.0.1:9092 for kubectl port-forward. Nowhere without this. Another address than a
+    /// loopback one needs --diagnostics-token-file.
+    #[arg(long, env = "SIFT_PAGE_LISTEN", value_name = "ADDRESS")]
+    page_listen: Option<SocketAddr>,
+
+    /// Names by which a proxy asks for the page, besides localhost and addresses; of no use with a
+    /// token.
+    #[arg(long, env = "SIFT_PAGE_HOST", value_name = "HOST", value_delimiter = ',')]
+    page_host: Vec<String>,
 
     /// How long connections are still taken after SIGTERM, while health says NOT_SERVING, such as
     /// 5s: a cluster needs a moment to stop sending them here.
@@ -165,6 +179,9 @@ pub(super) struct Args {
     #[arg(long, env = "SIFT_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
 }
+
+/// Bytes of the name of a replica.
+const REPLICA_BYTES: usize = 253;
 
 /// Who may ask what is known of triggers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -221,6 +238,10 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
         http = %listeners.http.address(),
         "serving"
     );
+    let page = page(&args).await?;
+    if let Some((listener, _)) = &page {
+        info!(page = %listener.address(), "serving the page");
+    }
 
     let shutdown = Shutdown::new();
     let memory_limit = args.memory_limit.unwrap_or_else(memory::default_limit);
@@ -232,7 +253,7 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
         forget_after: args.forget_after,
         memory_limit,
         trigger_metrics: args.trigger_metrics,
-        is_told: diagnostics.is_some(),
+        is_told: diagnostics.is_some() || args.page_listen.is_some(),
         unpolled_after: args.unpolled_after,
     };
     let changes = watch(&args, &kubernetes);
@@ -252,7 +273,7 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
     }
 
     let grace = args.grace_period;
-    let options = server::Options { tls, diagnostics, drain_delay: args.drain_delay, grace };
+    let options = server::Options { tls, diagnostics, page, drain_delay: args.drain_delay, grace };
     let ending = server::serve(listeners, scaler, shutdown, options, signals.told()).await;
     identities.shutdown().await;
     match ending {
@@ -287,6 +308,38 @@ fn diagnostics(args: &Args) -> Result<Option<Access>, Box<dyn Error>> {
         (Askers::Token, None) => return Err("--diagnostics-token-file: is missing".into()),
     };
     Ok(Some(access.within(args.diagnostics_namespace.clone())))
+}
+
+/// Where the page is, and who may see it. What is told there is the tenants': whoever is elsewhere
+/// has to show a token.
+async fn page(args: &Args) -> Result<Option<(Listener, page::Options)>, Box<dyn Error>> {
+    let Some(address) = args.page_listen else { return Ok(None) };
+    let access = match &args.diagnostics_token_file {
+        Some(file) => Access::by_token(file.clone())
+            .map_err(|error| format!("--diagnostics-token-file {error}"))?,
+        None if address.ip().is_loopback() => Access::by_connection(),
+        None => {
+            return Err(format!(
+                "--page-listen {address}: whoever reaches it could read it; give \
+                 --diagnostics-token-file, or listen on 127.0.0.1 and use kubectl port-forward"
+            )
+            .into());
+        }
+    };
+    let options = page::Options {
+        access: access.within(args.diagnostics_namespace.clone()),
+        hosts: args.page_host.clone(),
+        replica: replica(),
+    };
+    Ok(Some((Listener::open("--page-listen", address).await?, options)))
+}
+
+/// The Pod's name, which is its host's too.
+fn replica() -> String {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = variable("POD_NAME").or_else(|| variable("HOSTNAME")).or_else(host);
+    one_line(name.as_deref().unwrap_or("unknown").trim(), REPLICA_BYTES)
 }
 
 /// The objects to warm and follow, if it is said how they name us and there is an API server that

@@ -7,22 +7,22 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
-use tonic::metadata::MetadataMap;
-use tonic::{Code, Status};
 
 use crate::kubernetes::Name;
 
 /// Bytes of the longest token.
 const TOKEN_BYTES: u64 = 4_096;
 
-/// Before the token in the header `authorization` (RFC 6750, 2.1).
-const BEARER: &str = "Bearer ";
+/// Bytes of the longest header that may hold one: as Base64, with a name before it.
+const HEADER_BYTES: usize = 8_192;
 
 /// What a caller must show, and what it may see then.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// The file with the token; `None` where the connection itself had a certificate.
+    /// The file with the token; `None` where to connect is enough.
     token: Option<PathBuf>,
     /// The only namespaces that are told of; none: all.
     namespaces: Vec<Name>,
@@ -44,6 +44,23 @@ pub enum AccessError {
     Empty(PathBuf),
 }
 
+/// Why a caller is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// It shows no token.
+    #[error(
+        "give the token of --diagnostics-token-file: the header authorization with \"Bearer TOKEN\""
+    )]
+    NoToken,
+    /// It shows another one.
+    #[error("the token is not the one that is expected")]
+    WrongToken,
+    /// The token that is expected cannot be read. Its path is the operator's, not the caller's to
+    /// know.
+    #[error("no token can be compared with; see the log")]
+    Unreadable,
+}
+
 impl Access {
     /// For whoever shows the token in this file.
     ///
@@ -54,7 +71,7 @@ impl Access {
         Ok(Self { token: Some(file), namespaces: Vec::new() })
     }
 
-    /// For whoever could connect, which takes a client certificate.
+    /// For whoever can connect: with a client certificate, or from this very machine.
     pub fn by_connection() -> Self {
         Self { token: None, namespaces: Vec::new() }
     }
@@ -71,30 +88,48 @@ impl Access {
             || self.namespaces.iter().any(|allowed| allowed.as_str() == namespace)
     }
 
-    /// Lets a caller in, or says why not.
-    pub(super) async fn admit(&self, headers: &MetadataMap) -> Result<(), Status> {
+    /// Whether a token must be shown.
+    pub fn asks_for_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Lets a caller in that sent this header `authorization`, if it sent one.
+    ///
+    /// # Errors
+    /// It shows no token, or not the one of now.
+    pub async fn admit(&self, authorization: Option<&str>) -> Result<(), Denied> {
         let Some(file) = self.token.clone() else { return Ok(()) };
-        let shown = headers.get("authorization").and_then(|value| value.to_str().ok());
-        let Some(shown) = shown.and_then(|shown| shown.strip_prefix(BEARER)) else {
-            return Err(Status::unauthenticated(
-                "give the token of --diagnostics-token-file: the header authorization with \
-                 \"Bearer TOKEN\"",
-            ));
-        };
+        let shown = authorization.and_then(token_of).ok_or(Denied::NoToken)?;
         // Digests, so that how long it takes says nothing of how much of it was right.
         let shown = Sha256::digest(shown.trim());
-        let token = tokio::task::spawn_blocking(move || read(&file));
-        match token.await {
+        match tokio::task::spawn_blocking(move || read(&file)).await {
             Ok(Ok(token)) if Sha256::digest(&token) == shown => Ok(()),
-            Ok(Ok(_)) => Err(Status::unauthenticated("the token is not the one that is expected")),
-            // Its path is the operator's, not the caller's to read.
+            Ok(Ok(_)) => Err(Denied::WrongToken),
             Ok(Err(error)) => {
                 tracing::error!(%error, "--diagnostics-token-file");
-                Err(Status::new(Code::Unavailable, "no token can be compared with; see the log"))
+                Err(Denied::Unreadable)
             }
-            Err(_) => Err(Status::unavailable("keda-sift is shutting down; ask again")),
+            // The process ends.
+            Err(_) => Err(Denied::Unreadable),
         }
     }
+}
+
+/// The token in a header: `Bearer TOKEN` (RFC 6750, 2.1), or as browsers send it, as the password
+/// of `Basic` under any name (RFC 7617).
+fn token_of(authorization: &str) -> Option<String> {
+    let (scheme, shown) = authorization.split_once(' ')?;
+    if authorization.len() > HEADER_BYTES {
+        return None;
+    }
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(shown.to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(BASE64_STANDARD.decode(shown.trim()).ok()?).ok()?;
+    pair.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 fn read(file: &Path) -> Result<String, AccessError> {
@@ -111,4 +146,30 @@ fn read(file: &Path) -> Result<String, AccessError> {
         return Err(AccessError::Empty(file.to_owned()));
     }
     Ok(token.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_found_where_clients_put_it() {
+        let rows = [
+            ("Bearer abc", Some("abc")),
+            ("bearer abc", Some("abc")),
+            // x:abc, and :a:b
+            ("Basic eDphYmM=", Some("abc")),
+            ("basic OmE6Yg==", Some("a:b")),
+            ("Basic eA==", None),
+            ("Basic !", None),
+            ("Basic //8=", None),
+            ("Digest abc", None),
+            ("abc", None),
+            ("", None),
+        ];
+        for (header, expected) in rows {
+            assert_eq!(token_of(header).as_deref(), expected, "{header}");
+        }
+        assert_eq!(token_of(&format!("Bearer {}", "x".repeat(HEADER_BYTES))), None);
+    }
 }

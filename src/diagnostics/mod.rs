@@ -12,5 +12,5 @@ mod access;
 pub mod proto;
 mod service;
 
-pub use access::{Access, AccessError};
+pub use access::{Access, AccessError, Denied};
 pub use service::Diagnostics;

@@ -8,9 +8,10 @@ use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_stream::{Stream, StreamExt as _};
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use super::access::Access;
+use super::access::{Access, Denied};
 use super::proto::diagnostics_server::Diagnostics as Calls;
 use super::proto::{
     self, ExplainResponse, Fact, ListTriggersRequest, ListTriggersResponse, Measurement,
@@ -53,6 +54,15 @@ impl Diagnostics {
         Self { scaler, access, explanations: semaphore(EXPLANATIONS), streams: semaphore(STREAMS) }
     }
 
+    /// Lets a caller in, or says why not.
+    async fn admit(&self, headers: &MetadataMap) -> Result<(), Status> {
+        let shown = headers.get("authorization").and_then(|value| value.to_str().ok());
+        self.access.admit(shown).await.map_err(|denied| match denied {
+            Denied::NoToken | Denied::WrongToken => Status::unauthenticated(denied.to_string()),
+            Denied::Unreadable => Status::unavailable(denied.to_string()),
+        })
+    }
+
     /// The one trigger that is meant, if the caller may see it.
     fn one(&self, asked: TriggerRef) -> Result<Arc<Entry>, Status> {
         let TriggerRef { namespace, name, id } = asked;
@@ -86,7 +96,7 @@ impl Calls for Diagnostics {
         self: Arc<Self>,
         request: Request<ListTriggersRequest>,
     ) -> Result<Response<ListTriggersResponse>, Status> {
-        self.access.admit(request.metadata()).await?;
+        self.admit(request.metadata()).await?;
         let _permit = permit(&self.explanations, "lists")?;
         let asked = request.into_inner();
         let states: Vec<proto::State> = asked.states().collect();
@@ -119,7 +129,7 @@ impl Calls for Diagnostics {
         self: Arc<Self>,
         request: Request<TriggerRef>,
     ) -> Result<Response<ExplainResponse>, Status> {
-        self.access.admit(request.metadata()).await?;
+        self.admit(request.metadata()).await?;
         let _permit = permit(&self.explanations, "explanations")?;
         let entry = self.one(request.into_inner())?;
         Ok(Response::new(self.scaler.explain(&entry).await.into()))
@@ -131,7 +141,7 @@ impl Calls for Diagnostics {
         self: Arc<Self>,
         request: Request<TriggerRef>,
     ) -> Result<Response<Self::WatchBacklogStream>, Status> {
-        self.access.admit(request.metadata()).await?;
+        self.admit(request.metadata()).await?;
         let permit = permit(&self.streams, "streams")?;
         let entry = self.one(request.into_inner())?;
         let polls = Answers::of(&entry).map(move |poll| (poll, &permit).0);
@@ -275,11 +285,13 @@ impl From<Point> for proto::Point {
 
 impl From<Explained> for ExplainResponse {
     fn from(explained: Explained) -> Self {
-        let Explained { overview, metadata, polls, points, measured, sight } = explained;
+        let Explained { overview, metadata, polls, points, measured, by_type, sight } = explained;
         let measured = match measured {
-            Ok(explanation) => {
-                explain_response::Measured::Measurement(measurement(explanation, &overview))
-            }
+            Ok(explanation) => explain_response::Measured::Measurement(measurement(
+                explanation,
+                by_type,
+                &overview,
+            )),
             Err(refusal) => explain_response::Measured::SourceError(refusal.into()),
         };
         let sight = sight.unwrap_or_default();
@@ -304,8 +316,13 @@ impl From<Explained> for ExplainResponse {
     }
 }
 
-fn measurement(explanation: Explanation, overview: &Overview) -> Measurement {
+fn measurement(
+    explanation: Explanation,
+    by_type: Vec<(String, u64)>,
+    overview: &Overview,
+) -> Measurement {
     let Explanation { measured, facts, partitions, more_partitions } = explanation;
+    let by_type = by_type.into_iter().map(|(r#type, count)| TypeCount { r#type, count });
     let activation = overview.trigger.as_ref().map_or(0, |trigger| trigger.scaling().activation);
     Measurement {
         value: Some(overview.answer(measured.metric).into()),
@@ -327,5 +344,6 @@ fn measurement(explanation: Explanation, overview: &Overview) -> Measurement {
             })
             .collect(),
         more_partitions: u32::try_from(more_partitions).unwrap_or(u32::MAX),
+        by_type: by_type.collect(),
     }
 }

@@ -13,9 +13,14 @@ use crate::failure::Class;
 /// Answers that are kept.
 const POLLS: usize = 16;
 
-/// What one point of the past spans, and how many there are at most: four hours.
-const POINT_SPAN: Duration = Duration::from_secs(120);
-const POINTS: usize = 120;
+/// What one point of the past spans.
+pub const POINT_SPAN: Duration = Duration::from_secs(120);
+
+/// How many there are at most: four hours.
+pub const POINTS: usize = 120;
+
+/// The types of a trigger that a point tells apart, the first ones.
+pub const TYPES: usize = 4;
 
 /// Bytes that all of it takes at most, but for the texts of errors.
 pub(super) const BYTES: usize = POLLS * size_of::<Poll>() + POINTS * size_of::<Point>();
@@ -73,6 +78,8 @@ pub struct Point {
     span: u32,
     /// Messages; so many or more at the largest number there is.
     most: u32,
+    /// How many of each type there were then.
+    by_type: [u32; TYPES],
 }
 
 /// What is kept of one trigger.
@@ -99,12 +106,18 @@ impl History {
         }
     }
 
-    /// Adds an answer.
-    pub(crate) fn note(&mut self, at: SystemTime, took: Duration, answer: Result<Answer, &Error>) {
+    /// Adds an answer, with how many waited of each type where that was looked at.
+    pub(crate) fn note(
+        &mut self,
+        at: SystemTime,
+        took: Duration,
+        answer: Result<Answer, &Error>,
+        by_type: &[u64],
+    ) {
         let answer = match answer {
             Ok(answer) => {
                 self.failing_since = None;
-                self.add_point(at, answer.backlog.count());
+                self.add_point(at, answer.backlog.count(), by_type);
                 Ok(answer)
             }
             Err(error) => {
@@ -131,20 +144,34 @@ impl History {
         }
     }
 
-    fn add_point(&mut self, at: SystemTime, count: u64) {
-        if !self.is_kept {
+    /// Whether so many are the most of their span so far, so that its point tells of them.
+    pub(crate) fn is_most(&self, at: SystemTime, count: u64) -> bool {
+        self.is_kept
+            && self
+                .points
+                .back()
+                .is_none_or(|last| last.span < span(at) || last.most < whole(count))
+    }
+
+    fn add_point(&mut self, at: SystemTime, count: u64, types: &[u64]) {
+        if !self.is_most(at, count) {
             return;
         }
-        let span = since_1970(at).as_secs() / POINT_SPAN.as_secs();
-        let span = u32::try_from(span).unwrap_or(u32::MAX);
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let mut by_type = [0; TYPES];
+        for (kept, count) in by_type.iter_mut().zip(types) {
+            *kept = whole(*count);
+        }
+        let mut point = Point { span: span(at), most: whole(count), by_type };
         match self.points.back_mut() {
-            Some(last) if last.span >= span => last.most = last.most.max(count),
+            Some(last) if last.span >= point.span => {
+                point.span = last.span;
+                *last = point;
+            }
             _ => {
                 if self.points.len() >= POINTS {
                     self.points.pop_front();
                 }
-                self.points.push_back(Point { span, most: count });
+                self.points.push_back(point);
             }
         }
     }
@@ -208,6 +235,12 @@ impl Point {
     pub fn most(self) -> u64 {
         self.most.into()
     }
+
+    /// How many there were then of the first [`TYPES`] types of the trigger; 0 of each where types
+    /// are not told apart.
+    pub fn by_type(self) -> [u64; TYPES] {
+        self.by_type.map(u64::from)
+    }
 }
 
 impl State {
@@ -227,6 +260,14 @@ impl State {
     }
 }
 
+fn span(at: SystemTime) -> u32 {
+    u32::try_from(since_1970(at).as_secs() / POINT_SPAN.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn whole(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 fn since_1970(at: SystemTime) -> Duration {
     at.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -243,7 +284,7 @@ mod tests {
 
     fn note(history: &mut History, seconds: u64, answer: Result<u64, &Error>) {
         let answer = answer.map(|count| Answer { backlog: Backlog::Exact(count), is_limit: false });
-        history.note(at(seconds), Duration::ZERO, answer);
+        history.note(at(seconds), Duration::ZERO, answer, &[]);
     }
 
     #[test]
@@ -273,6 +314,24 @@ mod tests {
         assert_eq!(points, [(at(240), 9)]);
         note(&mut history, 360, Ok(u64::MAX));
         assert_eq!(history.points().last().map(Point::most), Some(u32::MAX.into()));
+    }
+
+    #[test]
+    fn a_point_has_the_types_of_when_most_waited() {
+        let mut history = History::new(true);
+        for (seconds, count, by_type) in
+            [(240, 3, [1, 2].as_slice()), (250, 9, &[4, 5]), (260, 6, &[3, 3]), (360, 5, &[1; 9])]
+        {
+            assert_eq!(history.is_most(at(seconds), count), count != 6);
+            history.note(
+                at(seconds),
+                Duration::ZERO,
+                Ok(Answer { backlog: Backlog::Exact(count), is_limit: false }),
+                by_type,
+            );
+        }
+        let points: Vec<_> = history.points().map(|of| (of.most(), of.by_type())).collect();
+        assert_eq!(points, [(9, [4, 5, 0, 0]), (5, [1; TYPES])]);
     }
 
     #[test]

@@ -164,6 +164,11 @@ impl LiveTrigger {
         self.poller.get().map(|poller| poller.progress()).unwrap_or_default()
     }
 
+    /// How many messages wait of each thing that is selected, as of the latest measurement.
+    pub(crate) fn by_type(&self) -> Vec<(String, u64)> {
+        self.poller.get().map(|poller| poller.by_type()).unwrap_or_default()
+    }
+
     /// What was seen of late of the messages that wait.
     pub(crate) fn sight(&self) -> Option<Sight> {
         self.poller.get()?.sight()

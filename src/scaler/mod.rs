@@ -35,7 +35,7 @@ mod warm;
 mod tests;
 
 pub use context::KubernetesContext;
-pub use history::{Answer, Point, Poll, Refusal, State};
+pub use history::{Answer, POINT_SPAN, POINTS, Point, Poll, Refusal, State, TYPES};
 pub use proto::external_scaler_server::ExternalScalerServer;
 pub use report::{Explained, FindError, Overview, Query};
 pub use service::{Options, Scaler, Stop};

@@ -57,6 +57,9 @@ pub struct Explained {
     pub points: Vec<Point>,
     /// What was measured now.
     pub measured: Result<Explanation, Refusal>,
+    /// How many wait of each thing that is selected, in the order of the trigger; none where
+    /// messages are not looked at, or the trigger could not be measured.
+    pub by_type: Vec<(String, u64)>,
     /// What the messages were that were looked at last.
     pub sight: Option<Sight>,
 }
@@ -189,7 +192,9 @@ impl Scaler {
             Some(Ok(live)) => self.explanation(entry, live).await,
         };
         // After the measurement, which sees messages.
-        let sight = live.and_then(Result::ok).and_then(|live| live.sight());
+        let live = live.and_then(Result::ok);
+        let by_type = live.as_ref().filter(|_| measured.is_ok()).map(|live| live.by_type());
+        let sight = live.and_then(|live| live.sight());
         let overview = self.overview(entry);
         let history = entry.history();
         Explained {
@@ -198,6 +203,7 @@ impl Scaler {
             polls: history.polls().cloned().collect(),
             points: history.points().collect(),
             measured: measured.map_err(|error| Refusal::of(&error)),
+            by_type: by_type.unwrap_or_default(),
             sight,
         }
     }

@@ -12,6 +12,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, MissedTickBehavior};
@@ -54,6 +55,8 @@ pub struct Scaler {
     pub(super) options: Options,
     pub(super) stop: Stop,
     pub(super) metrics: Metrics,
+    /// Answers to `GetMetrics`.
+    answers: AtomicU64,
 }
 
 /// What a measurement that only warms has found.
@@ -131,6 +134,7 @@ impl Scaler {
             options,
             stop,
             metrics: Metrics::new(Sources::names()),
+            answers: AtomicU64::new(0),
         }
     }
 
@@ -178,19 +182,27 @@ impl Scaler {
     ) -> Result<(MetricValue, Option<NothingMatches>), Error> {
         let _held = self.triggers.hold(asked)?;
         let entry = self.triggers.find(asked)?;
+        let mut by_type = Vec::new();
         let measured = self.in_time(&entry, asked, async |live, deadline| {
             let scope = entry.scope(live.trigger());
             let backlog = live.metric(&self.sources, deadline, scope).await?;
             let is_limit = live.trigger().stops_at(backlog, scope.enough);
             let is_none = backlog == Backlog::Exact(0);
             let why = is_none.then(|| live.nothing_matches()).flatten();
+            // Only of the polls that are remembered for hours, as it looks at all matches again.
+            let are_told = live.trigger().selection().are_several()
+                && entry.history().is_most(SystemTime::now(), backlog.count());
+            if are_told {
+                by_type = live.by_type().into_iter().map(|(_, count)| count).collect();
+            }
             let value = metric_value(&live.trigger().scaling().metric_name, backlog);
             Ok((value, Answer { backlog, is_limit }, why))
         });
         let began = Instant::now();
         let measured = measured.await;
         let answer = measured.as_ref().map(|(_, answer, _)| *answer);
-        entry.history().note(SystemTime::now(), began.elapsed(), answer);
+        entry.history().note(SystemTime::now(), began.elapsed(), answer, &by_type);
+        self.answers.fetch_add(1, Ordering::Relaxed);
         match &measured {
             Err(error) => self.cluster.tell(asked, error),
             Ok((_, _, Some(NothingMatches { words, is_new: true }))) => {
@@ -278,6 +290,12 @@ impl Scaler {
             measured = measured => measured.unwrap_or(Err(Error::Overdue { timeout })),
             () = self.stop.calls.cancelled() => Err(Error::ShuttingDown),
         }
+    }
+
+    /// Another one whenever an overview may have changed: answers so far, and triggers that are
+    /// kept.
+    pub fn version(&self) -> (u64, usize) {
+        (self.answers.load(Ordering::Relaxed), self.triggers.len())
     }
 
     /// How long a trigger without a poll is followed.

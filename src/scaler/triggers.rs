@@ -134,6 +134,11 @@ impl Triggers {
         forgotten.len()
     }
 
+    /// How many are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.read().expect(UNPOISONED).len()
+    }
+
     /// The triggers that are kept and meant, in no order.
     pub(crate) fn entries(&self, is_meant: impl Fn(&Entry) -> bool) -> Vec<Arc<Entry>> {
         let entries = self.entries.read().expect(UNPOISONED);
@@ -304,10 +309,6 @@ mod tests {
         ScaledObjectRef { name: name.to_owned(), ..ScaledObjectRef::default() }
     }
 
-    fn len(triggers: &Triggers) -> usize {
-        triggers.entries.read().unwrap().len()
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_trigger_is_forgotten_when_no_poll_came_for_the_whole_time() {
         let triggers = Triggers::new(Ledger::new(1_000_000_000), true);
@@ -319,10 +320,10 @@ mod tests {
         assert_eq!(triggers.forget(minute), 0);
         tokio::time::advance(minute / 2).await;
         assert_eq!(triggers.forget(minute), 1);
-        assert_eq!(len(&triggers), 1);
+        assert_eq!(triggers.len(), 1);
         tokio::time::advance(minute / 2).await;
         assert_eq!(triggers.forget(minute), 1);
-        assert_eq!(len(&triggers), 0);
+        assert_eq!(triggers.len(), 0);
     }
 
     #[tokio::test(start_paused = true)]

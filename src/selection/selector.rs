@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use super::event_type::{EventTypeFrom, EventTypes};
 use super::filter::Filter;
-use crate::metadata::quoted;
+use crate::metadata::{one_line, quoted};
+
+/// Bytes of a label.
+const LABEL_BYTES: usize = 253;
 
 /// Which messages count for one trigger. The default selects all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -94,10 +97,33 @@ impl fmt::Display for Selector {
     }
 }
 
+impl Selector {
+    /// Its name in a list of those of one trigger, on one line.
+    pub fn label(&self) -> String {
+        let label = match self {
+            Selector::All => "every message".to_owned(),
+            Selector::Type { name, .. } => name.to_string(),
+            Selector::Prefix { prefix, .. } => format!("{prefix}*"),
+            Selector::AnyOf { types, .. } => types.to_string(),
+            Selector::Filtered { types: None, .. } => "the filter".to_owned(),
+            Selector::Filtered { types: Some(types), .. } => format!("{types} and the filter"),
+        };
+        one_line(&label, LABEL_BYTES)
+    }
+}
+
 impl Selection {
     /// Whether every message counts, so that none need be looked at.
     pub fn is_all(&self) -> bool {
         self.types.is_none() && self.filter.is_none()
+    }
+
+    /// Whether there are several selectors, which are counted one by one.
+    pub fn are_several(&self) -> bool {
+        let count = |types: &EventTypes| types.names().len() + types.prefixes().len();
+        self.filter.is_none()
+            && !self.from.is_list()
+            && self.types.as_ref().is_some_and(|types| count(types) > 1)
     }
 
     /// What its types may have been meant as, where they read like something else than types. It is
@@ -158,6 +184,7 @@ mod tests {
     fn overlapping_lists_share_parts() {
         let one = Selection { types: types("a,b,order.*"), ..Selection::default() };
         let other = Selection { types: types("order.*,order.made,b"), ..Selection::default() };
+        assert!(one.are_several() && other.are_several());
         let (one, other) = (one.selectors(), other.selectors());
         assert_eq!((one.len(), other.len()), (3, 2));
         assert!(other.iter().all(|selector| one.contains(selector)));
@@ -197,6 +224,7 @@ mod tests {
     fn types_of_a_list_are_one_part() {
         let from = EventTypeFrom::parse("body:types[*]").expect("the place is well formed");
         let listed = Selection { types: types("a,b.*"), from, filter: None };
+        assert!(!listed.are_several());
         assert_eq!(listed.selectors().len(), 1);
     }
 
@@ -204,7 +232,7 @@ mod tests {
     fn types_and_filter_are_one_part() {
         let both =
             Selection { types: types("a,b"), filter: filter("size > 1"), ..Selection::default() };
-        assert!(!both.is_all());
+        assert!(!both.is_all() && !both.are_several());
         assert_eq!(both.selectors().len(), 1);
     }
 

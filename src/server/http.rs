@@ -1,4 +1,4 @@
-//! What Kubernetes and Prometheus ask, each one page.
+//! What Kubernetes and Prometheus ask, each one page; and the page for people, on a port of its own.
 //!
 //! | page | answers |
 //! |---|---|
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::listen::Listener;
 use super::phase::{Phase, Phases};
+use crate::page;
 use crate::scaler::Scaler;
 use crate::telemetry::PageFormat;
 
@@ -35,6 +36,17 @@ pub(super) async fn serve(
         .route("/readyz", get(readyz))
         .with_state(phases)
         .route("/metrics", get(metrics).with_state(scaler));
+    axum::serve(listener.tcp, pages).with_graceful_shutdown(end.cancelled_owned()).await
+}
+
+/// Serves the page for people, likewise.
+pub(super) async fn serve_page(
+    listener: Listener,
+    scaler: Arc<Scaler>,
+    options: page::Options,
+    end: CancellationToken,
+) -> io::Result<()> {
+    let pages = page::routes(scaler, options);
     axum::serve(listener.tcp, pages).with_graceful_shutdown(end.cancelled_owned()).await
 }
 

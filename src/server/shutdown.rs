@@ -18,11 +18,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::listen::Listeners;
+use super::listen::{Listener, Listeners};
 use super::phase::{Phase, Phases, Ready};
 use super::tls::Tls;
 use super::{grpc, http};
 use crate::diagnostics::Access;
+use crate::page;
 use crate::scaler::{Scaler, Stop};
 
 /// What a cancelled call or connection needs to end. A peer that no longer reads could hold it for
@@ -45,6 +46,8 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// Who may ask what is known of triggers; without it nobody.
     pub diagnostics: Option<Access>,
+    /// Where the page for people is, and for whom; without it there is none.
+    pub page: Option<(Listener, page::Options)>,
     /// How long connections are still taken once health says NOT_SERVING.
     pub drain_delay: Duration,
     /// How long calls under way may go on after that.
@@ -110,6 +113,9 @@ pub async fn serve(
     let mut rest = JoinSet::new();
     let http = http::serve(listeners.http, Arc::clone(&scaler), phases.clone(), cancelled.clone());
     rest.spawn(http);
+    if let Some((listener, page)) = options.page {
+        rest.spawn(http::serve_page(listener, Arc::clone(&scaler), page, cancelled.clone()));
+    }
     rest.spawn(forget_unpolled(Arc::clone(&scaler)));
     if let Some(tls) = tls {
         let read = Arc::clone(&tls);

@@ -213,7 +213,7 @@ async fn during_the_drain_delay_it_says_that_it_leaves_and_takes_connections_all
 #[tokio::test]
 async fn after_the_drain_delay_it_drains() {
     let drain_delay = Duration::from_millis(50);
-    let serving = Serving { drain_delay, grace: LONG, tls: None, diagnostics: None };
+    let serving = Serving { drain_delay, grace: LONG, tls: None, diagnostics: None, page: None };
     let server = Running::with(&held(), Shutdown::new(), serving).await;
     let mut health = server.watch_health(SCALER).await;
     assert_eq!(next(&mut health).await, Some(ServingStatus::Serving));

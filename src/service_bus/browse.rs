@@ -330,6 +330,14 @@ impl Browse {
         self.selectors_of(want).filter_map(of).min()
     }
 
+    /// How many wait of each thing that one selects, as far as this round has come.
+    pub(super) fn by_selector(&self, want: &Want) -> Vec<(Selector, u64)> {
+        let of =
+            |selector: &Selector| self.watched.iter().find(|watched| watched.selector == *selector);
+        let watched = want.selectors.iter().filter_map(of);
+        watched.map(|watched| (watched.selector.clone(), watched.waiting)).collect()
+    }
+
     /// What was seen of late for one that is wanted, of which some may be gone; `None` where every
     /// message counts.
     pub(super) fn sight(&self, want: &Want) -> Option<Sight> {

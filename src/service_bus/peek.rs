@@ -28,7 +28,7 @@ use super::trigger::CountBy;
 use crate::backlog::Backlog;
 use crate::coalescer::{Coalescer, ENDED, Tasks};
 use crate::lock::lock;
-use crate::selection::{Selection, Sight};
+use crate::selection::{Selection, Selector, Sight};
 use crate::source::{SurveyPlan, Surveyed, Surveyor};
 
 /// Requests that may be under way on one link.
@@ -170,6 +170,12 @@ impl Peeker {
     pub(super) fn oldest(&self, want: &Want) -> Option<SystemTime> {
         let millis = lock(&self.looking.known).as_ref()?.oldest(want)?;
         UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(millis).ok()?))
+    }
+
+    /// How many were seen waiting of each thing that one selects; none while there is a measurement.
+    pub(super) fn by_selector(&self, want: &Want) -> Vec<(Selector, u64)> {
+        let known = lock(&self.looking.known);
+        known.as_ref().map(|known| known.by_selector(want)).unwrap_or_default()
     }
 
     /// As many measurements as it takes.

@@ -112,6 +112,19 @@ impl Measure for TriggerPoller {
         Progress { oldest, ..Progress::default() }
     }
 
+    /// How many messages wait of each thing selected, where they are peeked at.
+    fn by_type(&self) -> Vec<(String, u64)> {
+        let counting = match &self.0 {
+            Ok(Followed { way: Way::Peek(peeked), .. }) => Some(peeked),
+            Ok(Followed { way: Way::Either(peeked), .. }) => Some(peeked).filter(|of| of.counts()),
+            _ => None,
+        };
+        let Some(peeked) = counting else { return Vec::new() };
+        let want = Arc::clone(&lock(&peeked.want));
+        let counts = peeked.peeker.by_selector(&want).into_iter();
+        counts.map(|(selector, count)| (selector.label(), count)).collect()
+    }
+
     /// Of the messages peeked at.
     fn sight(&self) -> Option<Sight> {
         let (Way::Peek(peeked) | Way::Either(peeked)) = &self.0.as_ref().ok()?.way else {
@@ -147,7 +160,7 @@ impl Followed {
             Way::Management => self.managed(deadline).await,
             Way::Peek(peeked) => peeked.count(deadline, enough).await,
             Way::Either(peeked) => {
-                if peeked.peeker.instead.load(Ordering::Relaxed) {
+                if peeked.counts() {
                     return peeked.count(deadline, enough).await;
                 }
                 match self.managed(deadline).await {
@@ -168,9 +181,7 @@ impl Followed {
         let by = match &self.way {
             Way::Management => "the management endpoint",
             Way::Peek(_) => "peeking",
-            Way::Either(peeked) if peeked.peeker.instead.load(Ordering::Relaxed) => {
-                "peeking, as the management endpoint refuses"
-            }
+            Way::Either(peeked) if peeked.counts() => "peeking, as the management endpoint refuses",
             Way::Either(_) => "the management endpoint, and by peeking if that refuses",
         };
         let mut facts = vec![("counted by", by.to_owned())];
@@ -192,6 +203,11 @@ impl Followed {
 }
 
 impl Peeked {
+    /// Whether it counts though the management endpoint would be asked first.
+    fn counts(&self) -> bool {
+        self.peeker.instead.load(Ordering::Relaxed)
+    }
+
     async fn count(&self, deadline: Instant, enough: Option<NonZeroU64>) -> Result<Backlog, Error> {
         let want = self.want(enough.unwrap_or(self.limit).get());
         self.peeker.count(&want, deadline).instrument(info_span!(target: POLL, "peek")).await

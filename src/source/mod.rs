@@ -127,6 +127,10 @@ pub trait Measure: Send + Sync {
     /// How far the source has been read for it, as of the latest measurement. No I/O.
     fn progress(&self) -> Progress;
 
+    /// How many messages waited in the latest measurement of each thing that is selected, in the
+    /// order of the trigger; none where messages are not looked at.
+    fn by_type(&self) -> Vec<(String, u64)>;
+
     /// What was seen of late of the messages that wait; `None` where every message counts, or none
     /// is looked at.
     fn sight(&self) -> Option<Sight>;

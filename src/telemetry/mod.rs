@@ -211,6 +211,13 @@ impl Metrics {
         }
     }
 
+    /// The same back: triggers in each of [`WARM_UP_STATES`]; `None` without warm-up.
+    pub fn warmed_up(&self) -> Option<[u64; WARM_UP_STATES.len()]> {
+        let of = |state| self.warm_up.get(&WarmUp { state }).map(|gauge| gauge.get());
+        let [waiting, ready, unknown] = WARM_UP_STATES.map(of);
+        Some([waiting?, ready?, unknown?])
+    }
+
     /// A measurement of a source gave no count.
     pub fn measurement_failed(&self, source: &'static str, code: Code) {
         self.measurement_failures.get_or_create(&Failed { source, code: GrpcCode(code) }).inc();

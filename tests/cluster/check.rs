@@ -86,6 +86,10 @@ fn yaml(objects: &[Value]) -> String {
     objects.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n")
 }
 
+/// A ScaledJob by its name, spec and triggers, the Jobs that run and that are pending, and how many
+/// start.
+type Row<'a> = (&'a str, Value, &'a [Value], usize, usize, u64);
+
 /// The Jobs of a ScaledJob.
 async fn jobs(api: &ApiServer, namespace: &str, name: &str) -> usize {
     let jobs: Api<Job> = Api::namespaced(api.admin(), namespace);
@@ -132,7 +136,7 @@ async fn as_many_jobs_start_as_it_says() {
         json!({ "maxReplicaCount": 6, "scalingStrategy": strategy })
     };
     // 5 messages are paid and 2 are made.
-    let rows: Vec<(&str, Value, &[Value], usize, usize, u64)> = vec![
+    let rows: [Row<'_>; 8] = [
         ("default", strategy(r#"{"strategy":"default"}"#), &one, 1, 1, 3),
         ("at-most", json!({ "maxReplicaCount": 3 }), &one, 1, 0, 2),
         ("accurate", strategy(r#"{"strategy":"accurate"}"#), &one, 0, 2, 3),
@@ -179,7 +183,8 @@ async fn as_many_jobs_start_as_it_says() {
     let scaled_only = yaml(&objects[1..]);
     for manifest in [&manifest, &scaled_only] {
         let output = check(api, ADMIN, &["--live", "-o", "json"], manifest).await;
-        let report: Value = serde_json::from_slice(&output.stdout).expect(&text(&output));
+        let report: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
         for ((name, .., expected), of) in
             rows.iter().zip(report["objects"].as_array().expect("a list"))
         {
@@ -335,7 +340,7 @@ async fn it_is_a_plugin_of_kubectl() {
     // What builds kubectl may take its time.
     let kubectl = spawn_blocking(|| Tool::Kubectl.path()).await.expect("kubectl");
     let run_plugin = async |arguments: &[&str], input: &str| {
-        let mut command = Command::new(&kubectl);
+        let mut command = Command::new(kubectl);
         command.arg("keda-sift").args(arguments).env("PATH", folder.path());
         text(&run(command, input).await)
     };

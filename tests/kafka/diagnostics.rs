@@ -56,7 +56,7 @@ async fn a_trigger_is_explained_by_its_partitions_its_types_and_its_polls() {
     let trigger = sift
         .trigger(broker.bootstrap(), TOPIC, TOPIC)
         .named(TOPIC)
-        .with("eventType", "order.paid")
+        .with("eventType", "order.paid,order.back*")
         .with("lagThreshold", "2");
     assert_eq!(trigger.count().await, 3);
     let explained = explain(&sift, &trigger).await;
@@ -64,7 +64,7 @@ async fn a_trigger_is_explained_by_its_partitions_its_types_and_its_polls() {
     let of = explained.trigger.as_ref().expect("it is known");
     assert_eq!((of.source.as_str(), of.state()), ("kafka", State::Waiting));
     assert_eq!((of.target, of.polls), (2, 1));
-    assert_eq!(of.selection, "types order.paid");
+    assert_eq!(of.selection, "types order.paid,order.back*");
     let measured = measured(&explained);
     assert_eq!(measured.value.as_ref().map(|value| value.count), Some(3));
     assert_eq!((measured.is_active, measured.jobs_wanted), (Some(true), 2));
@@ -81,6 +81,9 @@ async fn a_trigger_is_explained_by_its_partitions_its_types_and_its_polls() {
     };
     let expected = [partition(0, Some(4), 4, 3), partition(1, None, 0, 0)];
     assert_eq!(measured.partitions, expected);
+    let by_type: Vec<_> =
+        measured.by_type.iter().map(|of| (of.r#type.as_str(), of.count)).collect();
+    assert_eq!(by_type, [("order.paid", 3), ("order.back*", 0)]);
     // Of 6 and 10 messages, as the group has read 4.
     let mut types: Vec<_> =
         explained.types.iter().map(|of| (of.r#type.as_str(), of.count)).collect();

@@ -5,6 +5,7 @@ mod check;
 mod diagnostics;
 mod identity;
 mod metrics;
+mod page;
 mod prometheus;
 mod secrets;
 mod serve;

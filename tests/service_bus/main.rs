@@ -1,6 +1,7 @@
 //! Azure Service Bus, on a stand-in that Microsoft's own clients judge first: what a trigger counts
 //! there, and what it costs.
 
+mod check;
 mod depth;
 mod diagnostics;
 mod failures;

@@ -3,6 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use azure_stand_ins::{Handling, Message, Property, ServiceBus};
+use keda_sift::diagnostics::proto::TriggerRef;
+use keda_sift::diagnostics::proto::explain_response::Measured;
 use sift_harness::program::Program;
 use sift_harness::{Sift, Trigger, until};
 use tokio::task::block_in_place;
@@ -50,6 +52,26 @@ fn shop(bus: &ServiceBus) {
     ];
     for message in messages {
         bus.send("orders", message);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_told_by_type() {
+    let bus = ServiceBus::start().await;
+    shop(&bus);
+    let sift = Sift::start().await;
+    let trigger = sift.queue(&bus, "orders").named("by-type");
+    let trigger = trigger.with("eventType", "order.paid,order.gone,typ*");
+    assert_eq!(trigger.count().await, 4);
+    let asked = TriggerRef { name: "by-type".to_owned(), ..TriggerRef::default() };
+    let explained = sift.diagnostics().await.explain(asked).await.expect("it is known");
+    match explained.into_inner().measured {
+        Some(Measured::Measurement(measurement)) => {
+            let types = measurement.by_type.iter();
+            let types: Vec<_> = types.map(|of| (of.r#type.as_str(), of.count)).collect();
+            assert_eq!(types, [("order.gone", 0), ("order.paid", 2), ("typ*", 2)]);
+        }
+        other => panic!("{other:?}"),
     }
 }
 

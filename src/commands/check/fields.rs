@@ -172,7 +172,7 @@ pub(super) fn check(node: &Node, fields: &[Field], path: &str, findings: &mut Ve
             None => key.clone(),
         };
         let Some(Field(_, fits)) = fields.iter().find(|Field(name, _)| name == key) else {
-            findings.push(error(&about, unknown(key, fields, path), *at));
+            findings.push(error(&about, &unknown(key, fields, path), *at));
             continue;
         };
         check_value(value, fits, (&about, *at), &format!("{path}.{key}"), findings);
@@ -219,14 +219,14 @@ fn check_value(
             for item in items {
                 match item {
                     Node::Map(_) => check(item, fields, path, findings),
-                    _ => findings.push(error(about, "has an element that is no map".into(), at)),
+                    _ => findings.push(error(about, "has an element that is no map", at)),
                 }
             }
             return;
         }
         (Each(_), _) => "is not a list; give one, each element with a dash".to_owned(),
     };
-    findings.push(error(about, words, at));
+    findings.push(error(about, &words, at));
 }
 
 fn unknown(key: &str, fields: &[Field], path: &str) -> String {
@@ -258,6 +258,6 @@ pub(super) fn is_of_metadata(key: &str) -> bool {
     tables.chain([&crate::source::PARAMETERS]).any(|table| table.get(base).is_some())
 }
 
-fn error(about: &str, words: String, at: Location) -> Finding {
-    Finding::new(Mark::Error, about, one_line(&words, 4 * SHOWN_BYTES), Some(at), See::Spec)
+fn error(about: &str, words: &str, at: Location) -> Finding {
+    Finding::new(Mark::Error, about, one_line(words, 4 * SHOWN_BYTES), Some(at), See::Spec)
 }

@@ -238,7 +238,8 @@ impl<'a> Found<'a> {
             };
             findings.push(finding);
         }
-        if findings.is_empty() {
+        // With --live each of them has been told of.
+        if findings.is_empty() && !values.is_live {
             let words = "what its variables, or its TriggerAuthentication, hold is known in the \
                          cluster alone";
             findings.push(self.finding(Mark::Unknown, "metadata", words, See::Variables));

@@ -49,7 +49,7 @@ use crate::failure::Failure;
 use crate::ledger::{Account, Charge, Use};
 use crate::lock::lock;
 use crate::metadata::one_line;
-use crate::selection::Sight;
+use crate::selection::{Selector, Sight};
 use crate::source::{self, Explanation, Measure};
 use crate::telemetry::POLL;
 
@@ -625,6 +625,20 @@ impl Measure for TriggerPoller {
                 UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(millis).ok()?))
             }),
         }
+    }
+
+    /// How many records wait of each thing selected, all topics together.
+    fn by_type(&self) -> Vec<(String, u64)> {
+        let hold = self.hold();
+        let Some(Held { subscriptions, .. }) = &hold.0 else { return Vec::new() };
+        let mut counts: HashMap<Selector, u64> = HashMap::new();
+        for on in subscriptions.values() {
+            for (selector, count) in on.tail.by_selector(on.id) {
+                *counts.entry(selector).or_default() += count;
+            }
+        }
+        let told = |selector: Selector| Some((selector.label(), *counts.get(&selector)?));
+        self.trigger.selection.selectors().into_iter().filter_map(told).collect()
     }
 
     /// Of the records that waited for the latest measurement.

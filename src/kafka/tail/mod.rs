@@ -58,7 +58,7 @@ use super::index::MAX_KEYS;
 use super::names::{Offset, Partition, Topic};
 use crate::ledger::Account;
 use crate::lock::lock;
-use crate::selection::{Sight, Slot};
+use crate::selection::{Selector, Sight, Slot};
 
 /// How many offsets one backfill spans: half a second of reading, which is what a poll waits at
 /// most for the backfills of others.
@@ -259,6 +259,24 @@ impl TopicTail {
             }
         }
         Some((keys.len() as u64, are_more))
+    }
+
+    /// How many matches are known of each of a trigger's selectors, from where on it last needed
+    /// them; in the selectors' order.
+    pub(super) fn by_selector(&self, subscriber: SubscriberId) -> Vec<(Selector, u64)> {
+        let state = self.lock();
+        let Some(Subscriber { slots, needs, .. }) = state.subscribers.get(&subscriber) else {
+            return Vec::new();
+        };
+        let count = |slot: &Slot| {
+            let selected = &state.selectors.get(*slot)?.selector.selector;
+            let kept = needs.iter().filter_map(|(partition, from)| {
+                let kept = state.partitions.get(partition)?.matches.get(slot)?;
+                Some(kept.count(*from).count)
+            });
+            Some((selected.clone(), kept.sum()))
+        };
+        slots.iter().filter_map(count).collect()
     }
 
     /// What was seen of late among the records that wait for a trigger, as of its last look; `None`

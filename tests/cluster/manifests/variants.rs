@@ -41,6 +41,12 @@ pub(super) static VARIANTS: &[Variant] = &[
     Variant {
         namespace: "keda-sift",
         of: "base",
+        components: &["diagnostics"],
+        values: &["diagnostics.enabled=true"],
+    },
+    Variant {
+        namespace: "keda-sift",
+        of: "base",
         components: &["service-monitor"],
         values: &["serviceMonitor.enabled=true"],
     },
@@ -124,6 +130,7 @@ pub(super) static VARIANTS: &[Variant] = &[
         of: "overlays/aks",
         components: &[
             "mtls",
+            "diagnostics",
             "trigger-authentications",
             "service-account-tokens",
             "service-monitor",
@@ -135,6 +142,7 @@ pub(super) static VARIANTS: &[Variant] = &[
             PLACEHOLDER,
             "networkPolicy.kedaNamespace=kube-system",
             "tls.enabled=true",
+            "diagnostics.enabled=true",
             "triggerAuthentications.enabled=true",
             "serviceAccountTokens.enabled=true",
             "serviceMonitor.enabled=true",
@@ -175,5 +183,6 @@ pub(super) const CHART_ALONE: &[&[&str]] = &[
         "extraEnv[0].name=RUST_BACKTRACE,extraEnv[0].value=full,extraVolumes[0].name=more",
         "extraVolumeMounts[0].name=more,extraVolumeMounts[0].mountPath=/more",
     ],
+    &["diagnostics.enabled=true,diagnostics.tokenSecret=mine,diagnostics.namespaces={shop}"],
     &["networkPolicy.enabled=false,podDisruptionBudget.enabled=false"],
 ];
