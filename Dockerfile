@@ -20,9 +20,9 @@ RUN scripts/image dependencies
 COPY build.rs ./
 COPY proto proto
 COPY src src
-# Reported by the metric keda_sift_build_info.
+# Reported by keda-sift --version, the log and the metric keda_sift_build_info.
 ARG REVISION=unknown
-RUN scripts/image program out/keda-sift
+RUN scripts/image program out/keda-sift && scripts/image pages out/keda-sift out/share
 
 FROM gcr.io/distroless/cc-debian13:nonroot
 ARG VERSION=0.1.0
@@ -36,6 +36,7 @@ LABEL org.opencontainers.image.title="keda-sift" \
       org.opencontainers.image.revision="$REVISION" \
       org.opencontainers.image.base.name="gcr.io/distroless/cc-debian13:nonroot"
 COPY LICENSE /usr/share/doc/keda-sift/
+COPY --from=build /build/out/share /usr/share/
 COPY --from=build /build/out/keda-sift /usr/local/bin/
 
 # By number, so that Kubernetes can see that it is not root.

@@ -15,6 +15,8 @@ mod poll;
 mod report;
 mod rpc;
 mod service_bus_poll;
+mod watched;
+
 use report::Report;
 
 fn main() {

@@ -54,14 +54,19 @@ fn grown_by(make: impl FnOnce() -> Vec<Matches>) -> f64 {
     grown
 }
 
-/// `keda-sift serve` on free ports; killed when dropped.
-pub(crate) struct Server(pub(crate) Child, pub(crate) String);
+/// `keda-sift serve` on free ports, for gRPC and HTTP; killed when dropped.
+pub(crate) struct Server(pub(crate) Child, pub(crate) String, pub(crate) String);
 
 impl Server {
     pub(crate) fn start() -> Server {
+        Server::start_with(&[])
+    }
+
+    pub(crate) fn start_with(options: &[&str]) -> Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_keda-sift"))
             .args(["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
             .args(["--log-format", "json", "--measure-timeout", "30s"])
+            .args(options)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the server starts");
@@ -69,9 +74,10 @@ impl Server {
         let mut lines = BufReader::new(stderr).lines();
         let serving = lines.find_map(|line| {
             let line: serde_json::Value = serde_json::from_str(&line.ok()?).ok()?;
-            line["grpc"].as_str().map(str::to_owned)
+            Some((line["grpc"].as_str()?.to_owned(), line["http"].as_str()?.to_owned()))
         });
-        Server(child, serving.expect("an address"))
+        let (grpc, http) = serving.expect("addresses");
+        Server(child, grpc, http)
     }
 }
 

@@ -20,11 +20,11 @@ use tonic::{Request, Response, Status};
 use super::memory::Server;
 use super::report::{Goal, Report, figure, median, quantile, resident};
 
-const TRIGGERS: usize = 10_000;
+pub(super) const TRIGGERS: usize = 10_000;
 const TOPICS: usize = 100;
-const ROUNDS: usize = 5;
+pub(super) const ROUNDS: usize = 5;
 
-type Scaler = ExternalScalerClient<Channel>;
+pub(super) type Scaler = ExternalScalerClient<Channel>;
 
 pub(crate) async fn run(report: &mut Report) {
     println!("rpc: {TRIGGERS} triggers with a group each over {TOPICS} topics");
@@ -81,6 +81,8 @@ pub(crate) async fn run(report: &mut Report) {
     println!("  p99 of that of the bare pair: {:.2}", median(of_pair));
     report.add("rpc GetMetrics p99 at 1,000 a second", median(tails), "ms", Goal::AtMost(5.0));
     report.add("rpc memory", resident(server.0.id()), "MB", Goal::AtMost(48.0));
+
+    super::watched::run(report, &triggers).await;
 
     // Last, as the broker's request log stays on.
     let requests = broker.requests().await;
@@ -181,7 +183,7 @@ fn trigger(bootstrap: &str, n: usize) -> ScaledObjectRef {
     }
 }
 
-async fn connect(address: &str) -> Scaler {
+pub(super) async fn connect(address: &str) -> Scaler {
     let channel = Channel::from_shared(format!("http://{address}")).expect("a URL");
     ExternalScalerClient::new(channel.connect().await.expect("it listens"))
 }
@@ -193,7 +195,7 @@ async fn measure(mut scaler: Scaler, trigger: ScaledObjectRef) {
     assert_eq!(reply.metric_values[0].metric_value, 25);
 }
 
-async fn burst(scaler: &Scaler, triggers: &[ScaledObjectRef]) {
+pub(super) async fn burst(scaler: &Scaler, triggers: &[ScaledObjectRef]) {
     let mut calls = JoinSet::new();
     for trigger in triggers {
         calls.spawn(measure(scaler.clone(), trigger.clone()));

@@ -17,7 +17,7 @@
 //! | [`identity`] | as whom Azure is asked |
 //! | [`kubernetes`] | what the API server is asked for |
 //! | [`selection`] | which messages count |
-//! | [`metadata`], [`backlog`], [`failure`], [`jobs`], [`secret`], [`web`], [`ledger`], `amqp`, `re2`, `coalescer`, `lock` | the plain things that all of them share |
+//! | [`metadata`], [`backlog`], [`failure`], [`jobs`], [`secret`], [`web`], [`ledger`], [`version`], `amqp`, `re2`, `coalescer`, `lock` | the plain things that all of them share |
 //!
 //! [`telemetry`] stands beside them: any floor may log, none is told how logs are written.
 
@@ -56,6 +56,7 @@ mod lock;
 pub mod metadata;
 mod re2;
 pub mod secret;
+pub mod version;
 pub mod web;
 
 pub mod telemetry;

@@ -16,7 +16,8 @@ use crate::ledger::Account;
 use crate::metadata::{Parameter, Reader, Table};
 use crate::selection::{Selection, Sight};
 use crate::source::{
-    Explanation, Figures, Measure, Progress, Scaling, ScalingKeys, Source, Wanted,
+    Explanation, Figures, Measure, Progress, Scaling, ScalingKeys, Source, SurveyPlan, Surveyed,
+    Surveyor, Wanted,
 };
 
 /// What every trigger is measured by; it says 0 before it is told something else.
@@ -111,6 +112,7 @@ impl Source for Memory {
         usual: "threshold, activationThreshold, topic",
         by_heart: &[],
     };
+    const GROUP: Option<&'static str> = None;
     const FILTER_VARIABLES: &'static [&'static str] = &[];
     const SCALING: ScalingKeys =
         ScalingKeys { target: "threshold", default_target: 1, activation: "activationThreshold" };
@@ -124,6 +126,18 @@ impl Source for Memory {
 
     fn figures(&self) -> Figures {
         Figures::default()
+    }
+
+    /// It has no messages, only numbers.
+    fn survey<'a>(
+        &'a self,
+        _trigger: &'a Arc<MemoryTrigger>,
+        _account: &'a Account,
+        _plan: SurveyPlan,
+        surveyor: &'a mut dyn Surveyor,
+    ) -> BoxFuture<'a, Result<Surveyed, Failure>> {
+        surveyor.expect(0);
+        ready(Ok(Surveyed { is_whole: true, notes: Vec::new() })).boxed()
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

@@ -4,9 +4,10 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 
 use crate::backlog::Backlog;
+use crate::failure::Failure;
 use crate::kafka::Kafka;
 use crate::ledger::Account;
 #[cfg(test)]
@@ -14,13 +15,14 @@ use crate::memory::Memory;
 use crate::metadata::{Reader, Table};
 use crate::selection::Selection;
 use crate::service_bus::ServiceBus;
-use crate::source::{Figures, Measure, Scaling, Source, Wanted};
+use crate::source::{Figures, Measure, Scaling, Source, SurveyPlan, Surveyed, Surveyor, Wanted};
 
 /// A source as it is known without any connection.
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
     pub(crate) told_by: &'static [&'static str],
     pub(crate) table: &'static Table,
+    pub(crate) group: Option<&'static str>,
     pub(crate) filter_variables: &'static [&'static str],
     pub(crate) scaling: fn(&mut Reader<'_>) -> Scaling,
     pub(crate) decode: fn(&mut Reader<'_>, Selection) -> Option<Trigger>,
@@ -57,6 +59,7 @@ macro_rules! sources {
                     name: $Name::NAME,
                     told_by: $Name::TOLD_BY,
                     table: $Name::TABLE,
+                    group: $Name::GROUP,
                     filter_variables: $Name::FILTER_VARIABLES,
                     scaling: Scaling::decode::<$Name>,
                     decode: |reader, selection| {
@@ -99,6 +102,25 @@ macro_rules! sources {
                 vec![
                     $($(#[$only])* ($Name::NAME, Source::figures(&self.$field)),)+
                 ]
+            }
+
+            /// Shows a surveyor the messages where a trigger counts; `account` pays for what that
+            /// makes the process hold.
+            pub(crate) fn survey<'a>(
+                &'a self,
+                trigger: &'a Trigger,
+                account: &'a Account,
+                plan: SurveyPlan,
+                surveyor: &'a mut dyn Surveyor,
+            ) -> BoxFuture<'a, Result<Surveyed, Failure>> {
+                match trigger {
+                    $(
+                        $(#[$only])*
+                        Trigger::$Name(trigger) => {
+                            Source::survey(&self.$field, trigger, account, plan, surveyor)
+                        }
+                    )+
+                }
             }
 
             /// Ends every connection and task of the sources.

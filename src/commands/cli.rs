@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{check, serve};
+use super::{check, completions, man, serve, types};
+use crate::version::VERSION;
 
 /// A KEDA external scaler that counts the messages that matter: in a Kafka topic, only those of the
 /// types a Job handles.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(name = "keda-sift", version = VERSION, propagate_version = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -19,6 +20,9 @@ pub struct Cli {
 enum Command {
     Serve(Box<serve::Args>),
     Check(Box<check::Args>),
+    Types(Box<types::Args>),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 impl Cli {
@@ -27,6 +31,9 @@ impl Cli {
         match self.command {
             Command::Serve(args) => serve::run(*args),
             Command::Check(args) => check::run(&args),
+            Command::Types(args) => types::run(&args),
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
         }
     }
 }

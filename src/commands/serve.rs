@@ -23,6 +23,7 @@ use crate::kubernetes::{Addresses, Changes, Events, Kubernetes, Name, Watch};
 use crate::scaler::{self, KubernetesContext, Scaler};
 use crate::server::{self, Ending, Listener, Listeners, Shutdown, Tls, TlsError};
 use crate::telemetry::{self, LogFormat, Traces};
+use crate::version::VERSION;
 use crate::wiring::Wired;
 
 /// Answers KEDA over gRPC, until SIGTERM or Ctrl-C.
@@ -215,7 +216,7 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
         http: Listener::open("--http-listen", args.http_listen).await?,
     };
     info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = VERSION,
         grpc = %listeners.grpc.address(),
         http = %listeners.http.address(),
         "serving"
@@ -231,6 +232,7 @@ async fn serve(args: Args) -> Result<Ending, Box<dyn Error>> {
         forget_after: args.forget_after,
         memory_limit,
         trigger_metrics: args.trigger_metrics,
+        is_told: diagnostics.is_some(),
         unpolled_after: args.unpolled_after,
     };
     let changes = watch(&args, &kubernetes);

@@ -279,6 +279,11 @@ impl Cluster {
         self.ask_coordinator(deadline, what, ask).await
     }
 
+    /// The way to its brokers, and what they last said of topics: for whoever reads for itself.
+    pub(super) fn brokers(&self) -> (&Connections, &Topics) {
+        (&self.connections, &self.topics)
+    }
+
     /// Those who pay for what this cluster holds: whoever is measured on it joins them.
     pub(super) fn payers(&self) -> &Payers {
         &self.payers

@@ -50,6 +50,9 @@ pub enum Error {
         /// The trigger's group.
         group: Group,
     },
+    /// A survey reads the topics that it is given.
+    #[error("topic is missing; give the topic to look at")]
+    NoTopic,
     /// The trigger's group is a share group (KIP-932).
     #[error(
         "group {group} is a share group, which commits no offsets to count from; give a consumer group as consumerGroup"
@@ -138,7 +141,8 @@ impl Error {
             Self::Config { .. }
             | Self::Untrusted(_)
             | Self::EndpointNotAllowed { .. }
-            | Self::NoTokens => Class::Invalid,
+            | Self::NoTokens
+            | Self::NoTopic => Class::Invalid,
             Self::Refused { .. } => Class::Unauthenticated,
             Self::Denied { .. } => Class::Denied,
             Self::TopicNotFound { .. } => Class::NotFound,

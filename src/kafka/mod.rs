@@ -8,6 +8,7 @@
 //! - `tail`: a topic as it has been read · `index`: what was found, `record`: what a selection sees
 //!   of it · `reader`, `judges`: what fetches records, and where they are judged · `by_partition`:
 //!   a map · `pause`: before another attempt
+//! - `survey`: what there is, read once for a person
 //! - `baseline`: a yardstick for benchmarks · `fault`, `error`: what can go wrong
 //!
 //! A message is a record that a consumer under `read_committed` is given: commit markers, aborted,
@@ -31,6 +32,7 @@ mod record;
 mod sasl;
 pub mod security;
 mod source;
+mod survey;
 mod tail;
 pub mod trigger;
 pub mod wire;

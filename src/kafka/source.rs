@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
 
 use super::broker::Logins;
 use super::clusters::Clusters;
 use super::poll::TriggerPoller;
+use super::survey;
 use super::trigger::KafkaTrigger;
+use crate::failure::Failure;
 use crate::ledger::Account;
 use crate::metadata::Table;
-use crate::source::{Figures, Measure, ScalingKeys, Source};
+use crate::source::{Figures, Measure, ScalingKeys, Source, SurveyPlan, Surveyed, Surveyor};
 
 /// The Kafka source. Nothing connects before a trigger is measured.
 pub struct Kafka(Arc<Clusters>);
@@ -49,6 +51,7 @@ impl Source for Kafka {
     const NAME: &'static str = "kafka";
     const TOLD_BY: &'static [&'static str] = &["bootstrapServers"];
     const TABLE: &'static Table = &super::parameters::TABLE;
+    const GROUP: Option<&'static str> = Some("consumerGroup");
     const FILTER_VARIABLES: &'static [&'static str] = &["topic", "partition", "offset"];
     const SCALING: ScalingKeys = ScalingKeys {
         target: "lagThreshold",
@@ -64,6 +67,16 @@ impl Source for Kafka {
 
     fn figures(&self) -> Figures {
         self.0.figures()
+    }
+
+    fn survey<'a>(
+        &'a self,
+        trigger: &'a Arc<KafkaTrigger>,
+        account: &'a Account,
+        plan: SurveyPlan,
+        surveyor: &'a mut dyn Surveyor,
+    ) -> BoxFuture<'a, Result<Surveyed, Failure>> {
+        survey::survey(&self.0, trigger, account, plan, surveyor).err_into().boxed()
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

@@ -66,7 +66,7 @@ pub enum State {
     Waiting,
 }
 
-/// How much waited at most in one [`POINT_SPAN`].
+/// How much waited at most in two minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point {
     /// The spans since 1970 before it.
@@ -76,15 +76,29 @@ pub struct Point {
 }
 
 /// What is kept of one trigger.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct History {
+    /// One at least.
     polls: VecDeque<Poll>,
     points: VecDeque<Point>,
+    /// Whether anybody may ask for more than the latest answer.
+    is_kept: bool,
     count: u64,
     failing_since: Option<SystemTime>,
 }
 
 impl History {
+    /// No answer yet; nothing but the latest one is kept unless somebody may ask for more.
+    pub(crate) fn new(is_kept: bool) -> Self {
+        Self {
+            polls: VecDeque::new(),
+            points: VecDeque::new(),
+            is_kept,
+            count: 0,
+            failing_since: None,
+        }
+    }
+
     /// Adds an answer.
     pub(crate) fn note(&mut self, at: SystemTime, took: Duration, answer: Result<Answer, &Error>) {
         let answer = match answer {
@@ -101,7 +115,7 @@ impl History {
                 Err(refusal)
             }
         };
-        if self.polls.len() >= POLLS {
+        if self.polls.len() >= if self.is_kept { POLLS } else { 1 } {
             self.polls.pop_front();
         }
         self.polls.push_back(Poll { at, took, answer });
@@ -118,6 +132,9 @@ impl History {
     }
 
     fn add_point(&mut self, at: SystemTime, count: u64) {
+        if !self.is_kept {
+            return;
+        }
         let span = since_1970(at).as_secs() / POINT_SPAN.as_secs();
         let span = u32::try_from(span).unwrap_or(u32::MAX);
         let count = u32::try_from(count).unwrap_or(u32::MAX);
@@ -231,7 +248,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_has_a_bound_and_the_newest_comes_first() {
-        let mut history = History::default();
+        let mut history = History::new(true);
         for n in 0..10_000 {
             note(&mut history, n * 60, Ok(n));
         }
@@ -248,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_most_of_a_span_is_kept_and_a_clock_that_goes_back_adds_none() {
-        let mut history = History::default();
+        let mut history = History::new(true);
         for (seconds, count) in [(240, 1), (300, 7), (250, 2), (10, 9)] {
             note(&mut history, seconds, Ok(count));
         }
@@ -271,7 +288,7 @@ mod tests {
             (&[Err(&reading)], State::Reading, None),
         ];
         for (answers, expected, failing_since) in rows {
-            let mut history = History::default();
+            let mut history = History::new(true);
             for (seconds, answer) in (0..).zip(answers) {
                 note(&mut history, seconds, *answer);
             }
@@ -282,8 +299,19 @@ mod tests {
     }
 
     #[test]
+    fn where_nobody_may_ask_the_latest_answer_alone_is_kept() {
+        let mut history = History::new(false);
+        for n in 0..100 {
+            note(&mut history, n * 60, Ok(n));
+        }
+        assert_eq!((history.polls().count(), history.points().count()), (1, 0));
+        assert_eq!(history.state(at(99 * 60), LONG), State::Waiting);
+        assert_eq!(history.count(), 100);
+    }
+
+    #[test]
     fn errors_that_are_the_same_share_their_words() {
-        let mut history = History::default();
+        let mut history = History::new(true);
         note(&mut history, 0, Err(&Error::ShuttingDown));
         note(&mut history, 1, Err(&Error::ShuttingDown));
         let words: Vec<_> =

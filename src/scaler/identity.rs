@@ -24,13 +24,13 @@ pub(crate) struct Identity {
     /// Follows from all else here.
     pub(crate) number: u64,
     pub(crate) known_since: SystemTime,
-    /// The metadata in one text, as there may be many triggers.
+    /// The metadata in one text, as there may be many triggers; empty where nobody may ask.
     shown: Box<str>,
 }
 
 impl Identity {
-    /// Of the trigger that a request names.
-    pub(crate) fn of(asked: &ScaledObjectRef, known_since: SystemTime) -> Self {
+    /// Of the trigger that a request names; its metadata is kept where somebody may ask for it.
+    pub(crate) fn of(asked: &ScaledObjectRef, known_since: SystemTime, is_kept: bool) -> Self {
         let namespace = one_line(&asked.namespace, NAME_BYTES);
         let name = one_line(&asked.name, NAME_BYTES);
         let mut shown = String::new();
@@ -48,7 +48,8 @@ impl Identity {
         let digest: [u8; 32] = digest.finalize().into();
         let number = u64::from_be_bytes(std::array::from_fn(|index| digest[index]));
         let (namespace, name) = (namespace.into(), name.into());
-        Self { namespace, name, number, known_since, shown: shown.into() }
+        let shown = if is_kept { shown.into() } else { Box::default() };
+        Self { namespace, name, number, known_since, shown }
     }
 
     /// What names it, the same in each replica and after a restart.
@@ -77,7 +78,7 @@ mod tests {
             namespace: namespace.to_owned(),
             scaler_metadata: test_basics::metadata(metadata),
         };
-        Identity::of(&asked, UNIX_EPOCH)
+        Identity::of(&asked, UNIX_EPOCH, true)
     }
 
     #[test]

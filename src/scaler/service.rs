@@ -74,6 +74,8 @@ pub struct Options {
     pub memory_limit: usize,
     /// Whether metrics have series for each trigger.
     pub trigger_metrics: bool,
+    /// Whether somebody may ask how triggers were, so that it is remembered.
+    pub is_told: bool,
     /// How long nobody polls a trigger that warm-up follows before that is told on its object.
     pub unpolled_after: Duration,
 }
@@ -86,6 +88,7 @@ impl Default for Options {
             forget_after: Duration::from_secs(900),
             memory_limit: DEFAULT_LIMIT,
             trigger_metrics: false,
+            is_told: false,
             unpolled_after: Duration::from_secs(300),
         }
     }
@@ -122,7 +125,7 @@ impl Scaler {
         stop: Stop,
     ) -> Self {
         Self {
-            triggers: Triggers::new(Ledger::new(options.memory_limit)),
+            triggers: Triggers::new(Ledger::new(options.memory_limit), options.is_told),
             sources,
             cluster,
             options,

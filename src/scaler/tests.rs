@@ -34,6 +34,7 @@ impl Keda {
             measure_timeout: TIMEOUT,
             forget_after: FORGET_AFTER,
             trigger_metrics: true,
+            is_told: true,
             ..Options::default()
         };
         let mut sources = wiring::sources(wiring::Options::default()).unwrap().sources;

@@ -46,6 +46,8 @@ pub(crate) struct Triggers {
     entries: RwLock<HashMap<TriggerKey, Arc<Entry>>>,
     started: Instant,
     ledger: Arc<Ledger>,
+    /// Whether anybody may ask how a trigger was.
+    is_told: bool,
 }
 
 /// A trigger that was polled; whoever holds one keeps it from being forgotten.
@@ -80,9 +82,9 @@ struct Held {
 }
 
 impl Triggers {
-    /// None yet, and the memory that they share.
-    pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
-        Self { entries: RwLock::default(), started: Instant::now(), ledger }
+    /// None yet, and the memory that they share. How each was is remembered where somebody may ask.
+    pub(crate) fn new(ledger: Arc<Ledger>, is_told: bool) -> Self {
+        Self { entries: RwLock::default(), started: Instant::now(), ledger, is_told }
     }
 
     /// The trigger that a request names, which thereby counts as polled.
@@ -169,8 +171,8 @@ impl Triggers {
         }
         let entry = entries.entry(key).or_insert_with(|| {
             Arc::new(Entry {
-                identity: Identity::of(asked, SystemTime::now()),
-                history: Mutex::default(),
+                identity: Identity::of(asked, SystemTime::now(), self.is_told),
+                history: Mutex::new(History::new(self.is_told)),
                 polled: AtomicU64::new(self.now()),
                 max_jobs: AtomicU64::new(0),
                 made: AtomicI64::new(0),
@@ -308,7 +310,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_trigger_is_forgotten_when_no_poll_came_for_the_whole_time() {
-        let triggers = Triggers::new(Ledger::new(1_000_000_000));
+        let triggers = Triggers::new(Ledger::new(1_000_000_000), true);
         let minute = Duration::from_secs(60);
         triggers.find(&trigger("polled")).unwrap();
         triggers.find(&trigger("left")).unwrap();
@@ -325,7 +327,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_trigger_in_use_is_not_forgotten() {
-        let triggers = Triggers::new(Ledger::new(1_000_000_000));
+        let triggers = Triggers::new(Ledger::new(1_000_000_000), true);
         let held = triggers.find(&trigger("held")).unwrap();
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert_eq!(triggers.forget(Duration::from_secs(1)), 0);
@@ -335,7 +337,7 @@ mod tests {
 
     #[test]
     fn the_same_request_finds_the_same_trigger() {
-        let triggers = Triggers::new(Ledger::new(1_000_000_000));
+        let triggers = Triggers::new(Ledger::new(1_000_000_000), true);
         let first = triggers.find(&trigger("one")).unwrap();
         assert!(Arc::ptr_eq(&first, &triggers.find(&trigger("one")).unwrap()));
         assert!(!Arc::ptr_eq(&first, &triggers.find(&trigger("two")).unwrap()));
@@ -343,7 +345,7 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_a_new_trigger_is_refused_and_a_known_one_is_not() {
-        let triggers = Triggers::new(Ledger::new(10_000_000_000));
+        let triggers = Triggers::new(Ledger::new(10_000_000_000), false);
         for n in 0..LIMIT {
             triggers.find(&trigger(&n.to_string())).unwrap();
         }

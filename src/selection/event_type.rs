@@ -75,6 +75,17 @@ pub(super) enum Types<'m> {
     Several(Vec<Cow<'m, str>>),
 }
 
+/// What of a message has its type, of those that [`EventTypeFrom::CloudEvents`] looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Carrier {
+    /// The attribute beside the body, in binary mode.
+    Attribute,
+    /// The body, in structured mode.
+    Body,
+    /// What its source has for a type; it is no CloudEvent.
+    Plain,
+}
+
 /// Why a text is not a list of event types.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EventTypesError {
@@ -164,6 +175,17 @@ impl EventTypes {
         EventTypes { names, prefixes }
     }
 
+    /// The text of a list that has this one type alone; `None` where no list can.
+    pub fn only(event_type: &str) -> Option<String> {
+        let text = event_type.replace(',', "\\,");
+        EventTypes::parse(&text).ok()?.are_only(event_type).then_some(text)
+    }
+
+    /// Whether this one type counts, and no other.
+    pub fn are_only(&self, event_type: &str) -> bool {
+        self.prefixes.is_empty() && matches!(&self.names[..], [name] if **name == *event_type)
+    }
+
     /// The whole names, sorted.
     pub(super) fn names(&self) -> &[Arc<str>] {
         &self.names
@@ -210,8 +232,18 @@ impl fmt::Display for EventTypes {
 /// What follows `eventType` in the log; nothing for the default.
 impl fmt::Display for EventTypeFrom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = match self {
-            EventTypeFrom::CloudEvents => return Ok(()),
+        match self.written() {
+            Some(place) => write!(f, " with eventTypeFrom {}", quoted(&place)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl EventTypeFrom {
+    /// As a trigger writes it; `None` for the default, which needs no words.
+    pub fn written(&self) -> Option<String> {
+        Some(match self {
+            EventTypeFrom::CloudEvents => return None,
             EventTypeFrom::Header(name) => format!("header:{name}"),
             EventTypeFrom::HeaderList(name, separator) => format!("header:{name}[{separator}]"),
             EventTypeFrom::Key => "key".to_owned(),
@@ -219,12 +251,9 @@ impl fmt::Display for EventTypeFrom {
             EventTypeFrom::Body(path) => format!("body:{path}"),
             EventTypeFrom::BodyList(list, of) => format!("body:{list}[*]{}", of.behind()),
             EventTypeFrom::Schema => "schema:id".to_owned(),
-        };
-        write!(f, " with eventTypeFrom {}", quoted(&place))
+        })
     }
-}
 
-impl EventTypeFrom {
     /// Reads `header:<name>`, `header:<name>[;]`, `key`, `subject`, `body:<path>`, of which one
     /// step may be `[*]`, or `schema:id`.
     ///
@@ -352,6 +381,19 @@ fn schema<'r>(record: &'r Record<'_>) -> Option<Cow<'r, str>> {
     let content_type = record.message.content_type().and_then(utf8)?;
     let schema = Schema::of_content_type(&content_type)?;
     Some(schema.text().into_owned().into())
+}
+
+/// What of [`EventTypeFrom::CloudEvents`] has the type of a message that has one there.
+pub(super) fn carrier(record: &Record<'_>) -> Carrier {
+    if record.message.cloud_event_type().is_some() {
+        Carrier::Attribute
+    } else if is_structured(record.message.content_type())
+        && scalar(record, &STRUCTURED_TYPE).is_ok()
+    {
+        Carrier::Body
+    } else {
+        Carrier::Plain
+    }
 }
 
 /// The type of a structured CloudEvent, or of a message that is no CloudEvent.

@@ -7,13 +7,14 @@
 //! a source.
 //!
 //! Imports go one way: `reason` ← `framing`, `json`, `message` ← `body` ← `record` ← `event_type` ←
-//! `filter` ← `selector`, `sight` ← `judge`.
+//! `filter` ← `selector`, `sight` ← `judge`, `census`.
 //!
 //! # References
 //! - CloudEvents, Kafka protocol binding 1.0.2: where a message keeps its type by default
 //! - Common Expression Language, language definition: <https://github.com/google/cel-spec>
 
 mod body;
+mod census;
 mod event_type;
 mod filter;
 mod framing;
@@ -26,8 +27,9 @@ mod selector;
 mod sight;
 
 pub use body::BodyPath;
+pub use census::{Census, Place, TypeCount};
 pub(crate) use event_type::utf8;
-pub use event_type::{EventTypeFrom, EventTypeFromError, EventTypes, EventTypesError};
+pub use event_type::{Carrier, EventTypeFrom, EventTypeFromError, EventTypes, EventTypesError};
 pub use filter::{Filter, FilterError, SourceLocation};
 pub use judge::{Judge, Slot, Verdicts};
 #[cfg(test)]

@@ -10,7 +10,7 @@ pub(super) struct Record<'m> {
 }
 
 impl<'m> Record<'m> {
-    pub(super) fn new(message: &'m impl Message) -> Self {
+    pub(super) fn new(message: &'m dyn Message) -> Self {
         Record { message, body: Body::new(message.body()) }
     }
 }

@@ -263,6 +263,23 @@ impl Browse {
         goes_on.then(|| Ask { from: last + 1, count: grown(self.peek_size()) })
     }
 
+    /// The messages of a reply that [`Browse::read`] will take for the first time and that a
+    /// receiver could get.
+    pub(super) fn fresh<'r, 'm>(
+        &self,
+        reply: &'r [Peeked<'m>],
+    ) -> impl Iterator<Item = &'r Peeked<'m>> {
+        let partition = self.round.unread.front().copied();
+        let from = partition.map(|partition| self.front(partition));
+        let now = self.round.now;
+        reply.iter().filter(move |peeked| {
+            let sequence = peeked.position.sequence;
+            Some(self::partition(sequence)) == partition
+                && from.is_some_and(|from| from <= sequence)
+                && is_receivable(peeked, now)
+        })
+    }
+
     /// Takes the reply to what was peeked.
     pub(super) fn read(&mut self, reply: &[Peeked<'_>]) {
         let Some(partition) = self.round.unread.front().copied() else { return };
@@ -447,12 +464,10 @@ impl Browse {
         if state == State::Scheduled && self.scheduled.len() < SCHEDULED {
             self.scheduled.insert(sequence, enqueued);
         }
-        let expires = peeked.expires().unwrap_or(i64::MAX);
-        // A deferred message comes back under its number alone, a scheduled one under another
-        // number.
-        if state != State::Active || expires <= self.round.now {
+        if !is_receivable(peeked, self.round.now) {
             return;
         }
+        let expires = peeked.expires().unwrap_or(i64::MAX);
         let partition = i32::from(partition(sequence));
         let position = Position { partition, number: sequence };
         self.judge.judge(peeked, Some(position), &mut self.verdicts);
@@ -553,6 +568,12 @@ impl Browse {
             }
         }
     }
+}
+
+/// Whether a receiver could get a message, or holds it locked. A deferred one comes back under its
+/// number alone, a scheduled one under another number.
+fn is_receivable(peeked: &Peeked<'_>, now: i64) -> bool {
+    peeked.position.state == State::Active && peeked.expires().is_none_or(|expires| expires > now)
 }
 
 /// The last of a partition's messages in a reply.

@@ -74,6 +74,9 @@ pub enum Error {
         /// Its name.
         topic: String,
     },
+    /// A survey looks at one queue or subscription.
+    #[error("useRegex names several; give one queue or subscription to look at")]
+    Several,
     /// The service asks for quiet, so nothing is asked until it has had it.
     #[error("service bus throttles {entity}: {reason}; it is asked again once it allows that")]
     Throttled {
@@ -129,7 +132,7 @@ impl Error {
     /// What mends it.
     pub fn class(&self) -> Class {
         match self {
-            Self::Host(_) | Self::Topic { .. } => Class::Invalid,
+            Self::Host(_) | Self::Topic { .. } | Self::Several => Class::Invalid,
             Self::Unauthorized { .. } => Class::Unauthenticated,
             Self::Denied { .. } => Class::Denied,
             Self::NotFound { .. } | Self::NothingListed { .. } => Class::NotFound,

@@ -24,10 +24,12 @@ use super::browse::{self, Browse, Checked, Want};
 use super::entity::Entity;
 use super::error::{Error, Right};
 use super::gate::{Gate, QUIET, Quiet};
+use super::trigger::CountBy;
 use crate::backlog::Backlog;
 use crate::coalescer::{Coalescer, ENDED, Tasks};
 use crate::lock::lock;
-use crate::selection::Sight;
+use crate::selection::{Selection, Sight};
+use crate::source::{SurveyPlan, Surveyed, Surveyor};
 
 /// Requests that may be under way on one link.
 const WINDOW: usize = 16;
@@ -132,6 +134,33 @@ impl Peeker {
         }
     }
 
+    /// Shows a surveyor every message that waits, of which nothing is kept.
+    ///
+    /// # Errors
+    /// They cannot be peeked, none has come by the deadline, or the entity was made again
+    /// meanwhile.
+    pub(super) async fn survey(
+        &self,
+        plan: SurveyPlan,
+        surveyor: &mut dyn Surveyor,
+    ) -> Result<Surveyed, Error> {
+        let selectors = Selection::default().selectors();
+        let want = Arc::new(Want { selectors, by: CountBy::Messages, limit: plan.limit });
+        let (mut browse, mut link) = (Browse::new(), None);
+        browse.begin(vec![Arc::clone(&want)], now());
+        let persist = self.looking.persist(&mut browse, &mut link, Some(surveyor));
+        let ended = timeout_at(plan.deadline, persist).await;
+        match ended {
+            Ok(ended) => ended?,
+            Err(_) if browse.judged() == 0 => {
+                return Err(self.looking.unreachable(Fault::SILENT.to_owned()));
+            }
+            Err(_) => {}
+        }
+        let is_whole = matches!(browse.count(&want), Some(Backlog::Exact(_)));
+        Ok(Surveyed { is_whole, notes: Vec::new() })
+    }
+
     /// What was seen of late for one that wants something; `None` while there is a measurement.
     pub(super) fn sight(&self, want: &Want) -> Option<Sight> {
         lock(&self.looking.known).as_ref()?.sight(want)
@@ -194,7 +223,7 @@ impl Looking {
         let mut browse = lock(&self.known).take().unwrap_or_else(Browse::new);
         let mut link = lock(&self.link).take();
         browse.begin(wanted, now());
-        let outcome = self.persist(&mut browse, &mut link).await;
+        let outcome = self.persist(&mut browse, &mut link, None).await;
         for (selection, sequence_number, reason) in browse.take_indeterminate() {
             let entity = &*self.path;
             warn!(
@@ -211,8 +240,13 @@ impl Looking {
         counts
     }
 
-    /// Looks until all is known, through whatever passes.
-    async fn persist(&self, browse: &mut Browse, link: &mut Option<Link>) -> Result<(), Error> {
+    /// Looks until all is known, through whatever passes. A surveyor is shown each message once.
+    async fn persist(
+        &self,
+        browse: &mut Browse,
+        link: &mut Option<Link>,
+        mut surveyor: Option<&mut dyn Surveyor>,
+    ) -> Result<(), Error> {
         let mut last_word = Instant::now();
         let mut back_off = BACK_OFF.0;
         let (mut refused, mut missing) = (false, false);
@@ -220,7 +254,8 @@ impl Looking {
             let until = last_word + self.step_timeout;
             self.gate.pass(until).await.map_err(|quiet| self.throttled(quiet))?;
             let judged = browse.judged();
-            let Err(fault) = self.look(browse, link).await else { return Ok(()) };
+            let shown = surveyor.as_mut().map(|surveyor| &mut **surveyor as &mut dyn Surveyor);
+            let Err(fault) = self.look(browse, link, shown).await else { return Ok(()) };
             debug!(entity = &*self.path, ?fault, "peeking was interrupted");
             *link = None;
             if browse.judged() > judged {
@@ -234,7 +269,9 @@ impl Looking {
                 Fault::Unauthorized(reason) => return Err(self.unauthorized(reason)),
                 // It may have been made again since the link was. Once: to read it anew is
                 // progress, and would come to the same over and over.
-                Fault::NotFound(_) if !std::mem::replace(&mut missing, true) => {
+                Fault::NotFound(_)
+                    if surveyor.is_none() && !std::mem::replace(&mut missing, true) =>
+                {
                     browse.forget();
                     lock(&self.progress).seen.clear();
                 }
@@ -259,7 +296,12 @@ impl Looking {
     }
 
     /// Looks once, over the link there is or a new one.
-    async fn look(&self, browse: &mut Browse, link: &mut Option<Link>) -> Result<(), Fault> {
+    async fn look(
+        &self,
+        browse: &mut Browse,
+        link: &mut Option<Link>,
+        surveyor: Option<&mut dyn Surveyor>,
+    ) -> Result<(), Fault> {
         let link = match link {
             Some(link) => link,
             None => link.insert(self.slot.link(&self.path).await?),
@@ -285,6 +327,9 @@ impl Looking {
             match browse.checked(check, &reply.messages()?) {
                 Checked::Done => {}
                 Checked::More(more) => checks.push_front(more),
+                Checked::NewQueue if surveyor.is_some() => {
+                    return Err(Fault::Final("the entity was made again".to_owned()));
+                }
                 Checked::NewQueue => {
                     checks.clear();
                     for _ in asked.drain(..) {
@@ -294,12 +339,17 @@ impl Looking {
             }
             self.note(browse);
         }
-        self.read_on(browse, link).await
+        self.read_on(browse, link, surveyor).await
     }
 
     /// Reads what is not known yet. The next request is under way while a reply is judged, if it is
     /// certain.
-    async fn read_on(&self, browse: &mut Browse, link: &mut Link) -> Result<(), Fault> {
+    async fn read_on(
+        &self,
+        browse: &mut Browse,
+        link: &mut Link,
+        mut surveyor: Option<&mut dyn Surveyor>,
+    ) -> Result<(), Fault> {
         let begun = Instant::now();
         let mut next = browse.next();
         if let Some(ask) = next {
@@ -312,6 +362,13 @@ impl Looking {
             let ahead = browse.foresee(&reply).filter(|_| turn.is_some());
             if let Some((ask, turn)) = ahead.zip(turn) {
                 self.ask(link, ask, turn).await?;
+            }
+            if let Some(surveyor) = &mut surveyor {
+                let mut fresh = browse.fresh(&reply);
+                if fresh.any(|peeked| surveyor.see(peeked, true).is_break()) {
+                    // What was asked ahead is not waited for; its link ends.
+                    return Ok(());
+                }
             }
             browse.read(&reply);
             self.note(browse);

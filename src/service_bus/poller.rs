@@ -19,7 +19,7 @@ use crate::backlog::{Backlog, Measured, Purpose, Scope};
 use crate::failure::Failure;
 use crate::lock::lock;
 use crate::selection::Sight;
-use crate::source::{Explanation, Measure, Progress};
+use crate::source::{Explanation, Measure, Progress, SurveyPlan, Surveyed, Surveyor};
 use crate::telemetry::POLL;
 
 /// A trigger that is followed.
@@ -60,6 +60,22 @@ impl TriggerPoller {
         let backlog = followed.count(deadline, scope.enough).await?;
         Ok(Measured { metric: backlog, activity: backlog })
     }
+}
+
+/// Shows a surveyor the messages that wait where a trigger counts.
+///
+/// # Errors
+/// They cannot be peeked, or the trigger counts in several entities.
+pub(super) async fn survey(
+    trigger: &ServiceBusTrigger,
+    namespaces: &Namespaces,
+    plan: SurveyPlan,
+    surveyor: &mut dyn Surveyor,
+) -> Result<Surveyed, Error> {
+    let Entities::One(entity) = &trigger.entities else { return Err(Error::Several) };
+    // Held until the end, as its connections end with it.
+    let namespace = namespaces.get(trigger)?;
+    namespace.peeker(entity).survey(plan, surveyor).await
 }
 
 impl Measure for TriggerPoller {

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
 
 use super::namespaces::Namespaces;
-use super::poller::TriggerPoller;
+use super::poller::{self, TriggerPoller};
 use super::trigger::ServiceBusTrigger;
+use crate::failure::Failure;
 use crate::identity::{Hosts, Identities};
 use crate::ledger::Account;
 use crate::metadata::Table;
-use crate::source::{Figures, Measure, ScalingKeys, Source};
+use crate::source::{Figures, Measure, ScalingKeys, Source, SurveyPlan, Surveyed, Surveyor};
 use crate::web::Web;
 
 /// The Service Bus source. Nothing connects before a trigger is measured.
@@ -38,6 +39,7 @@ impl Source for ServiceBus {
     const NAME: &'static str = "azure-servicebus";
     const TOLD_BY: &'static [&'static str] = &["queueName", "topicName"];
     const TABLE: &'static Table = &super::parameters::TABLE;
+    const GROUP: Option<&'static str> = None;
     const FILTER_VARIABLES: &'static [&'static str] = &[
         "sessionId",
         "messageId",
@@ -65,6 +67,16 @@ impl Source for ServiceBus {
 
     fn figures(&self) -> Figures {
         self.0.figures()
+    }
+
+    fn survey<'a>(
+        &'a self,
+        trigger: &'a Arc<ServiceBusTrigger>,
+        _account: &'a Account,
+        plan: SurveyPlan,
+        surveyor: &'a mut dyn Surveyor,
+    ) -> BoxFuture<'a, Result<Surveyed, Failure>> {
+        poller::survey(trigger, &self.0, plan, surveyor).err_into().boxed()
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

@@ -7,6 +7,7 @@
 
 mod explanation;
 mod parameters;
+mod survey;
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -26,6 +27,7 @@ use crate::selection::{Selection, Sight};
 
 pub use self::explanation::{Explanation, MAX_PARTITIONS, Partition};
 pub use self::parameters::TABLE as PARAMETERS;
+pub use self::survey::{SurveyFrom, SurveyPlan, Surveyed, Surveyor};
 
 /// Bytes of the longest metric name: what Kubernetes takes as the name of anything.
 const METRIC_NAME_BYTES: usize = 253;
@@ -40,6 +42,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// Its parameters, beside [`PARAMETERS`].
     const TABLE: &'static Table;
+
+    /// The key of the consumer group for which messages wait; `None` where there are no groups.
+    const GROUP: Option<&'static str>;
 
     /// What a filter can ask of a message beyond what it can of every message.
     const FILTER_VARIABLES: &'static [&'static str];
@@ -65,6 +70,19 @@ pub trait Source: Send + Sync + 'static {
 
     /// How it is connected now.
     fn figures(&self) -> Figures;
+
+    /// Shows `surveyor` the messages where a trigger counts, whatever it selects; `account` pays for
+    /// what that makes the process hold.
+    ///
+    /// # Errors
+    /// When they cannot be read, or none is seen by the plan's deadline.
+    fn survey<'a>(
+        &'a self,
+        trigger: &'a Arc<Self::Trigger>,
+        account: &'a Account,
+        plan: SurveyPlan,
+        surveyor: &'a mut dyn Surveyor,
+    ) -> BoxFuture<'a, Result<Surveyed, Failure>>;
 
     /// Ends every connection and task, and waits for it.
     fn shutdown(&self) -> BoxFuture<'_, ()>;

@@ -43,6 +43,7 @@ use self::families::Families;
 pub use self::families::{Family, Labels, Value};
 pub use self::traces::{POLL, Traces, continue_trace};
 use crate::lock::lock;
+use crate::version::COMMIT;
 
 /// States of the triggers that warm-up has found: being measured; measured, with a count or without;
 /// and those whose metadata is not known before KEDA polls them.
@@ -170,8 +171,7 @@ impl Metrics {
         registry.register(WARM_UP.name, WARM_UP.help, warm_up.clone());
         let failures = measurement_failures.clone();
         registry.register(MEASUREMENT_FAILURES.name, MEASUREMENT_FAILURES.help, failures);
-        let commit = option_env!("REVISION").unwrap_or("unknown");
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", commit)]);
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", COMMIT)]);
         registry.register(BUILD.name, BUILD.help, build);
         #[cfg(target_os = "linux")]
         registry.register_collector(Box::new(process::Process));

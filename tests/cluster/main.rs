@@ -7,6 +7,7 @@
 mod events;
 mod examples;
 mod go;
+mod grpcurl;
 mod jobs;
 mod keda;
 mod manifests;

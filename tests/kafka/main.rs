@@ -24,4 +24,5 @@ mod selection;
 mod sharing;
 mod stopped;
 mod transactions;
+mod types;
 mod versions;

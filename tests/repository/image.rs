@@ -133,6 +133,28 @@ fn the_program_needs_nothing_that_the_image_lacks() {
 }
 
 #[test]
+fn the_manual_and_the_completions_lie_where_they_are_looked_for() {
+    let share = TempDir::new().unwrap();
+    let folder = share.path().to_str().unwrap();
+    let pages = script(&["pages", PROGRAM, folder]).output().unwrap();
+    assert!(pages.status.success(), "{}", text(&pages));
+    for (file, begins) in [
+        ("man/man1/keda-sift.1", ".ie"),
+        ("man/man1/keda-sift-serve.1", ".ie"),
+        ("bash-completion/completions/keda-sift", "_keda__sift() {"),
+        ("fish/vendor_completions.d/keda-sift.fish", "# "),
+        ("zsh/vendor-completions/_keda-sift", "#compdef keda-sift"),
+    ] {
+        let held = fs::read_to_string(share.path().join(file)).unwrap();
+        assert!(held.starts_with(begins), "{file} begins with {:?}", held.lines().next());
+        assert!(
+            PAGE.contains(&format!("`/usr/share/{}", file.split('/').next().unwrap())),
+            "{file}"
+        );
+    }
+}
+
+#[test]
 fn what_the_image_lacks_is_named() {
     let fine =
         ("libc.so.6 => /lib/libc.so.6 (0x0)", "0 DF *UND* 0 (GLIBC_2.34) read", "keda-sift 1");
@@ -342,8 +364,13 @@ fn the_image_runs_the_program_without_root_or_a_shell() {
     assert_eq!(entrypoint, ["/usr/local/bin/keda-sift"]);
     let arguments: Vec<String> = serde_json::from_str(said(&image, "CMD")).unwrap();
     assert_eq!(arguments, ["serve"]);
-    let built = image.iter().find(|one| one.rest.starts_with("--from=build")).unwrap();
-    assert_eq!(built.rest, "--from=build /build/out/keda-sift /usr/local/bin/");
+    let built = image.iter().filter(|one| one.rest.starts_with("--from=build"));
+    let built: Vec<_> = built.map(|one| one.rest).collect();
+    let expected = [
+        "--from=build /build/out/share /usr/share/",
+        "--from=build /build/out/keda-sift /usr/local/bin/",
+    ];
+    assert_eq!(built, expected);
 
     let help = Command::new(PROGRAM).args(["serve", "--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
@@ -408,6 +435,7 @@ fn the_build_stages_steps_give_the_program() {
                 .current_dir(folder.path())
                 .env("CARGO_TARGET_DIR", target)
                 .env("PROFILE", "dev")
+                .env("REVISION", "0123456789abcdef0123456789abcdef01234567")
                 .status()
                 .unwrap();
             assert!(run.success(), "RUN {}", instruction.rest);
@@ -415,7 +443,9 @@ fn the_build_stages_steps_give_the_program() {
     }
     let program = folder.path().join("out/keda-sift");
     let version = Command::new(&program).arg("--version").output().unwrap();
-    assert_eq!(version.stdout, concat!("keda-sift ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
+    let expected = concat!("keda-sift ", env!("CARGO_PKG_VERSION"), " (0123456)\n");
+    assert_eq!(String::from_utf8_lossy(&version.stdout), expected);
+    assert!(folder.path().join("out/share/man/man1/keda-sift-serve.1").exists());
     let bytes = fs::read(program).unwrap();
     let built_in = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
     assert!(built_in(b"narenas:2,"), "the allocator's settings are not built in");

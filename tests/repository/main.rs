@@ -2,6 +2,7 @@
 //! the image say what is so.
 
 mod alerts;
+mod commands;
 mod dashboard;
 mod docs;
 mod examples;

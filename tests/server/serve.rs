@@ -32,6 +32,7 @@ impl Running {
             .unwrap();
         let mut logs = BufReader::new(child.stderr.take().unwrap()).lines();
         let ready = log(&mut logs, "serving");
+        assert_eq!(ready["version"], keda_sift::version::VERSION);
         let address = |key: &str| ready[key].as_str().unwrap().to_owned();
         Self { grpc: address("grpc"), http: address("http"), child, logs }
     }

@@ -2,9 +2,11 @@
 //! there, and what it costs.
 
 mod depth;
+mod diagnostics;
 mod failures;
 mod identity;
 mod management;
 mod peek;
 mod sdk;
 mod sharing;
+mod types;

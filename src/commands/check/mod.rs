@@ -17,13 +17,15 @@ use tokio::time::Instant;
 
 use self::document::Node;
 use self::inspect::{Finding, Found, Mark};
-use self::report::{OfFile, OfTrigger, Output, Report};
+pub(super) use self::report::Output;
+use self::report::{OfFile, OfTrigger, Report};
 use super::connections::Connections;
 use super::duration::parse_positive;
+use super::environment;
 use crate::backlog::{Backlog, Measured, Purpose, Scope};
 use crate::jobs::{Counted, Present, Scale};
 use crate::ledger::{DEFAULT_LIMIT, Ledger};
-use crate::metadata::{FROM_ENV, one_line};
+use crate::metadata::one_line;
 use crate::sources::Sources;
 use crate::trigger::Trigger;
 use crate::wiring::Wired;
@@ -199,26 +201,13 @@ async fn look(found: &Found<'_>, file: &str, args: &Args, live: Option<&Wired>) 
 
 /// Takes the values of this environment for keys that name a variable; tells which are not there.
 fn resolve(found: &Found<'_>, metadata: &mut HashMap<String, String>) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    metadata.retain(|key, value| {
-        if !key.ends_with(FROM_ENV) {
-            return true;
-        }
-        match std::env::var(value.as_str()) {
-            Ok(held) => {
-                *value = held;
-                true
-            }
-            Err(_) => {
-                let variable = one_line(value, 80);
-                let words = format!("the variable {variable} is not set here; set it for --live");
-                findings.push(found.finding(Mark::Unknown, key, words));
-                false
-            }
-        }
-    });
-    findings.sort_by(|one, other| one.about.cmp(&other.about));
-    findings
+    let unset = environment::resolve(metadata).into_iter();
+    unset
+        .map(|(key, variable)| {
+            let words = format!("the variable {variable} is not set here; set it for --live");
+            found.finding(Mark::Unknown, &key, words)
+        })
+        .collect()
 }
 
 /// What of the messages counts, in a few words.
@@ -291,4 +280,33 @@ fn tell_jobs(object: &Node, found: &[Found<'_>], all: &mut [OfTrigger], args: &A
         args.running, args.pending
     );
     last.findings.push(found.finding(Mark::Fine, "jobs", words));
+}
+
+/// One trigger of a file, by its object and metadata.
+pub(super) struct Written {
+    /// As `scaledjob media/thumbnails`.
+    pub(super) object: String,
+    pub(super) namespace: String,
+    pub(super) metadata: HashMap<String, String>,
+}
+
+/// The triggers of type external in a file, or in what comes by standard input for `-`, in their
+/// order; for other commands than this one.
+///
+/// # Errors
+/// It cannot be read, or is no YAML.
+pub(super) fn written(file: &Path, namespace: &str) -> Result<Vec<Written>, String> {
+    let texts = texts(&[file.to_owned()]).map_err(|error| error.to_string())?;
+    let mut all = Vec::new();
+    for text in texts.into_values() {
+        for object in &document::read(&text?)? {
+            for found in inspect::triggers(object, namespace) {
+                let kind = found.kind.to_lowercase();
+                let object = format!("{kind} {}/{}", found.namespace, found.name);
+                let metadata = found.metadata();
+                all.push(Written { object, namespace: found.namespace, metadata });
+            }
+        }
+    }
+    Ok(all)
 }

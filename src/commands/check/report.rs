@@ -10,7 +10,7 @@ const PAGE: &str = "https://github.com/keda-sift/keda-sift/blob/main/docs/troubl
 
 /// How it is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Output {
+pub(in crate::commands) enum Output {
     /// For people.
     Text,
     /// One JSON document.

@@ -28,6 +28,8 @@ pub enum Program {
     Helm,
     /// KEDA itself.
     KedaOperator,
+    /// Asks gRPC servers, by reflection.
+    Grpcurl,
 }
 
 /// What a program is made from.
@@ -48,13 +50,14 @@ const MISSING_PYTHON: &str = "python3: not found; the tests on a Kubernetes API 
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ApiServer,
         Self::Etcd,
         Self::Kubectl,
         Self::Kustomize,
         Self::Helm,
         Self::KedaOperator,
+        Self::Grpcurl,
     ];
 
     /// Where the program is; it is made if it is not there yet.
@@ -82,6 +85,7 @@ impl Program {
             Self::Kustomize => "kustomize",
             Self::Helm => "helm",
             Self::KedaOperator => "keda-operator",
+            Self::Grpcurl => "grpcurl",
         }
     }
 
@@ -104,6 +108,8 @@ impl Program {
         ];
         const KEDA: &[&str] =
             &[include_str!("../go/keda/go.mod"), include_str!("../go/keda/go.sum")];
+        const GRPCURL: &[&str] =
+            &[include_str!("../go/grpcurl/go.mod"), include_str!("../go/grpcurl/go.sum")];
         const TOOLS: &[&str] =
             &[include_str!("../go/tools/go.mod"), include_str!("../go/tools/go.sum")];
         match self {
@@ -126,6 +132,11 @@ impl Program {
                 module: "keda",
                 package: "github.com/kedacore/keda/v2/cmd/operator",
                 sources: KEDA,
+            },
+            Self::Grpcurl => Recipe::Go {
+                module: "grpcurl",
+                package: "github.com/fullstorydev/grpcurl/cmd/grpcurl",
+                sources: GRPCURL,
             },
         }
     }
