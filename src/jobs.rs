@@ -37,7 +37,7 @@ enum Several {
 }
 
 /// What one trigger has come to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Counted {
     /// The metric's value.
     pub value: u64,

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use keda_sift::commands::Cli;
 use tikv_jemallocator::Jemalloc;
 
@@ -11,5 +10,5 @@ use tikv_jemallocator::Jemalloc;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
-    Cli::parse().run()
+    Cli::from_args().run()
 }

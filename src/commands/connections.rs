@@ -49,6 +49,14 @@ impl Connections {
         Kubernetes::connect(self.kubeconfig.as_deref()).await
     }
 
+    /// The API server as `kubectl` finds it, and the namespace that is meant where none is named.
+    pub(super) async fn kubernetes_of_user(
+        &self,
+        context: Option<&str>,
+    ) -> Result<(Kubernetes, String), ConnectError> {
+        Kubernetes::of_user(self.kubeconfig.as_deref(), context).await
+    }
+
     /// The sources, which give those whom they ask this long to answer.
     pub(super) fn wire(
         &self,
@@ -74,6 +82,6 @@ impl Connections {
 }
 
 /// As Kubernetes tells its Pods.
-fn is_in_pod() -> bool {
+pub(super) fn is_in_pod() -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }

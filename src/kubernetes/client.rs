@@ -98,6 +98,10 @@ impl Kubernetes {
         self.0.is_some()
     }
 
+    pub(super) fn inner(&self) -> Option<Arc<Client>> {
+        self.0.clone()
+    }
+
     pub(super) fn client(&self, right: Right) -> Result<Client, Error> {
         let Right { verb, resource, component } = right;
         self.0.as_deref().cloned().ok_or(Error::NoAccess { verb, resource, component })

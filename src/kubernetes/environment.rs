@@ -76,6 +76,23 @@ impl Environment {
 }
 
 impl Kubernetes {
+    /// A variable of a container, by default of the Pod's first, as KEDA reads it. `None` if there
+    /// is no such container, or it has no such variable with a value of its own.
+    ///
+    /// # Errors
+    /// What the variable is taken from cannot be read.
+    pub async fn variable(
+        &self,
+        pod: &Value,
+        container: Option<&str>,
+        namespace: &Name,
+        name: &str,
+    ) -> Result<Option<Secret>, Error> {
+        let Some(environment) = Environment::of(pod, container) else { return Ok(None) };
+        let mut values = self.variables(&environment, namespace, &BTreeSet::from([name])).await?;
+        Ok(values.remove(name).filter(|value| !value.expose().is_empty()))
+    }
+
     /// The variables of these names. One that is not defined, or is taken from the Pod itself, is
     /// left out.
     ///

@@ -7,6 +7,8 @@
 //!   `environment`: those of them that stand in a container's environment
 //! - `scaled`: ScaledJobs and ScaledObjects, cut down to their triggers · `watch`: which there are,
 //!   and what changes
+//! - `sight`: what else there is, as a person looks at it
+//! - `held`: objects that stand in files, read as if they were in the cluster
 //! - `events`: what is told where `kubectl describe` shows it
 //! - `error`: what can go wrong, with the component that grants the right that is missing
 //!
@@ -18,9 +20,11 @@ mod client;
 mod environment;
 mod error;
 mod events;
+mod held;
 mod names;
 mod scaled;
 mod service_accounts;
+mod sight;
 mod watch;
 
 pub use authentication::{Authentication, Authentications};
@@ -30,4 +34,5 @@ pub use events::{Events, Notice, Reason};
 pub use names::{Name, NameError, ServiceAccount};
 pub use scaled::{Addresses, ExternalTrigger, Kind, Scaled, ScaledRef, Version};
 pub use service_accounts::AzureIdentity;
+pub use sight::WorkloadKind;
 pub use watch::{Change, Changes, Watch};

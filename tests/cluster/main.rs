@@ -4,6 +4,7 @@
 //! `make test-cluster` runs these; they need Go, which builds the API server once, and KEDA's
 //! definitions.
 
+mod check;
 mod events;
 mod examples;
 mod go;

@@ -24,9 +24,16 @@ async fn check(arguments: &[&str], environment: &[(&str, &str)], manifest: Strin
 fn manifest(broker: &Broker, topic: &str, event_type: &str) -> String {
     let bootstrap = broker.bootstrap();
     format!(
-        "kind: ScaledJob
+        "apiVersion: keda.sh/v1alpha1
+kind: ScaledJob
 metadata: {{ name: thumbnails }}
 spec:
+  rollout: {{ strategy: gradual }}
+  jobTargetRef:
+    template:
+      spec:
+        restartPolicy: Never
+        containers: [{{ name: worker, env: [{{ name: TOPIC_OF_CHECK, value: {topic} }}] }}]
   maxReplicaCount: 20
   triggers:
     - type: external
@@ -34,7 +41,7 @@ spec:
         scalerAddress: keda-sift.keda-sift:9090
         bootstrapServersFromEnv: BROKERS_OF_CHECK
         consumerGroup: check
-        topic: {topic}
+        topicFromEnv: TOPIC_OF_CHECK
         offsetResetPolicy: earliest
         allowIdleConsumers: 'true'
         lagThreshold: '2'
@@ -75,7 +82,14 @@ async fn a_count_and_the_jobs_that_follow_from_it_are_told() {
     let told = text(&unset);
     assert_eq!(unset.status.code(), Some(1), "{told}");
     assert!(
-        told.contains("? bootstrapServersFromEnv  the variable BROKERS_OF_CHECK is not set here"),
+        told.contains(
+            "× bootstrapServersFromEnv  the first container has no variable BROKERS_OF_CHECK"
+        ),
         "{told}"
     );
+    assert!(!told.contains("  count  "), "{told}");
+
+    let nowhere = manifest(broker, TOPIC, "paid").replace("kind: ScaledJob", "kind: ScaledObject");
+    let unknown = check(&["-o", "json"], &[], nowhere).await;
+    assert!(text(&unknown).contains("the variable BROKERS_OF_CHECK is not set here"));
 }

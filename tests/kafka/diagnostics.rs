@@ -203,7 +203,7 @@ async fn metrics_say_how_old_the_oldest_message_is_that_counts() {
     let trigger =
         sift.trigger(broker.bootstrap(), TOPIC, TOPIC).named(TOPIC).with("eventType", "paid");
     let figure = |name: &str| {
-        let page = sift.metrics();
+        let page = sift.metrics(PageFormat::Prometheus);
         let of_it = |line: &&str| line.starts_with(name) && line.contains(r#"="aged""#);
         let line = page.lines().find(of_it).unwrap_or_else(|| panic!("no {name} in {page}"));
         let value = line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
@@ -226,7 +226,7 @@ async fn metrics_say_how_old_the_oldest_message_is_that_counts() {
         assert_eq!(figure("keda_sift_trigger_read_behind"), 0.0);
         assert_eq!(figure("keda_sift_trigger_read_position"), 4.0);
     }
-    let page = sift.metrics_as(PageFormat::Prometheus);
+    let page = sift.metrics(PageFormat::Prometheus);
     promtool_approves(&page);
     let of_each = BY_TRIGGER.into_iter().filter(|metric| !metric.labels.is_empty());
     for metric in of_each.filter(|metric| metric.name != TRIGGER_FAILING_SINCE.name) {

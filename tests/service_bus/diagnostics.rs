@@ -3,6 +3,7 @@
 use azure_stand_ins::{Message, ServiceBus};
 use keda_sift::diagnostics::proto::explain_response::Measured;
 use keda_sift::diagnostics::proto::{State, TriggerRef};
+use keda_sift::telemetry::PageFormat;
 use sift_harness::Sift;
 
 fn figure(page: &str, name: &str) -> f64 {
@@ -38,11 +39,17 @@ async fn a_trigger_is_explained_by_its_types_and_by_who_counts() {
     assert_eq!(types, [("order.made", 2), ("order.paid", 1)]);
     assert_eq!(explained.metadata["connectionFromEnv"], "(hidden)");
 
-    let page = sift.metrics();
+    let page = sift.metrics(PageFormat::OpenMetrics);
     let age = figure(&page, "keda_sift_trigger_oldest_message_age_seconds");
     assert!(age > 0.0 && age < 300.0, "{age}");
     assert_eq!(figure(&page, "keda_sift_connections{source=\"azure-servicebus\"}"), 1.0);
     bus.receive("orders", 1);
     assert_eq!(trigger.count().await, 0);
-    assert_eq!(figure(&sift.metrics(), "keda_sift_trigger_oldest_message_age_seconds"), 0.0);
+    assert_eq!(
+        figure(
+            &sift.metrics(PageFormat::OpenMetrics),
+            "keda_sift_trigger_oldest_message_age_seconds"
+        ),
+        0.0
+    );
 }

@@ -33,8 +33,11 @@ pub(super) enum Node {
 /// # Errors
 /// It is no YAML; says where.
 pub(super) fn read(text: &str) -> Result<Vec<Node>, String> {
-    let documents: Vec<Node> =
-        serde_saphyr::from_multiple(text).map_err(|error| first_line(&error.to_string()))?;
+    let documents: Vec<Node> = serde_saphyr::from_multiple(text).map_err(|error| {
+        let rendered =
+            if text.contains("{{") { "; a template has to be rendered first" } else { "" };
+        first_line(&error.to_string()) + rendered
+    })?;
     let mut objects = Vec::new();
     for document in documents {
         match document.get("items") {
@@ -52,7 +55,9 @@ pub(super) fn read(text: &str) -> Result<Vec<Node>, String> {
 /// The library's words go on with a picture of the place.
 fn first_line(error: &str) -> String {
     let line = error.lines().find(|line| !line.trim().is_empty());
-    line.unwrap_or("it is no YAML").trim_start_matches("error: ").to_owned()
+    let line = line.unwrap_or("it is no YAML").trim_start_matches("error: ");
+    // For those who write programs.
+    line.split(", set ").next().unwrap_or(line).to_owned()
 }
 
 impl Node {

@@ -2,11 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::inspect::{Finding, Mark};
+use super::finding::{Finding, Mark, PAGE, See};
 use crate::jobs::Counted;
-
-/// Where a finding's `see` is.
-const PAGE: &str = "https://github.com/keda-sift/keda-sift/blob/main/docs/troubleshooting.md";
 
 /// How it is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -22,28 +19,41 @@ pub(in crate::commands) enum Output {
 /// All that was found.
 #[derive(Debug, Default, serde::Serialize)]
 pub(super) struct Report {
-    pub(super) triggers: Vec<OfTrigger>,
+    pub(super) objects: Vec<OfObject>,
     /// What could not be read at all.
     pub(super) files: Vec<OfFile>,
 }
 
 #[derive(Debug, serde::Serialize)]
-pub(super) struct OfTrigger {
+pub(super) struct OfObject {
     pub(super) file: String,
-    pub(super) kind: String,
+    pub(super) kind: &'static str,
     pub(super) namespace: String,
     pub(super) name: String,
-    pub(super) trigger: usize,
+    pub(super) triggers: Vec<OfTrigger>,
+    /// Of the object as a whole.
+    pub(super) findings: Vec<Finding>,
+    /// How many Jobs KEDA would start; absent where that was not asked for, or is not known.
+    pub(super) starts: Option<u64>,
+}
+
+#[derive(Debug, serde::Serialize)]
+pub(super) struct OfTrigger {
+    /// Its place among all triggers of the object.
+    pub(super) number: usize,
     /// Where its messages wait; absent if that cannot be told.
     pub(super) place: Option<String>,
     pub(super) findings: Vec<Finding>,
-    /// Messages that count; absent where nobody asked, or none could be had.
-    pub(super) count: Option<u64>,
+    /// What counts; absent where nobody asked, or none could be had.
+    pub(super) count: Option<Count>,
+}
+
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub(super) struct Count {
+    #[serde(flatten)]
+    pub(super) counted: Counted,
     /// Whether there may be more.
     pub(super) is_lower_bound: bool,
-    /// What KEDA makes of it.
-    #[serde(skip)]
-    pub(super) counted: Option<Counted>,
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -64,8 +74,11 @@ impl Report {
     }
 
     fn has(&self, mark: Mark) -> bool {
-        let mut findings = self.triggers.iter().flat_map(|of| &of.findings);
-        findings.any(|finding| finding.mark == mark)
+        let all = |of: &OfObject| {
+            let of_triggers = of.triggers.iter().flat_map(|of| &of.findings);
+            of_triggers.chain(&of.findings).any(|finding| finding.mark == mark)
+        };
+        self.objects.iter().any(all)
     }
 
     pub(super) fn print(&self, output: Output) -> String {
@@ -77,26 +90,51 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let mut text = String::new();
+        let mut blocks: Vec<String> = Vec::new();
         for OfFile { file, problem } in &self.files {
-            writeln!(text, "× {file}: {problem}").expect("a String takes everything");
+            blocks.push(format!("× {file}: {problem}  …#{}\n", See::Files.anchor()));
         }
+        for of in &self.objects {
+            of.blocks(&mut blocks);
+        }
+        if blocks.is_empty() {
+            return "there is nothing to check: no ScaledJob or ScaledObject with a trigger of \
+                    type external\n"
+                .to_owned();
+        }
+        if blocks.iter().any(|block| block.contains("  …#")) {
+            blocks.push(format!("… is {PAGE}\n"));
+        }
+        blocks.join("\n")
+    }
+}
+
+impl OfObject {
+    /// A block for each trigger, and one for the object. That of a single trigger is for both.
+    fn blocks(&self, blocks: &mut Vec<String>) {
+        let head = format!("{} {}/{}", self.kind.to_lowercase(), self.namespace, self.name);
         for of in &self.triggers {
             let place = of.place.as_deref().unwrap_or("");
-            let kind = of.kind.to_lowercase();
-            let (namespace, name, number) = (&of.namespace, &of.name, of.trigger);
-            if !text.is_empty() {
-                text.push('\n');
+            let head = format!("{head}  trigger {}  {place}", of.number);
+            let mut findings: Vec<&Finding> = of.findings.iter().collect();
+            if self.triggers.len() == 1 {
+                findings.extend(&self.findings);
             }
-            let head = format!("{kind} {namespace}/{name}  trigger {number}  {place}");
-            writeln!(text, "{}", head.trim_end()).expect("a String takes everything");
-            let width = of.findings.iter().map(|finding| finding.about.chars().count()).max();
-            for finding in &of.findings {
-                text.push_str(&line(finding, &of.file, width.unwrap_or(0)));
-            }
+            blocks.push(block(&head, &findings, &self.file));
         }
-        text
+        if self.triggers.len() != 1 && !self.findings.is_empty() {
+            blocks.push(block(&head, &self.findings.iter().collect::<Vec<_>>(), &self.file));
+        }
     }
+}
+
+fn block(head: &str, findings: &[&Finding], file: &str) -> String {
+    let mut text = format!("{}\n", head.trim_end());
+    let width = findings.iter().map(|finding| finding.about.chars().count()).max().unwrap_or(0);
+    for finding in findings {
+        text.push_str(&line(finding, file, width));
+    }
+    text
 }
 
 fn line(finding: &Finding, file: &str, width: usize) -> String {
@@ -108,12 +146,12 @@ fn line(finding: &Finding, file: &str, width: usize) -> String {
         Mark::Unknown => '?',
     };
     let mut line = format!("{sign} {about:width$}  {words}");
-    if let (Some(location), false) = (location, *mark == Mark::Fine) {
-        write!(line, "  ({file}:{}:{})", location.line, location.column)
-            .expect("a String takes everything");
-    }
-    if let Some(see) = see {
-        write!(line, "\n  {:width$}  {PAGE}#{see}", "").expect("a String takes everything");
+    if *mark != Mark::Fine {
+        if let Some(location) = location {
+            write!(line, "  ({file}:{}:{})", location.line, location.column)
+                .expect("a String takes everything");
+        }
+        write!(line, "  …#{}", see.anchor()).expect("a String takes everything");
     }
     line + "\n"
 }

@@ -220,18 +220,13 @@ impl Sift {
     }
 
     /// Its page of metrics.
-    pub fn metrics(&self) -> String {
-        self.metrics_as(PageFormat::OpenMetrics)
-    }
-
-    /// The same in a form that is asked for.
-    pub fn metrics_as(&self, format: PageFormat) -> String {
+    pub fn metrics(&self, format: PageFormat) -> String {
         let scaler = self.scaler.as_ref().expect("a scaler in this process");
         scaler.metrics_page(format)
     }
 
     fn metric(&self, line: &str) -> usize {
-        let page = self.metrics();
+        let page = self.metrics(PageFormat::OpenMetrics);
         let value = page.lines().find_map(|row| row.strip_prefix(line));
         value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {line} in {page}"))
     }
