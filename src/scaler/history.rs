@@ -71,7 +71,7 @@ pub enum State {
     Waiting,
 }
 
-/// How much waited at most in one [`POINT_SPAN`].
+/// How much waited at most in two minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point {
     /// The spans since 1970 before it.
