@@ -37,7 +37,7 @@ mod tests;
 pub use context::KubernetesContext;
 pub use history::{Answer, POINT_SPAN, POINTS, Point, Poll, Refusal, State, TYPES};
 pub use proto::external_scaler_server::ExternalScalerServer;
-pub use report::{Explained, FindError, Overview, Query};
+pub use report::{Explained, FindError, Overview, Query, id};
 pub use service::{Options, Scaler, Stop};
 pub use status::Error;
 pub use triggers::Entry;

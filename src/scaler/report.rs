@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::history::{Answer, Point, Poll, Refusal, State};
+use super::identity::Identity;
+use super::proto::ScaledObjectRef;
 use super::service::Scaler;
 use super::status::Error;
 use super::triggers::Entry;
@@ -95,6 +97,11 @@ pub enum FindError {
 
 /// Ids that an error lists.
 const LISTED: usize = 8;
+
+/// The id of the trigger that a request names.
+pub fn id(asked: &ScaledObjectRef) -> String {
+    Identity::of(asked, SystemTime::UNIX_EPOCH, false).id()
+}
 
 impl Overview {
     /// The source and where the messages wait.

@@ -38,8 +38,11 @@ pub(crate) const LIMIT: usize = 100_000;
 /// Bytes of a trigger besides its metadata, and of what is seen beside it where nothing matches.
 const TRIGGER_BYTES: usize = 5_120 + history::BYTES;
 
-/// How many times the size of its metadata a trigger takes: decoded, and as it may be shown.
-const DECODED: usize = 3;
+/// How many times the size of its metadata a trigger takes once it is decoded.
+const DECODED: usize = 2;
+
+/// Bytes of an entry of the metadata at most, as it may be shown.
+const SHOWN: usize = 512;
 
 /// Every trigger that was polled lately.
 pub(crate) struct Triggers {
@@ -168,7 +171,8 @@ impl Triggers {
     }
 
     fn add(&self, key: TriggerKey, asked: &ScaledObjectRef) -> Result<Arc<Entry>, Error> {
-        let bytes = TRIGGER_BYTES + DECODED * size(asked);
+        let shown = SHOWN * asked.scaler_metadata.len();
+        let bytes = TRIGGER_BYTES + DECODED * size(asked) + shown.min(size(asked));
         let charge = self.ledger.account(&asked.namespace).charge(Use::Keeping, bytes)?;
         let mut entries = self.entries.write().expect(UNPOISONED);
         if entries.len() >= LIMIT && !entries.contains_key(&key) {

@@ -29,6 +29,8 @@ enum Expected {
     Names(u64),
     /// What is wrong.
     Error,
+    /// A trigger that fails, in a list and explained.
+    Failing,
 }
 
 /// A file of blocks to run in a shell: each with the page that it is of.
@@ -37,6 +39,9 @@ fn blocks() -> Vec<(String, String)> {
     let mut pages = vec![("README.md".to_owned(), README.to_owned())];
     for entry in fs::read_dir(folder).expect("docs") {
         let path = entry.expect("a file").path();
+        if path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         pages.push((name, fs::read_to_string(path).expect("text")));
     }
@@ -88,7 +93,10 @@ fn documents(text: &str) -> Vec<Value> {
 /// A program that stands for kubectl: it prints the files of the folder as a Secret has them.
 fn stand_in_for_kubectl(folder: &Path) {
     let script = r#"#!/bin/sh
-[ "$1 $2 $3 $4 $5" = "get secret keda-sift-client -n keda-sift" ] || exit 1
+case "$1 $2 $3 $4 $5" in
+"get secret keda-sift-client -n keda-sift" | "get secret keda-sift-diagnostics -n keda-sift") ;;
+*) exit 1 ;;
+esac
 key=$(printf '%s' "$7" | sed 's/^jsonpath={.data.//; s/}$//; s/\\//g')
 base64 -w 0 "secret/$key"
 "#;
@@ -120,6 +128,7 @@ fn ask_all() {
         ("tls.key", client.key.clone()),
         ("server.crt", server.cert.clone()),
         ("server.key", server.key.clone()),
+        ("token", "a token".to_owned()),
     ] {
         fs::write(secret.join(name), text).expect("a file");
     }
@@ -135,12 +144,24 @@ fn ask_all() {
         path("ca.crt"),
     ]);
 
+    let token = path("token");
+    let telling = Program::serving(&["--diagnostics", "token", "--diagnostics-token-file", &token]);
+    let poll =
+        r#"grpcurl -plaintext -d '{"scaledObjectRef":{"namespace":"shop","name":"thumbnails"}}'"#;
+    let poll = format!("{poll} {} externalscaler.ExternalScaler/GetMetrics", telling.grpc);
+    assert!(!run(&poll, folder.path()).status.success(), "it has no source");
+
     let mut blocks = blocks();
     assert!(blocks.len() >= LEAST, "{blocks:#?}");
     blocks.push(("--help".to_owned(), help()));
     for (page, block) in blocks {
         let is_secured = block.contains("-cert ");
-        let server = if is_secured { secured.grpc } else { plain.grpc };
+        let is_told = block.contains("sift.v1.Diagnostics");
+        let server = match (is_secured, is_told) {
+            (true, _) => secured.grpc,
+            (false, true) => telling.grpc,
+            (false, false) => plain.grpc,
+        };
         let bootstrap = Broker::shared().bootstrap();
         let asked = block
             .replace("localhost:9090", &server.to_string())
@@ -151,6 +172,7 @@ fn ask_all() {
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
         let wrong = String::from_utf8_lossy(&output.stderr).into_owned();
         let expected = match (is_secured, block.contains(" list\n")) {
+            _ if is_told => Expected::Failing,
             (true, _) => Expected::Error,
             (false, true) => Expected::Names(3),
             (false, false) => Expected::Value(3),
@@ -171,6 +193,13 @@ fn ask_all() {
                     assert!(told.contains(name), "{page}: {told}{wrong}");
                 }
                 value(count);
+            }
+            Expected::Failing => {
+                let [listed, explained] = &documents(&told)[..] else {
+                    panic!("{page}: {block}\n{told}{wrong}")
+                };
+                assert_eq!(listed["triggers"][0]["name"], "thumbnails", "{listed}");
+                assert_eq!(explained["sourceError"]["code"], "InvalidArgument", "{explained}");
             }
             Expected::Error => {
                 let code = "Code: InvalidArgument";

@@ -146,7 +146,7 @@ async fn to_explain_changes_nothing_that_keda_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_answer_is_seen_by_whoever_watches() {
-    const TOPIC: &str = "watched";
+    const TOPIC: &str = "watched-polls";
     let broker = Broker::shared();
     broker.topic(TOPIC).create().await;
     let sift = Sift::start().await;

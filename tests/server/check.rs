@@ -5,9 +5,13 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use keda_sift::scaler::proto::external_scaler_client::ExternalScalerClient;
+use keda_sift::scaler::proto::{GetMetricsRequest, ScaledObjectRef};
 use serde_json::Value;
-use sift_harness::program::keda_sift;
+use sift_harness::metadata;
+use sift_harness::program::{Program, keda_sift};
 use tempfile::TempDir;
+use tonic::transport::Channel;
 
 const WRONG: &str = "\
 apiVersion: keda.sh/v1alpha1
@@ -260,4 +264,59 @@ fn the_manifest_for_krew_has_what_a_release_fills_in() {
         let sum = format!("SHA256_{}_{}", os.to_uppercase(), arch.to_uppercase());
         assert_eq!((&platform["sha256"], &platform["bin"]), (&sum.into(), &"keda-sift".into()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_server_says_what_keda_has_asked_it() {
+    let folder = TempDir::new().expect("a folder");
+    let token = folder.path().join("token");
+    fs::write(&token, "a token").expect("it takes a file");
+    let token = token.display().to_string();
+    let program = Program::serving(&["--diagnostics", "token", "--diagnostics-token-file", &token]);
+    let manifest = "kind: ScaledJob
+metadata: { name: thumbnails, namespace: media }
+spec:
+  rollout: { strategy: gradual }
+  jobTargetRef:
+    template: { spec: { restartPolicy: Never, containers: [{ name: a, image: b }] } }
+  triggers:
+    - type: external
+      metadata:
+        scalerAddress: keda-sift.keda-sift:9090
+        bootstrapServers: 127.0.0.1:1
+        consumerGroup: thumbnails
+        topic: uploads
+";
+    let server = format!("http://{}", program.grpc);
+    let look = |arguments: &[&str]| {
+        let output = check(&[&["-", "--server", &server], arguments].concat(), manifest);
+        (output.status.code(), text(&output))
+    };
+    let (code, told) = look(&[]);
+    assert!(code == Some(2) && told.contains("see --server-token-file"), "{told}");
+    let (code, told) = look(&["--server-token-file", &token]);
+    assert!(code == Some(1) && told.contains("KEDA has not asked it about this trigger"), "{told}");
+
+    let channel = Channel::from_shared(server.clone()).expect("a URL").connect().await;
+    let mut keda = ExternalScalerClient::new(channel.expect("it listens"));
+    let rows = [
+        ("scalerAddress", "keda-sift.keda-sift:9090"),
+        ("bootstrapServers", "127.0.0.1:1"),
+        ("consumerGroup", "thumbnails"),
+        ("topic", "uploads"),
+    ];
+    let asked = ScaledObjectRef {
+        name: "thumbnails".to_owned(),
+        namespace: "media".to_owned(),
+        scaler_metadata: metadata(&rows),
+    };
+    let asked = GetMetricsRequest { scaled_object_ref: Some(asked), metric_name: String::new() };
+    let why = keda.get_metrics(asked).await.expect_err("there is no broker");
+    let (code, told) = look(&["--server-token-file", &token]);
+    let expected = format!("s ago it answered Unavailable: {}", why.message());
+    assert!(code == Some(1) && told.contains(&expected), "{told}");
+
+    let nowhere = check(&["-", "--server", "http://127.0.0.1:1"], manifest);
+    let told = text(&nowhere);
+    assert!(nowhere.status.code() == Some(2) && told.contains("cannot be reached"), "{told}");
 }

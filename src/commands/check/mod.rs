@@ -1,5 +1,6 @@
 //! `keda-sift check`: whether the triggers of manifests are well written, with `--live` what they
-//! count now and how many Jobs KEDA would start, and with `--cluster` what KEDA made of them.
+//! count now and how many Jobs KEDA would start, with `--cluster` what KEDA made of them, and with
+//! `--server` what a running keda-sift knows of them.
 //!
 //! | file | answers |
 //! |---|---|
@@ -10,6 +11,7 @@
 //! | `values` | what its variables and its TriggerAuthentication hold |
 //! | `live` | what it counts now, and which Jobs follow |
 //! | `cluster` | what a cluster says of it |
+//! | `server` | what a running keda-sift says of it |
 //! | `watch` | when to look again |
 //! | `finding`, `report` | what is said of it, and how that is printed |
 
@@ -22,6 +24,7 @@ mod inspect;
 mod live;
 mod object;
 mod report;
+mod server;
 mod values;
 mod watch;
 
@@ -39,6 +42,7 @@ use self::inspect::Found;
 use self::object::{Kind, Object};
 pub(super) use self::report::Output;
 use self::report::{OfFile, OfObject, OfTrigger, Report};
+use self::server::Server;
 use self::values::Lookup;
 use self::watch::Watch;
 use super::connections::{Connections, is_in_pod};
@@ -62,6 +66,7 @@ Examples:
   keda-sift check invoicing.yaml
   kustomize build overlays/prod | keda-sift check -
   kubectl keda-sift check invoicing.yaml -n shop --live --cluster
+  keda-sift check invoicing.yaml --server http://localhost:9090 --server-token-file token
   KAFKA_PASSWORD=… keda-sift check manifests/ --live --running 3")]
 pub(super) struct Args {
     /// Files or folders of YAML, or - for standard input. Objects of other kinds are passed over,
@@ -127,6 +132,9 @@ pub(super) struct Args {
     output: Output,
 
     #[command(flatten)]
+    server: server::Options,
+
+    #[command(flatten)]
     connections: Connections,
 }
 
@@ -137,6 +145,7 @@ struct Checker<'a> {
     namespace: String,
     live: Option<Wired>,
     cluster: Option<Cluster>,
+    server: Option<Server>,
 }
 
 /// Checks to the end.
@@ -158,7 +167,7 @@ fn try_run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         let code = loop {
             let Some(report) = watch.until_told(checker.look()).await else { break None };
             watch.show(&report.print(args.output));
-            let asked = args.live || args.cluster;
+            let asked = args.live || args.cluster || checker.server.is_some();
             let code = match (report.has_errors(), asked && report.has_unknown()) {
                 (true, _) => ExitCode::FAILURE,
                 (false, true) => ExitCode::from(UNMEASURED),
@@ -214,6 +223,7 @@ impl<'a> Checker<'a> {
             namespace: namespace.unwrap_or_else(|| "default".to_owned()),
             live,
             cluster,
+            server: args.server.server(args.timeout)?,
         })
     }
 }
@@ -333,6 +343,9 @@ impl Checker<'_> {
             && values.are_known()
         {
             live::measure(found, &trigger, sources, self.args.timeout, &mut of).await;
+        }
+        if let Some(server) = &self.server {
+            of.findings.push(server.look(object, found).await);
         }
         of
     }

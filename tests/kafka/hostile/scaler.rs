@@ -92,9 +92,9 @@ impl Scaler {
         let mut held = 0;
         let come_to_it = holds_within(RETURN, async || {
             let (_, page) = block_in_place(|| self.program.page("/metrics"));
-            let figure =
-                page.lines().find_map(|line| line.strip_prefix("keda_sift_memory_held_bytes "));
-            held = figure.and_then(|held| held.parse().ok()).expect("a figure");
+            let uses = page.lines().filter(|line| line.starts_with("keda_sift_memory_held_bytes{"));
+            let figures = uses.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+            held = figures.sum::<u64>();
             held >= bytes
         });
         assert!(come_to_it.await, "{held} bytes are held, and never {bytes}");
