@@ -273,7 +273,8 @@ async fn a_running_server_says_what_keda_has_asked_it() {
     fs::write(&token, "a token").expect("it takes a file");
     let token = token.display().to_string();
     let program = Program::serving(&["--diagnostics", "token", "--diagnostics-token-file", &token]);
-    let manifest = "kind: ScaledJob
+    let manifest = "apiVersion: keda.sh/v1alpha1
+kind: ScaledJob
 metadata: { name: thumbnails, namespace: media }
 spec:
   rollout: { strategy: gradual }
