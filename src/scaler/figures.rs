@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::history::State;
+use super::report::Query;
 use super::service::Scaler;
 use crate::source::Progress;
 use crate::sources::Sources;
@@ -100,24 +101,11 @@ impl Scaler {
         let mut indeterminate = Family::of(&TRIGGER_INDETERMINATE);
         let mut position = Family::of(&TRIGGER_READ_POSITION);
         let mut behind = Family::of(&TRIGGER_READ_BEHIND);
-        let all = self.triggers.entries(|_| true);
+        let all = self.meant(&Query::default(), |_| true);
         let omitted = all.len().saturating_sub(SERIES);
-        let mut readable: Vec<_> = all
-            .iter()
-            .filter_map(|entry| Some((entry, entry.decoded()?.ok()?)))
-            .take(SERIES)
-            .collect();
-        // Two of one id are one trigger, whose secret has changed.
-        readable.sort_by_cached_key(|(entry, _)| (entry.identity().number, entry.polled()));
-        readable.dedup_by(|later, earlier| {
-            let is_same = later.0.identity().number == earlier.0.identity().number;
-            if is_same {
-                std::mem::swap(later, earlier);
-            }
-            is_same
-        });
+        let readable = all.iter().filter_map(|entry| Some((entry, entry.decoded()?.ok()?)));
         let now = SystemTime::now();
-        for (entry, live) in readable {
+        for (entry, live) in readable.take(SERIES) {
             let identity = entry.identity();
             let scaling = live.trigger().scaling();
             let labels: Labels = vec![
@@ -138,8 +126,8 @@ impl Scaler {
                 .map_or(0.0, |sent| now.duration_since(sent).map_or(0.0, |age| age.as_secs_f64()));
             age.push(labels.clone(), oldest);
             let sight = live.sight().unwrap_or_default();
-            let unjudged: u64 = sight.indeterminate().iter().map(|(_, count)| count).sum();
-            indeterminate.push(labels.clone(), unjudged);
+            let of_sight: u64 = sight.indeterminate().iter().map(|(_, count)| count).sum();
+            indeterminate.push(labels.clone(), of_sight);
             let history = entry.history();
             if let Some(since) = history.failing_since() {
                 failing.push(labels.clone(), since_1970(since));

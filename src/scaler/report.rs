@@ -216,7 +216,7 @@ impl Scaler {
     }
 
     /// The entries that are meant, each id once.
-    fn meant(&self, query: &Query, may_see: impl Fn(&str) -> bool) -> Vec<Arc<Entry>> {
+    pub(super) fn meant(&self, query: &Query, may_see: impl Fn(&str) -> bool) -> Vec<Arc<Entry>> {
         let is_meant = |entry: &Entry| query.means(entry) && may_see(&entry.identity().namespace);
         let mut entries = self.triggers.entries(is_meant);
         let place = |entry: &Entry| {
